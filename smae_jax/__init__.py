@@ -1,0 +1,1 @@
+"""Self-supervised denoising of centro-symmetric X-ray scattering patterns in JAX."""

@@ -1,0 +1,1 @@
+"""Reading, masking and writing scans; numpy only, no JAX and no networks."""
