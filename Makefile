@@ -1,0 +1,53 @@
+# make demo   install, then simulate, train, denoise and draw: runs/demo/
+# make test   install the test extras and run the tests (about 8 minutes on two cores)
+# make slow   the tests that take minutes each
+# make lint   formatting, lint and types
+# make clean  remove what the above made, except runs/
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+.PHONY: demo test slow lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python -m smae_jax.demo
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) .jax_cache .pytest_cache .ruff_cache build dist *.egg-info
+
+# One stamp for each set of extras, so that a second `make` installs nothing.
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "make: smae_jax needs Python 3.11 or newer; none was found on the PATH." \
+		"Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@$(PYTHON) -c "$(NEW_ENOUGH)" || { echo "make: smae_jax needs Python 3.11 or newer," \
+		"but $(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,dev]'
+	@touch $@ $(VENV)/installed $(VENV)/installed-test

@@ -1,0 +1,1 @@
+"""The commented configurations that travel with smae_jax."""

@@ -1,0 +1,108 @@
+"""Checkpoints of a run: the whole state to go on from, the averaged parameters to predict with.
+
+The only file that imports orbax. What it restores are arrays of a known tree, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every step of every save
+
+
+class CheckpointMismatch(ValueError):
+    """A checkpoint does not fit the network that is to read it."""
+
+
+class Checkpoints:
+    """The checkpoints in one folder, by step; each holds `state`, `parameters` and `notes`."""
+
+    def __init__(self, folder: str | Path, *, keep: int | None = None) -> None:
+        """Open `folder`, made when first written to; `keep` newest are kept (None = all)."""
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=False
+        )
+        self.folder = Path(folder).absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def steps(self) -> list[int]:
+        """Return the steps that are there, rising."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, *, parameters: Any, state: Any = None, notes: dict[str, Any]) -> None:
+        """Save the parameters, with the state where one is given; notes are plain JSON values."""
+        items = {"parameters": ocp.args.StandardSave(parameters), "notes": ocp.args.JsonSave(notes)}
+        if state is not None:
+            items["state"] = ocp.args.StandardSave(state)
+        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+        self._manager.wait_until_finished()
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """Return the notes saved with a step."""
+        items = ocp.args.Composite(notes=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=items)["notes"]
+
+    def restore(self, step: int, item: str, like: Any) -> Any:
+        """Restore `item` ("state" or "parameters") of a step.
+
+        Args:
+          step: one of `steps()`.
+          item: what to restore.
+          like: tree of arrays or `jax.ShapeDtypeStruct` with the shapes, dtypes and shardings wanted; the
+            checkpoint may come from another number of devices.
+
+        Raises:
+          CheckpointMismatch: if names or shapes differ; the message names the first difference.
+        """
+        self._check(step, item, like)
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+        return self._manager.restore(step, args=items)[item]
+
+    def _check(self, step: int, item: str, like: Any) -> None:
+        found = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item)
+        found = _shapes(getattr(found, "tree", found))
+        wanted = _shapes(like)
+        for name in sorted(found.keys() | wanted.keys()):
+            if found.get(name) != wanted.get(name):
+                raise CheckpointMismatch(
+                    f"{self.folder / str(step)}: parameter '{name}' is "
+                    f"{found.get(name, 'absent')} in the checkpoint and {wanted.get(name, 'absent')} "
+                    "in the network; use the --model and sizes that it was trained with"
+                )
+
+    def close(self) -> None:
+        """Release what orbax holds."""
+        self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {_name(path): tuple(leaf.shape) for path, leaf in leaves}
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """Join a tree path; attributes, indices and keys look the same in a checkpoint on disk."""
+    parts = [getattr(p, "key", getattr(p, "idx", getattr(p, "name", None))) for p in path]
+    return "/".join(str(part) for part in parts)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object of a run folder.
+
+    Raises:
+      ValueError: if it is missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: not a readable file of a run ({error}); give --run a folder made by 'smae-jax train'"
+        ) from None

@@ -1,0 +1,118 @@
+"""The command line: `smae-jax train|infer|simulate|inspect|demo`, and what `train.py` and `infer.py` call."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from smae_jax import config as options
+from smae_jax.config_file import load
+
+COMMANDS: dict[str, tuple[type, str]] = {
+    "train": (options.TrainConfig, "train a denoiser on the frames of a scan"),
+    "infer": (options.InferConfig, "denoise frames with a trained run"),
+    "inspect": (options.InspectConfig, "show what the program understands of a scan"),
+    "simulate": (options.SimulateConfig, "simulate a scan with its truth"),
+    "demo": (options.DemoConfig, "simulate, train, denoise and compare, with pictures"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status: 0, or 2 with one line on standard error."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: smae-jax COMMAND [options]; 'smae-jax COMMAND --help' explains each option\n")
+        for name, (_, purpose) in COMMANDS.items():
+            print(f"  {name:9} {purpose}")
+        return 0
+    name, *rest = arguments
+    try:
+        if name not in COMMANDS:
+            raise ValueError(f"unknown command '{name}': expected one of {', '.join(COMMANDS)}")
+        config = parse(COMMANDS[name][0], rest, program=f"smae-jax {name}")
+        command(name)(config, lambda line: print(line, flush=True))
+    except ValueError as error:
+        print(f"smae-jax {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"smae-jax {name}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(kind: type, arguments: list[str], *, program: str) -> Any:
+    """Read the options of a command: defaults, then the TOML file of --config, then the command line.
+
+    Raises:
+      ValueError: in one line, if an option is unknown or ill-typed.
+    """
+    default = kind()
+    named = _value_of("--config", arguments)
+    if named is not None and kind is options.TrainConfig:
+        default = dataclasses.replace(load(named, kind), config=named)
+    elif named is None and kind is options.TrainConfig and "--resume" in arguments:
+        run = _value_of("--run", arguments)
+        if run and (Path(run) / "config.toml").is_file():
+            default = load(Path(run) / "config.toml", kind)
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.cli(kind, args=arguments, default=default, prog=program)
+    except SystemExit as exit:
+        if exit.code in (0, None):
+            raise
+        raise ValueError(_one_line(printed.getvalue())) from None
+
+
+def _value_of(option: str, arguments: list[str]) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.partition("=")[2]
+        if argument == option and position + 1 < len(arguments):
+            return arguments[position + 1]
+    return None
+
+
+def _one_line(message: str) -> str:
+    """Take the sentence out of the box that tyro draws about it."""
+    lines = [re.sub(r"[│╭╮╰╯─|]", " ", line).strip(" -") for line in message.splitlines()]
+    lines = [
+        line for line in lines if line and not line.startswith(("Argument helptext", "For full"))
+    ]
+    said = next((line for line in lines[1:] if line), lines[0] if lines else "wrong options")
+    return f"{said}; see --help"
+
+
+def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
+    """Import and return the function of a command: importing JAX takes seconds, --help should not."""
+    use_compilation_cache()
+    if name == "train":
+        from smae_jax.commands.train import train as chosen
+    elif name == "infer":
+        from smae_jax.commands.infer import infer as chosen
+    elif name == "inspect":
+        from smae_jax.commands.inspect import inspect as chosen
+    elif name == "simulate":
+        from smae_jax.commands.simulate import simulate as chosen
+    else:
+        from smae_jax.commands.demo import demo as chosen
+    return chosen
+
+
+def use_compilation_cache() -> None:
+    """Let JAX keep compiled programs on disk, so that a second start is warm."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "smae_jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

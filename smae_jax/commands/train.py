@@ -1,0 +1,288 @@
+"""`smae-jax train`: from files to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from smae_jax import models, training
+from smae_jax.checkpoint import Checkpoints
+from smae_jax.commands.build import build_method, build_model
+from smae_jax.commands.hooks import Logger, Saver, Validator
+from smae_jax.config import TrainConfig, parse_center
+from smae_jax.data import batches
+from smae_jax.data.canvas import centred_canvas
+from smae_jax.data.center import Center
+from smae_jax.data.masks import describe
+from smae_jax.data.prepare import frame_scales, prepare_scan
+from smae_jax.data.scan import Scan
+from smae_jax.evaluation.loss_figure import draw_losses
+from smae_jax.loss_spec import parse_loss
+from smae_jax.methods.protocol import Batch, Method
+from smae_jax.run_folder import Prepared, RunFolder
+
+Say = Callable[[str], None]
+# Parts of the random stream that no step number reaches.
+INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2
+
+
+def train(config: TrainConfig, say: Say) -> Path:
+    """Train a denoiser as the options say, or go on with a training.
+
+    Args:
+      config: the options.
+      say: receives every line that a person should read.
+
+    Returns:
+      The run folder.
+
+    Raises:
+      ValueError: in one line, for anything that a user can mend.
+    """
+    if not config.run:
+        raise ValueError("--run: expected a folder for the results, got none; try --run runs/first")
+    folder = RunFolder(Path(config.run))
+    if config.resume:
+        config = resumed(config, folder)
+    else:
+        folder.refuse(overwrite=config.overwrite)
+    if not config.data.path:
+        raise ValueError("--data.path: expected files of frames, got none; see --help")
+    loss, method, module = parse_loss(config.loss), build_method(config), build_model(config)
+    mesh = training.make_mesh(config.train.devices)
+    if config.train.batch_size % mesh.size:
+        raise ValueError(
+            f"--train.batch-size {config.train.batch_size}: expected a multiple of the {mesh.size} "
+            "devices; change it, or set --train.devices"
+        )
+
+    options = config.data
+    scan, center = prepare_scan(
+        options.path,
+        mask=options.mask,
+        mask_polarity=options.mask_polarity,
+        saturation=options.saturation,
+        hot_pixels=options.hot_pixels,
+        center=None if options.center == "auto" else parse_center(options.center),
+    )
+    data, validation, patch_shape = place_data(config, method, scan, center)
+    for line in in_words(config, scan, center, patch_shape, mesh.size):
+        say(line)
+    if not config.resume:
+        folder.create(config, record_of(scan, center, data), scan)
+    fit(config, folder, method, module, loss, mesh, data, validation, patch_shape, say)
+    draw_losses(folder.figures / "loss.png", folder.metrics)
+    say(
+        f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
+    )
+    return folder.path
+
+
+def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
+    """Return the run's own options; only the number of steps may be raised when going on.
+
+    Raises:
+      ValueError: if there is nothing to go on with, or another option is asked for.
+    """
+    own = folder.config()
+    if not Checkpoints(folder.checkpoints).steps():
+        raise ValueError(
+            f"--resume {folder.path}: no checkpoint yet; start it again with --overwrite"
+        )
+    return dataclasses.replace(own, resume=True, overwrite=False, run=config.run)
+
+
+def place_data(
+    config: TrainConfig, method: Method, scan: Scan, center: Center
+) -> tuple[batches.Canvases, batches.Canvases, tuple[int, int]]:
+    """Lay the scan on canvases and decide what is trained on and what is held out.
+
+    Returns:
+      (training data, validation data, patch shape); both share their arrays and are on the host.
+
+    Raises:
+      ValueError: if too few frames are left, or no pixel has a valid partner.
+    """
+    options = config.train
+    canvas = centred_canvas(
+        scan.counts.shape[1:], center.half_pixel, extent=method.extent, crop=config.data.crop
+    )
+    if min(canvas.shape) < 16:
+        raise ValueError(
+            f"beam centre {center.half_pixel}: only {canvas.shape} pixels have a partner on the frame "
+            f"{scan.counts.shape[1:]}; give the right --data.center"
+        )
+    patch_shape = batches.patch_shape_for(
+        canvas.shape, patch=options.patch, region=method.region, square=config.data.augment == "d4"
+    )
+    valid = canvas.embed(scan.valid, False)
+    frames, kept = np.arange(len(scan.counts), dtype=np.int32), 0
+    if options.validation == "frames":
+        kept = max(1, round(options.validation_share * len(frames)))
+        if kept >= len(frames):
+            raise ValueError(
+                f"--train.validation frames: expected at least 2 frames, got {len(frames)}; "
+                "use pixels or none"
+            )
+        frames = np.random.default_rng(config.seed).permutation(frames)
+    share = options.validation_share if options.validation == "pixels" else 0.0
+    data = batches.Canvases(  # type: ignore[arg-type]  # numpy arrays until they are placed
+        counts=canvas.embed(scan.counts),
+        valid=valid,
+        scale=frame_scales(scan.counts, scan.valid, rule=config.data.scale),
+        held_out=batches.held_out_pixels(canvas.shape, share=share, seed=config.seed),
+        frames=frames[kept:],
+        origins=batches.patch_origins(valid.mean(axis=0), patch_shape, region=method.region),
+    )
+    return data, dataclasses.replace(data, frames=frames[:kept] if kept else frames), patch_shape
+
+
+def fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    method: Method,
+    module: models.Network,
+    loss: training.Loss,
+    mesh: jax.sharding.Mesh,
+    data: batches.Canvases,
+    validation: batches.Canvases,
+    patch_shape: tuple[int, int],
+    say: Say,
+) -> training.TrainState:
+    """Build the step, restore what there is, and train with logging, validation and checkpoints."""
+    options, key = config.train, jax.random.key(config.seed)
+    apply = models.apply_of(module)
+    schedule = training.make_schedule(
+        options.schedule,
+        learning_rate=options.learning_rate,
+        steps=options.steps,
+        warmup_steps=options.warmup_steps,
+        halve_every=options.halve_every,
+    )
+    optimizer = training.make_optimizer(
+        options.optimizer, schedule, weight_decay=options.weight_decay, clip_norm=options.clip_norm
+    )
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def begin(key: Array) -> training.TrainState:
+        parameters = models.initial_parameters(
+            module, key, channels=method.source_channels, spatial=patch_shape
+        )
+        return training.initial_state(parameters, optimizer)
+
+    state = jax.jit(begin, out_shardings=everywhere)(jax.random.fold_in(key, INITIAL))
+    say(
+        f"{config.model}: {models.count_parameters(state.parameters):,} parameters; loss {config.loss}"
+    )
+
+    def on_host(data: batches.Canvases, held_out: bool) -> Callable[[Array], Batch]:
+        places = jax.jit(lambda key: batches.draw_places(key, data, batch_size=options.batch_size))
+        return lambda key: batches.gather_on_host(
+            data, *map(np.asarray, places(key)), patch_shape=patch_shape, held_out=held_out
+        )
+
+    def on_device(key: Array, data: batches.Canvases) -> Batch:
+        places = batches.draw_places(key, data, batch_size=options.batch_size)
+        return batches.gather(data, *places, patch_shape=patch_shape)
+
+    step = training.make_step(
+        apply=apply,
+        pair=method.pair,
+        loss=loss,
+        optimizer=optimizer,
+        average_decay=options.average_decay,
+    )
+    resident = is_resident(options.resident, data)
+    on_cpu = jax.devices()[0].platform == "cpu"
+    per_dispatch = options.steps_per_dispatch or (1 if on_cpu or not resident else 20)
+    if resident:
+        run = training.make_resident_run(
+            step, on_device, key=key, data=data, mesh=mesh, looped=per_dispatch > 1
+        )
+    else:
+        run, per_dispatch = (
+            training.make_streamed_run(step, on_host(data, False), key=key, mesh=mesh),
+            1,
+        )
+
+    checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
+    best = Checkpoints(folder.best, keep=1)
+    saver = Saver(checkpoints)
+    if config.resume:
+        last = checkpoints.steps()[-1]
+        state = checkpoints.restore(last, "state", state)
+        saver.notes = checkpoints.notes(last)
+        say(f"going on after step {last} of {options.steps}")
+    hooks: list[tuple[int, training.Hook]] = []
+    with Logger(folder.metrics, schedule, steps=options.steps, start=int(state.step)) as logger:
+        hooks.append((options.log_every, logger))
+        if options.validation != "none":
+            held_out = options.validation == "pixels"
+            draw = on_host(validation, held_out)
+            keys = jax.random.split(jax.random.fold_in(key, VALIDATION), options.validation_batches)
+            validate = training.make_validation(
+                apply=apply,
+                pair=method.pair,
+                loss=loss,
+                batches=[draw(k) for k in keys],
+                key=jax.random.fold_in(key, VALIDATION),
+                mesh=mesh,
+            )
+            hooks.append((options.validate_every, Validator(validate, best, saver, logger)))
+        hooks.append((options.checkpoint_every or options.steps, saver))
+        state = training.fit(
+            state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
+        )
+        if options.validation == "none":
+            best.save(int(state.step), parameters=state.average, notes={})
+    say(f"best step {best.steps()[-1]} of {options.steps}")
+    checkpoints.close()
+    best.close()
+    return state
+
+
+def is_resident(wanted: str, data: Any) -> bool:
+    """Decide whether the scan stays on the device: as asked, or if it takes less than 40 % of memory."""
+    if wanted != "auto":
+        return wanted == "device"
+    statistics = jax.devices()[0].memory_stats() or {}
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    return size < 0.4 * statistics.get("bytes_limit", total)
+
+
+def record_of(scan: Scan, center: Center, data: batches.Canvases) -> Prepared:
+    """Write down what inference will need."""
+    pixels = np.broadcast_to(scan.valid, scan.counts.shape).sum(dtype=np.int64)
+    return Prepared(
+        center=center.half_pixel,
+        center_subpixel=center.subpixel,
+        frame_shape=scan.counts.shape[1:],
+        scale=float(np.mean(data.scale)),
+        mean_counts=float(scan.counts.sum(dtype=np.float64) / pixels),
+        frames=len(scan.counts),
+    )
+
+
+def in_words(
+    config: TrainConfig, scan: Scan, center: Center, patch: tuple[int, int], devices: int
+) -> list[str]:
+    """Say what was understood and chosen, a line each."""
+    frames, height, width = scan.counts.shape
+    (y, x), (sub_y, sub_x) = center.half_pixel, center.subpixel
+    how = "given" if config.data.center != "auto" else f"found, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
+    return [
+        f"{frames} frames of {height} x {width}, {scan.metadata.dtype}, "
+        f"from {scan.metadata.sources[0]}" + (" and following" if frames > 1 else ""),
+        describe(scan),
+        f"centre y {y:g}, x {x:g} ({how})",
+        f"method {config.method}, scale: {config.data.scale}, moved by: {config.data.augment}, "
+        f"patches {patch[0]} x {patch[1]}, {config.train.batch_size} a step on {devices} device(s)",
+    ]

@@ -1,0 +1,306 @@
+"""Every option in one place: frozen dataclasses with their defaults, units and limits.
+
+`config_file` reads them from TOML, `cli` overrides them from the command line. Only entry points know them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+def at_least(name: str, value: int, least: int) -> None:
+    """Raise ValueError if `value` is below `least`."""
+    if value < least:
+        raise ValueError(f"{name}: expected {least} or more, got {value}")
+
+
+def check_ensemble(ensemble: str, *, trained: str) -> str:
+    """Return the group to average over, "same" resolved.
+
+    Raises:
+      ValueError: if it is larger than the group that the network was trained with.
+    """
+    order = ("none", "flips", "d4")
+    resolved = trained if ensemble == "same" else ensemble
+    if order.index(resolved) > order.index(trained):
+        raise ValueError(
+            f"--predict.ensemble '{ensemble}': the network is trained with augment '{trained}' and has never "
+            f"seen the other orientations; use '{trained}' or smaller, or train with a larger --data.augment"
+        )
+    return resolved
+
+
+def parse_center(text: str) -> tuple[float, float]:
+    """Read `y,x` in pixels.
+
+    Raises:
+      ValueError: if it is not two numbers.
+    """
+    try:
+        y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"--data.center: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"
+        ) from None
+    return y, x
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """Which frames, and what to make of them."""
+
+    path: str = ""
+    """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    mask: str = ""
+    """Mask file of the detector frame: `mask.tif`, `mask.npz::name`, `file.h5::/dataset`."""
+    mask_polarity: Literal["bad", "good"] = "bad"
+    """What nonzero means in the mask file; detectors and pyFAI write nonzero = bad."""
+    center: str = "auto"
+    """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
+    saturation: float = 0.0
+    """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
+    hot_pixels: bool = False
+    """Find and mask hot pixels by comparing them with their neighbours and their partner."""
+    crop: int = 0
+    """Train on at most this many pixels a side about the centre; 0 = the whole frame."""
+    scale: Literal["scan", "frame", "scan_max", "frame_max"] = "scan"
+    """Unit of rate: mean counts of the scan or of each frame, or the maximum (as published)."""
+    augment: Literal["none", "flips", "d4"] = "d4"
+    """Group that pairs are moved by: the four flips as published, or all eight motions of a square."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that contradict themselves."""
+        if self.crop < 0 or 0 < self.crop < 16:
+            raise ValueError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
+        if self.center != "auto":
+            parse_center(self.center)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How long and how to train."""
+
+    steps: int = 600
+    """Optimizer steps."""
+    batch_size: int = 16
+    """Patches per step, over all devices together."""
+    patch: int = 64
+    """Largest side of a training patch in pixels; 0 = a whole half of the frame."""
+    optimizer: Literal["muon", "adam"] = "muon"
+    """Muon (orthogonalised momentum; biases by Adam) or Adam."""
+    learning_rate: float = 5e-3
+    """Peak learning rate; 5e-3 suits muon, 2e-3 adam."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the learning rate falls: to 2 % by a cosine, halved every `halve_every` steps, not at all."""
+    warmup_steps: int = 50
+    """Steps of linear rise to the peak learning rate."""
+    halve_every: int = 0
+    """Steps between two halvings of schedule step; 0 = a quarter of the training."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay per unit of learning rate."""
+    clip_norm: float = 1.0
+    """Largest global norm of the gradient; 0 = no limit."""
+    average_decay: float = 0.98
+    """Decay per step of the moving average of the parameters, which predicts; 0 = no average."""
+    validation: Literal["pixels", "frames", "none"] = "pixels"
+    """What is kept from the training to choose the best step: pixels of all frames, or whole frames."""
+    validation_share: float = 0.05
+    """Share of pixels or frames kept, in (0, 0.5]."""
+    validation_batches: int = 8
+    """Batches that a validation loss is the mean of."""
+    validate_every: int = 50
+    """Steps between validations."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints to resume from; 0 = only the last."""
+    keep: int = 3
+    """Newest checkpoints kept; 0 = all."""
+    log_every: int = 10
+    """Steps between lines in metrics.jsonl; device values are read only then."""
+    steps_per_dispatch: int = 0
+    """Steps per call of the device; 0 = 1 on a CPU, 20 on an accelerator."""
+    devices: int = 0
+    """Devices to train on; 0 = all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the network's computation; parameters and losses stay float32."""
+    resident: Literal["auto", "device", "host"] = "auto"
+    """Where the scan stays: on the device, on the host (patches travel), or as memory allows."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        at_least("--train.steps", self.steps, 1)
+        at_least("--train.batch-size", self.batch_size, 1)
+        at_least("--train.validate-every", self.validate_every, 1)
+        at_least("--train.validation-batches", self.validation_batches, 1)
+        at_least("--train.log-every", self.log_every, 1)
+        for name in ("keep", "checkpoint_every", "warmup_steps", "steps_per_dispatch", "devices"):
+            at_least(f"--train.{name.replace('_', '-')}", getattr(self, name), 0)
+        if not self.learning_rate > 0:
+            raise ValueError(f"--train.learning-rate: expected > 0, got {self.learning_rate}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"--train.average-decay: expected 0..1, got {self.average_decay}")
+        if not 0 < self.validation_share <= 0.5:
+            raise ValueError(
+                f"--train.validation-share: expected 0..0.5, got {self.validation_share}"
+            )
+        if self.patch < 0 or 0 < self.patch < 16:
+            raise ValueError(f"--train.patch: expected 0 or at least 16 pixels, got {self.patch}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SmaeOptions:
+    """Method `smae`: one half of a pattern, turned, predicts the other."""
+
+    rule: Literal["direct", "cross", "average"] = "average"
+    """A pixel from its own side, from its partner's (as published), or the mean of both views."""
+    reference: bool = False
+    """The published rule: zero counts masked, mean over all pixels, halves predicted apart."""
+
+
+@dataclasses.dataclass(frozen=True)
+class UnetOptions:
+    """Model `unet`."""
+
+    widths: tuple[int, ...] = (32, 64, 96)
+    """Channels of each level, finest (half resolution) first."""
+    blocks: int = 1
+    """Residual blocks per level and side."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty network."""
+        if not self.widths or min(self.widths) < 1 or self.blocks < 0:
+            raise ValueError(f"--unet.widths: expected channels >= 1, got {self.widths}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """How a trained network is applied; kept with the run, `infer` may override it."""
+
+    ensemble: Literal["same", "none", "flips", "d4"] = "flips"
+    """Group that predictions are averaged over; not larger than --data.augment; same = equal to it."""
+    conserve_totals: bool = True
+    """Scale each denoised frame to the counts measured on its valid pixels."""
+    batch_size: int = 0
+    """Frames per batch; 0 = as many as make up about four million pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Train a denoiser on the frames of a scan."""
+
+    run: str = ""
+    """Folder for everything that the training writes; must be new."""
+    config: str = ""
+    """TOML file with any of these options; the command line goes before it."""
+    seed: int = 0
+    """Seed of every random number of the training."""
+    method: Literal["smae"] = "smae"
+    """How pairs are made and predictions put back."""
+    model: Literal["unet", "sedcnn4"] = "unet"
+    """Network: a light U-Net, or the published one."""
+    loss: str = "poisson"
+    """Loss, e.g. `mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv` or your own `package.module:function`."""
+    resume: bool = False
+    """Go on with the run where its last checkpoint left off."""
+    overwrite: bool = False
+    """Replace the run folder if it exists."""
+    data: DataOptions = DataOptions()
+    train: TrainOptions = TrainOptions()
+    smae: SmaeOptions = SmaeOptions()
+    unet: UnetOptions = UnetOptions()
+    predict: PredictOptions = PredictOptions()
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        check_ensemble(self.predict.ensemble, trained=self.data.augment)
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite: expected one of them; leave one out")
+
+
+@dataclasses.dataclass(frozen=True)
+class InferConfig:
+    """Denoise frames with a trained run; every setting that is not given comes from the run."""
+
+    run: str = ""
+    """Run folder made by `smae-jax train`."""
+    input: str = ""
+    """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    output: str = ""
+    """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame."""
+    mask: str = ""
+    """Mask file that replaces the run's own mask."""
+    mask_polarity: Literal["bad", "good"] = "bad"
+    """What nonzero means in the mask file."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+    checkpoint: str = "best"
+    """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
+    ensemble: Literal["run", "none", "flips", "d4"] = "run"
+    """Group that predictions are averaged over; not larger than the run was trained with."""
+    rule: Literal["run", "direct", "cross", "average"] = "run"
+    """How the two views of a pixel are put together; run = as the run says."""
+    scale: Literal["run", "input"] = "run"
+    """Unit of rate: the run's (one frame's answer then depends on that frame only), or the input's mean."""
+    batch_size: int = 0
+    """Frames per batch; 0 = as many as make up about four million pixels."""
+    figure: str = ""
+    """PNG to draw the first frame to, before and after; "" = none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectConfig:
+    """Show what the program understands of a scan, before any training."""
+
+    data: DataOptions = DataOptions()
+    output: str = "inspect.png"
+    """PNG to draw to; "" = none."""
+    overwrite: bool = False
+    """Replace the PNG if it exists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulateConfig:
+    """Simulate a scan with its truth, mask and centre."""
+
+    output: str = ""
+    """`.h5` (NeXus) or `.npz`."""
+    kind: Literal["saxs", "waxd", "gisaxs", "flat"] = "saxs"
+    """Fibre halo with meridional orders, textured rings, no 180-degree symmetry, or constant."""
+    frames: int = 64
+    """Frames of the scan."""
+    size: int = 128
+    """Height and width in pixels."""
+    photons: float = 1.0
+    """Mean photons per valid pixel."""
+    seed: int = 0
+    """Seed of every random number."""
+    asymmetry: float = 0.0
+    """Amplitude of a factor 1 + asymmetry * sin(azimuth), in (-1, 1)."""
+    center_offset: tuple[float, float] = (0.0, 0.0)
+    """Beam centre (y, x) from the middle of the frame, pixels."""
+    flat_field_error: float = 0.0
+    """Relative rms of the pixels' fixed sensitivity."""
+    readout_noise: float = 0.0
+    """Rms of Gaussian readout noise, counts; frames are float then."""
+    gaps: bool = True
+    """Mask gaps between detector modules."""
+    beamstop: bool = True
+    """Mask a disc about the beam."""
+    arm: bool = True
+    """Mask the arm that holds the beamstop."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """Simulate a scan, train on it, denoise it, and compare with the truth in a table and pictures."""
+
+    run: str = "runs/demo"
+    """Folder for all that the demo writes."""
+    config: str = ""
+    """TOML file with training options; "" = the demo's own."""
+    photons: float = 1.0
+    """Mean photons per valid pixel of the simulated scan."""
+    overwrite: bool = False
+    """Replace the folder if it exists."""

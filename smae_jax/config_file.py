@@ -1,0 +1,105 @@
+"""Options from TOML and back: `load` reads strictly, `dump` writes what `load` reads to an equal value."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+Options = TypeVar("Options")
+
+
+def load(path: str | Path, into: type[Options]) -> Options:
+    """Read options from a TOML file; what it does not name keeps its default.
+
+    Args:
+      path: TOML file.
+      into: dataclass of options, possibly nested.
+
+    Returns:
+      The options.
+
+    Raises:
+      ValueError: if the file is missing or no TOML, a key is unknown, or a value has another type.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read this config ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
+    return from_dict(values, into, where=str(path))
+
+
+def from_dict(
+    values: dict[str, Any], into: type[Options], *, where: str, prefix: str = ""
+) -> Options:
+    """Build options from nested dicts, strictly; `where` names their origin in messages."""
+    hints = get_type_hints(into)
+    chosen = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in hints:
+            close = difflib.get_close_matches(name, hints, 1)
+            hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(hints)}"
+            raise ValueError(f"{where}: unknown key '{prefix}{key}'; {hint}")
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{where}: '{prefix}{key}' expected a table [{prefix}{key}], got {value!r}"
+                )
+            chosen[name] = from_dict(value, hint, where=where, prefix=f"{prefix}{key}.")
+        else:
+            chosen[name] = _typed(value, hint, f"{where}: '{prefix}{key}'")
+    try:
+        return into(**chosen)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _typed(value: Any, hint: Any, what: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value in arguments and isinstance(value, str):
+            return value
+        raise ValueError(f"{what} expected one of {', '.join(arguments)}, got {value!r}")
+    if origin in (Union, types.UnionType):
+        return None if value is None else _typed(value, arguments[0], what)
+    if origin is tuple:
+        if isinstance(value, list):
+            return tuple(_typed(item, arguments[0], what) for item in value)
+        raise ValueError(f"{what} expected a list such as [32, 64], got {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{what} expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def dump(options: Any) -> str:
+    """Write options as TOML that `load` reads back to an equal value."""
+    tables = [("", dataclasses.asdict(options))]
+    lines = []
+    while tables:
+        name, values = tables.pop(0)
+        if name:
+            lines += ["", f"[{name}]"]
+        for key, value in values.items():
+            if isinstance(value, dict):
+                tables.append((f"{name}.{key}" if name else key, value))
+            elif value is not None:
+                lines.append(f"{key} = {_toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)

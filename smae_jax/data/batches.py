@@ -1,0 +1,206 @@
+"""Draw random patches, with their partners, from centred canvases.
+
+Where patches may lie is decided once on the host (`patch_origins`); drawing them is a pure function of a key, so
+nothing random is ever stored, and the same draw serves data on the device (`gather`) and on the host.
+The only file of `data` that uses JAX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from smae_jax import symmetry
+from smae_jax.methods.protocol import Batch
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Canvases:
+    """A scan on centred canvases, as training reads it.
+
+    Attributes:
+      counts: photons, (frames, height, width), float32; 0 where invalid.
+      valid: bool, (1 or frames, height, width); False off the detector.
+      scale: counts per unit of rate, (frames,), float32.
+      held_out: pixels kept from training, bool, (height, width), equal for a pixel and its partner.
+      frames: indices of the frames that patches are drawn from, int32, (n,).
+      origins: allowed corners (y, x) of patches, int32, (m, 2).
+    """
+
+    counts: Array
+    valid: Array
+    scale: Array
+    held_out: Array
+    frames: Array
+    origins: Array
+
+
+def patch_shape_for(
+    canvas_shape: tuple[int, int], *, patch: int, region: Literal["half", "frame"], square: bool
+) -> tuple[int, int]:
+    """Return the largest patch (height, width) not above `patch` (0 = no limit) that fits the region."""
+    height, width = canvas_shape
+    if region == "half":
+        width //= 2
+    if patch:
+        height, width = min(height, patch), min(width, patch)
+    if square:
+        height = width = min(height, width)
+    return height, width
+
+
+def patch_origins(
+    valid: np.ndarray,
+    patch_shape: tuple[int, int],
+    *,
+    region: Literal["half", "frame"],
+    least: float = 0.5,
+) -> np.ndarray:
+    """List the corners of the patches worth training on.
+
+    Args:
+      valid: share of the frames in which a canvas pixel is valid, (height, width), in [0, 1].
+      patch_shape: (height, width) in pixels.
+      region: "half" keeps a patch within one half-plane of the canvas; a middle column belongs to neither.
+      least: patches count whose number of usable pixel pairs reaches this share of the best patch's.
+
+    Returns:
+      Corners (y, x), int32, (m, 2), m >= 1.
+
+    Raises:
+      ValueError: if no valid pixel has a valid partner (or, for region "frame", if no pixel is valid).
+    """
+    height, width = valid.shape
+    usable = valid * valid[::-1, ::-1] if region == "half" else valid
+    integral = np.pad(usable.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    rows, columns = patch_shape
+    counts = (
+        integral[rows:, columns:]
+        - integral[:-rows, columns:]
+        - integral[rows:, :-columns]
+        + integral[:-rows, :-columns]
+    )
+    if region == "half":
+        start = np.arange(counts.shape[1])
+        inside = (start + columns <= width // 2) | (start >= width - width // 2)
+        counts = np.where(inside, counts, 0.0)
+    if counts.max() < 0.5:
+        raise ValueError(
+            "no pixel has a valid partner at the turned position; check the mask and --data.center"
+        )
+    return np.argwhere(counts >= max(least * counts.max(), 0.5)).astype(np.int32)
+
+
+def held_out_pixels(shape: tuple[int, int], *, share: float, seed: int) -> np.ndarray:
+    """Choose pixels that never become targets, together with their partners: bool, `shape`."""
+    chosen = np.random.default_rng(seed).random(shape) < share / 2
+    return chosen | chosen[::-1, ::-1]
+
+
+def draw_places(key: Array, data: Canvases, *, batch_size: int) -> tuple[Array, Array]:
+    """Draw which frame and which corner each patch comes from: int32, (batch,) and (batch, 2)."""
+    frame_key, origin_key = jax.random.split(key)
+    frame = jax.random.randint(frame_key, (batch_size,), 0, data.frames.shape[0])
+    origin = jax.random.randint(origin_key, (batch_size,), 0, data.origins.shape[0])
+    return jnp.asarray(data.frames)[frame], jnp.asarray(data.origins)[origin]
+
+
+def gather(
+    data: Canvases,
+    frames: Array,
+    origins: Array,
+    *,
+    patch_shape: tuple[int, int],
+    held_out: bool = False,
+) -> Batch:
+    """Cut patches and their turned partners out of the canvases.
+
+    Args:
+      data: canvases on the device.
+      frames: frame of each patch, int32, (batch,).
+      origins: corner (y, x) of each patch, int32, (batch, 2).
+      patch_shape: (height, width) in pixels.
+      held_out: make the held-out pixels the eligible ones instead of all others.
+
+    Returns:
+      The batch, (batch, *patch_shape).
+    """
+    height, width = data.counts.shape[-2:]
+    rows, columns = patch_shape
+
+    def cut(stack: Array, frame: Array, y: Array, x: Array) -> Array:
+        frame = jnp.minimum(frame, stack.shape[0] - 1)  # one mask may serve all frames
+        return jax.lax.dynamic_slice(stack, (frame, y, x), (1, rows, columns))[0]
+
+    def one(frame: Array, origin: Array) -> tuple[Array, ...]:
+        y, x = origin
+        turned_y, turned_x = height - rows - y, width - columns - x
+        own = [cut(stack, frame, y, x) for stack in (data.counts, data.valid)]
+        partner = [
+            symmetry.rotate180(cut(stack, frame, turned_y, turned_x))
+            for stack in (data.counts, data.valid)
+        ]
+        eligible = cut(data.held_out[None], frame, y, x) == held_out
+        return (*own, *partner, eligible)
+
+    counts, valid, partner_counts, partner_valid, eligible = jax.vmap(one)(frames, origins)
+    as_float = jnp.float32
+    return Batch(
+        counts=counts.astype(as_float),
+        exposure=valid.astype(as_float),
+        partner_counts=partner_counts.astype(as_float),
+        partner_exposure=partner_valid.astype(as_float),
+        scale=data.scale[frames],
+        eligible=eligible.astype(as_float),
+    )
+
+
+def gather_on_host(
+    data: Canvases,
+    frames: np.ndarray,
+    origins: np.ndarray,
+    *,
+    patch_shape: tuple[int, int],
+    held_out: bool = False,
+) -> Batch:
+    """Do what `gather` does with numpy arrays, for scans that do not fit on a device."""
+    height, width = data.counts.shape[-2:]
+    rows, columns = patch_shape
+
+    def cut(stack: np.ndarray, *, turned: bool) -> np.ndarray:
+        patches = np.empty((len(frames), rows, columns), np.float32)
+        for patch, frame, (y, x) in zip(patches, frames, origins, strict=True):
+            if turned:
+                y, x = height - rows - y, width - columns - x
+            found = stack[min(frame, len(stack) - 1), y : y + rows, x : x + columns]
+            patch[...] = found[::-1, ::-1] if turned else found
+        return patches
+
+    return Batch(  # type: ignore[arg-type]  # numpy arrays, on their way to the device
+        counts=cut(data.counts, turned=False),
+        exposure=cut(data.valid, turned=False),
+        partner_counts=cut(data.counts, turned=True),
+        partner_exposure=cut(data.valid, turned=True),
+        scale=data.scale[frames],
+        eligible=(cut(data.held_out[None], turned=False) == held_out).astype(np.float32),
+    )
+
+
+def whole(counts: Array, valid: Array, scale: Array) -> Batch:
+    """Make a batch of whole canvases (batch, height, width) for prediction; all pixels eligible."""
+    exposure = jnp.broadcast_to(valid, counts.shape).astype(jnp.float32)
+    counts = jnp.where(exposure > 0, counts, 0.0).astype(jnp.float32)
+    return Batch(
+        counts=counts,
+        exposure=exposure,
+        partner_counts=symmetry.rotate180(counts),
+        partner_exposure=symmetry.rotate180(exposure),
+        scale=scale,
+        eligible=jnp.ones_like(exposure),
+    )

@@ -1,0 +1,270 @@
+"""Pictures of a denoised frame: before, after, the truth where it is known, and what was taken away.
+
+All panels in counts share one logarithmic colour scale. Where there is no value, nothing is drawn
+over the hatched background. Knows nothing of how the frame was denoised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
+
+from smae_jax.data.atomic import atomic_path
+from smae_jax.metrics import rmse
+
+_PAPER, _HATCH = "#e6e6e6", "#c4c4c4"
+_OUTLINE, _WINDOW = "#5ad1e6", "#ffffff"
+_LARGE = 320  # pixels; a larger frame is drawn whole in blocks, and its middle pixel by pixel
+_BLOCKS = 400  # at most so many along a side
+_DECADES = 4
+_SIGMAS = 4
+_PANEL_INCHES = 4.1
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One picture: counts or sigmas, (height, width), NaN where there is none, and its titles."""
+
+    name: str
+    note: str
+    values: np.ndarray
+    outlined: np.ndarray | None = None
+
+
+def draw_denoised(
+    path: str | Path,
+    counts: ArrayLike,
+    denoised: ArrayLike,
+    *,
+    valid: ArrayLike,
+    truth: ArrayLike | None = None,
+    filled: ArrayLike | None = None,
+    center: tuple[float, float] | None = None,
+    frame: int = 0,
+    title: str = "",
+    overwrite: bool = False,
+) -> None:
+    """Draw one frame before and after, its truth if there is one, and the residual in sigmas.
+
+    The residual is (counts - denoised) / sqrt(denoised): photon noise has an rms of 1 and no
+    pattern. Frames of more than 320 pixels are drawn twice: whole, summed up in blocks, and the
+    surroundings of the beam pixel by pixel.
+
+    Args:
+      path: PNG to write.
+      counts: measured, (height, width) or (frames, height, width); anything where invalid.
+      denoised: expected counts, shaped as `counts`; NaN where there is no answer.
+      valid: True = use the pixel, bool, (height, width), (1, height, width) or as `counts`.
+      truth: expected counts without noise, shaped as `counts`.
+      filled: True = answered without a measurement of its own, outlined; shapes as for `valid`.
+      center: (y, x) in pixels that a large frame is enlarged about; by default where the counts are.
+      frame: index of the frame drawn.
+      title: headline.
+      overwrite: replace an existing picture.
+
+    Raises:
+      OutputError: in one line, if the picture exists or cannot be written.
+    """
+    use = _one(valid, frame).astype(bool)
+    measured = np.where(use, _one(counts, frame).astype(np.float64), np.nan)
+    answer = _one(denoised, frame).astype(np.float64)
+    known = None if truth is None else _one(truth, frame).astype(np.float64)
+    new = None if filled is None else _one(filled, frame).astype(bool) & ~use
+    center = center or _middle_of_counts(answer)
+
+    rows = [_panels(measured, answer, known, new)]
+    corners = [(0, 0)]
+    shape = measured.shape
+    block = 1
+    if max(shape) > _LARGE:
+        block = int(np.ceil(max(shape) / _BLOCKS))
+        window = _window(shape, center)
+        inner = [None if a is None else a[window] for a in (measured, answer, known, new)]
+        rows = [_panels(measured, answer, known, new, block=block), _panels(*inner)]
+        corners.append((window[0].start, window[1].start))
+
+    columns = len(rows[0])
+    heights = [values[0].values.shape[0] / values[0].values.shape[1] for values in rows]
+    figure = Figure(
+        figsize=(_PANEL_INCHES * columns, _PANEL_INCHES * sum(heights) + 1.0 + 0.5 * len(rows)),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    scale = _scale(answer if known is None else np.where(np.isfinite(answer), known, np.nan))
+    for axes, panels, corner, one in zip(grid, rows, corners, (block, 1), strict=False):
+        _draw_row(axes, panels, corner, one, scale)
+    if len(rows) == 2:
+        for axes in grid[0]:
+            _frame_window(axes, window)
+    _add_scales(figure, grid)
+    figure.suptitle(title or "Before and after", fontsize=14, fontweight="bold")
+    with atomic_path(path, overwrite) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def _one(array: ArrayLike, frame: int) -> np.ndarray:
+    """Take one frame of a stack; a stack of one serves all frames."""
+    array = np.asarray(array)
+    if array.ndim == 2:
+        return array
+    return array[frame if len(array) > 1 else 0]
+
+
+def _panels(
+    measured: np.ndarray,
+    answer: np.ndarray,
+    truth: np.ndarray | None,
+    new: np.ndarray | None,
+    *,
+    block: int = 1,
+) -> list[_Panel]:
+    both = np.isfinite(measured) & np.isfinite(answer) & (answer > 0)
+    expected = _sum_of_blocks(np.where(both, answer, np.nan), block)
+    seen = _sum_of_blocks(np.where(both, measured, np.nan), block)
+    residual = (seen - expected) / np.sqrt(expected)
+    zeros = 100 * np.mean(measured[np.isfinite(measured)] == 0) if both.any() else np.nan
+    before, after = f"{zeros:.0f} % zeros", ""
+    if truth is not None and both.any():
+        errors = [rmse(image, truth, both) for image in (measured, answer)]
+        before = f"{before}, rms error {errors[0]:.3g} counts"
+        after = f"rms error {errors[1]:.3g} counts"
+    if new is not None and new.any():
+        after = ", ".join(part for part in (after, "blue outline: filled from partners") if part)
+    panels = [
+        _Panel("before", before, _mean_of_blocks(measured, block)),
+        _Panel("denoised", after, _mean_of_blocks(answer, block), new),
+    ]
+    if truth is not None:
+        panels.append(_Panel("truth", "", _mean_of_blocks(truth, block)))
+    rms = np.sqrt(np.nanmean(residual**2)) if both.any() else np.nan
+    note = f"rms {rms:.2f} (photon noise alone: 1)"
+    return [*panels, _Panel("residual", note, residual)]
+
+
+def _sum_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
+    """Add up block x block pixels; NaN pixels do not count, NaN where there is no other."""
+    if block == 1:
+        return image
+    padding = [(0, -size % block) for size in image.shape]
+    padded = np.pad(image, padding, constant_values=np.nan)
+    height, width = (size // block for size in padded.shape)
+    blocks = padded.reshape(height, block, width, block)
+    known = np.isfinite(blocks).any(axis=(1, 3))
+    return np.where(known, np.nansum(blocks, axis=(1, 3)), np.nan)
+
+
+def _mean_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
+    pixels = _sum_of_blocks(np.where(np.isfinite(image), 1.0, np.nan), block)
+    return _sum_of_blocks(image, block) / pixels
+
+
+def _middle_of_counts(image: np.ndarray) -> tuple[float, float]:
+    """Find where half of the counts lie above and half below, half left and half right."""
+    weight = np.nan_to_num(np.maximum(image, 0))
+    middle = []
+    for axis in (1, 0):
+        total = np.cumsum(weight.sum(axis=axis))
+        middle.append(float(np.searchsorted(total, total[-1] / 2)))
+    return middle[0], middle[1]
+
+
+def _window(shape: tuple[int, int], center: tuple[float, float]) -> tuple[slice, slice]:
+    side = max(128, min(shape) // 4)
+    starts = [
+        int(np.clip(round(middle - side / 2), 0, max(0, size - side)))
+        for middle, size in zip(center, shape, strict=True)
+    ]
+    return np.s_[starts[0] : starts[0] + side, starts[1] : starts[1] + side]
+
+
+def _scale(expected: np.ndarray) -> LogNorm:
+    """Span the expected counts, not the noise, so that both frames show what is there to see."""
+    positive = expected[np.isfinite(expected) & (expected > 0)]
+    low, high = np.percentile(positive, [0.5, 99.95]) if positive.size else (0.1, 1.0)
+    return LogNorm(max(low, high / 10**_DECADES), max(high, 1.5 * low))
+
+
+def _draw_row(
+    row: Sequence[Axes], panels: list[_Panel], corner: tuple[int, int], block: int, scale: LogNorm
+) -> None:
+    for axes, panel in zip(row, panels, strict=True):
+        height, width = panel.values.shape
+        top, left = corner[0] - 0.5, corner[1] - 0.5
+        sigmas = panel.name == "residual"
+        floor = panel.values if sigmas else np.maximum(panel.values, scale.vmin)
+        axes.patch.set(facecolor=_PAPER, edgecolor=_HATCH, hatch="//////")
+        axes.imshow(
+            np.ma.masked_invalid(floor),
+            norm=Normalize(-_SIGMAS, _SIGMAS) if sigmas else scale,
+            cmap=matplotlib.colormaps["RdBu_r" if sigmas else "inferno"].with_extremes(bad="none"),
+            extent=(left, left + block * width, top + block * height, top),
+            interpolation="nearest",
+        )
+        if panel.outlined is not None:
+            axes.add_collection(_outline(panel.outlined, corner), autolim=False)
+        blocks = f" ({block} x {block} pixels)" if block > 1 else ""
+        zoomed = ", enlarged" if corner != (0, 0) else ""
+        axes.set_title(panel.name + zoomed + blocks, fontsize=12)
+        axes.set_xlabel(panel.note, fontsize=9.5)
+        axes.tick_params(labelsize=8, colors="#555555")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, integer=True))
+        for spine in axes.spines.values():
+            spine.set_color("#999999")
+    row[0].set_ylabel("y / pixel", fontsize=9)
+
+
+def _outline(mask: np.ndarray, corner: tuple[int, int]) -> LineCollection:
+    """Draw a line along the pixel edges where a mask begins or ends."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    y, x = np.nonzero(np.diff(padded, axis=0)[:, 1:-1])
+    flat = np.stack([np.stack([x - 0.5, y - 0.5], -1), np.stack([x + 0.5, y - 0.5], -1)], 1)
+    y, x = np.nonzero(np.diff(padded, axis=1)[1:-1])
+    steep = np.stack([np.stack([x - 0.5, y - 0.5], -1), np.stack([x - 0.5, y + 0.5], -1)], 1)
+    lines = np.concatenate([flat, steep]) + np.array(corner[::-1])
+    return LineCollection(list(lines), colors=_OUTLINE, linewidths=0.5, alpha=0.8)
+
+
+def _frame_window(axes: Axes, window: tuple[slice, slice]) -> None:
+    rows, columns = window
+    place = (columns.start - 0.5, rows.start - 0.5)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    residual = axes.get_title().startswith("residual")
+    color = "#333333" if residual else _WINDOW
+    axes.add_patch(Rectangle(place, *size, fill=False, edgecolor=color, linewidth=1.0))
+
+
+def _add_scales(figure: Figure, grid: np.ndarray) -> None:
+    images, residuals = grid[:, :-1], grid[:, -1]
+    bar = figure.colorbar(
+        images[0, 0].images[0],
+        ax=list(images.flat),
+        location="bottom",
+        label="counts per pixel (logarithmic; zeros take the darkest colour, hatched: no value)",
+        extend="both",
+        aspect=45,
+        shrink=0.75,
+    )
+    bar.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    bar.ax.xaxis.set_minor_locator(NullLocator())
+    figure.colorbar(
+        residuals[0].images[0],
+        ax=list(residuals),
+        location="bottom",
+        label="(before - denoised) / sqrt(denoised)",
+        extend="both",
+        aspect=20,
+        shrink=0.9,
+    )

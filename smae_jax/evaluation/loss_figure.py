@@ -1,0 +1,122 @@
+"""The picture of a training: its loss, smoothed, the validation loss, and the step that was best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter1d
+
+from smae_jax.data.atomic import atomic_path
+
+_TRAINING, _VALIDATION = "#4a90c2", "#d95f02"
+_NOTE = (
+    "The targets are as noisy as the sources, and their own noise stays in the loss: a loss that "
+    "hardly falls is normal.\nJudge the training by the validation loss and by the pictures."
+)
+
+
+def draw_losses(
+    path: str | Path, metrics_jsonl_path: str | Path, *, overwrite: bool = False
+) -> None:
+    """Draw the losses of a training against its steps.
+
+    Args:
+      path: PNG to write.
+      metrics_jsonl_path: one JSON object a line, `{"step": 10, "loss": 0.3, ...}` or
+        `{"step": 50, "validation_loss": 0.2}`; of a step that comes twice the later line counts.
+      overwrite: replace an existing picture.
+
+    Raises:
+      ValueError: in one line, if the metrics cannot be read or hold no loss, or the picture exists
+        or cannot be written.
+    """
+    training = read_losses(metrics_jsonl_path, "loss")
+    validation = read_losses(metrics_jsonl_path, "validation_loss")
+    if not len(training[0]):
+        raise ValueError(
+            f"{metrics_jsonl_path}: expected lines with a loss, found none; train first"
+        )
+    figure = Figure(figsize=(9.0, 5.2), layout="constrained")
+    axes = figure.subplots()
+    steps, losses = training
+    width = max(1.0, len(losses) / 40)
+    smooth = gaussian_filter1d(losses, width, mode="nearest")
+    axes.plot(steps, losses, color=_TRAINING, linewidth=0.8, alpha=0.5, label="training")
+    axes.plot(steps, smooth, color=_TRAINING, linewidth=2.4, label="training, smoothed")
+    seen = [_after_the_start(losses), _after_the_start(smooth)]
+    if len(validation[0]):
+        best = int(np.argmin(validation[1]))
+        step, lowest = validation[0][best], validation[1][best]
+        axes.plot(*validation, "o-", color=_VALIDATION, markersize=4, label="validation")
+        axes.plot([step, step], [-1e30, lowest], ":", color=_VALIDATION, linewidth=1.2, zorder=1)
+        axes.plot(
+            step,
+            lowest,
+            "*",
+            color=_VALIDATION,
+            markersize=17,
+            markeredgecolor="white",
+            label=f"best: step {step:.0f}, {lowest:.5g}",
+        )
+        seen.append(np.r_[_after_the_start(validation[1]), lowest])
+    low, high = _limits(np.concatenate(seen))
+    axes.set_ylim(low, high)
+    axes.set_xlim(0, max(steps[-1], *validation[0][-1:], 1) * 1.02)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    figure.suptitle("Training", fontsize=13, fontweight="bold")
+    axes.grid(color="#eeeeee")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    figure.supxlabel(_NOTE, fontsize=8.5, color="#666666")
+    with atomic_path(path, overwrite) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def read_losses(path: str | Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read one quantity from a file of metrics.
+
+    Args:
+      path: one JSON object a line, each with a `step`.
+      name: `loss` or `validation_loss`.
+
+    Returns:
+      (steps, values), float64, by ascending step; values that are not finite are left out.
+
+    Raises:
+      ValueError: in one line, if the file is missing or a line is not such an object.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot read these metrics ({error.strerror})") from None
+    found: dict[float, float] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            if entry.get(name) is not None:
+                found[float(entry["step"])] = float(entry[name])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            if number == len(lines):
+                break  # a training that was killed may leave half a line
+            raise ValueError(
+                f'{path}: line {number}: expected an object such as {{"step": 10, "loss": 0.3}}'
+            ) from None
+    kept = sorted((step, value) for step, value in found.items() if np.isfinite(value))
+    steps, values = np.array(kept, np.float64).reshape(-1, 2).T
+    return steps, values
+
+
+def _after_the_start(losses: np.ndarray) -> np.ndarray:
+    """Leave out the first fall, which would press all that follows into a line."""
+    return losses[len(losses) // 10 :]
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [0, 99])
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + 2 * margin

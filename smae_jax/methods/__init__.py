@@ -1,0 +1,1 @@
+"""How pairs are made and predictions put back: one file per method, and the protocol they share."""

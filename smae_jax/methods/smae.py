@@ -1,0 +1,155 @@
+"""SMAE: one half of a centro-symmetric pattern, turned by 180 degrees, predicts the other half.
+
+Two opposite pixels measure one rate with independent photon noise, so either half is a Noise2Noise
+target for the other. Steps 2-5 of the published algorithm are here: cut, turn, pair in both directions under
+a random group element, and put the predictions together again.
+
+Reference:
+  The published SMAE program (Symmetric Masked AutoEncoder); Noise2Noise, Lehtinen et al. 2018, eq. 6.
+  Deviations outside `reference=True`: a zero count is a measurement, not a masked pixel; rates share one
+  scale; every pixel is weighted by the exposures behind it; group elements are drawn inside the step.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from smae_jax import symmetry
+from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
+
+Assemble = Literal["direct", "cross", "average"]
+
+
+def split_halves(x: Array) -> tuple[Array, Array]:
+    """Cut (..., height, width) into left and right halves; both hold the middle column of an odd width."""
+    half = (x.shape[-1] + 1) // 2
+    return x[..., :half], x[..., x.shape[-1] - half :]
+
+
+def join_halves(left: Array, right: Array, width: int) -> Array:
+    """Put two halves side by side again: the inverse of `split_halves` (a middle column is the left's)."""
+    return jnp.concatenate([left, right[..., 2 * left.shape[-1] - width :]], axis=-1)
+
+
+def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
+    """Return counts / exposure in units of the scale, 0 where the exposure is 0.
+
+    Args:
+      counts: photons, (batch, *spatial), float32.
+      exposure: full frames behind each pixel, (batch, *spatial).
+      scale: counts per full frame of one unit of rate, (batch,).
+
+    Returns:
+      Rate, (batch, *spatial), float32, finite everywhere.
+    """
+    seen = exposure > 0
+    unit = jnp.reshape(scale, (-1,) + (1,) * (counts.ndim - 1))
+    return jnp.where(seen, counts / (jnp.where(seen, exposure, 1.0) * unit), 0.0)
+
+
+def assemble(
+    own: Array, own_seen: Array, partner_seen: Array, *, rule: Assemble
+) -> tuple[Array, Array]:
+    """Put the two predictions of every pixel together.
+
+    Args:
+      own: the prediction at every pixel of a centred canvas, (batch, height, width); the prediction at the
+        partner's place, turned, is the second one.
+      own_seen: whether the pixel was measured, bool, as `own`.
+      partner_seen: whether its partner was, bool, as `own`.
+      rule: "direct" takes the pixel's own side, "cross" its partner's (as published), "average" the mean of
+        the two where both were measured. Where only one was measured, that one is taken under every rule.
+
+    Returns:
+      (value, known): the assembled prediction, NaN where neither side was measured, and where it is known.
+    """
+    partner = symmetry.rotate180(own)
+    share = {"direct": 1.0, "cross": 0.0, "average": 0.5}[rule]
+    weight = jnp.where(own_seen & partner_seen, share, own_seen.astype(own.dtype))
+    known = own_seen | partner_seen
+    # `where` on both sides of the product: a NaN on the side that does not count must not come through.
+    value = jnp.where(weight > 0, weight * own, 0.0) + jnp.where(
+        weight < 1, (1 - weight) * partner, 0.0
+    )
+    return jnp.where(known, value, jnp.nan), known
+
+
+@dataclass(frozen=True)
+class Smae:
+    """Half against turned half, in both directions.
+
+    Attributes:
+      augment: group from which one element per example is drawn in `pair`.
+      rule: how the two predictions of a pixel are put together, see `assemble`.
+      reference: reproduce the published rule: zero counts masked on both sides, mean over all pixels, and each
+        half through the network by itself.
+    """
+
+    augment: symmetry.GroupName = "flips"
+    rule: Assemble = "average"
+    reference: bool = False
+
+    extent = "common"
+    region = "half"
+    source_channels = 2
+
+    def pair(self, key: Array, batch: Batch) -> Pair:
+        """Make the pair: the partner's side, turned, is the source; the pixel's own side is the target.
+
+        The data side draws patches from either half, so both directions occur equally often.
+
+        Args:
+          key: typed random key.
+          batch: patches within one half-plane, (batch, height, width).
+
+        Returns:
+          Source (batch, height, width, 2) with rate and exposure, target and weight (..., 1).
+        """
+        source = rate_of(batch.partner_counts, batch.partner_exposure, batch.scale)
+        target = rate_of(batch.counts, batch.exposure, batch.scale)
+        source_exposure = batch.partner_exposure
+        weight = batch.exposure * (batch.partner_exposure > 0)
+        if self.reference:
+            common = (source > 0) & (target > 0)
+            source, target = jnp.where(common, source, 0.0), jnp.where(common, target, 0.0)
+            source_exposure, weight = common.astype(source.dtype), jnp.ones_like(weight)
+        fields = (source, source_exposure, target, weight * batch.eligible)
+        keys = jax.random.split(key, source.shape[0])
+        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
+        source, source_exposure, target, weight = move(keys, fields)
+        return Pair(
+            source=jnp.stack([source, source_exposure], axis=-1),
+            target=target[..., None],
+            weight=weight[..., None],
+        )
+
+    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+        """Predict every pixel of centred canvases and assemble the two views.
+
+        The whole canvas goes through the network at once, which is both halves with their surroundings instead
+        of a cut through the beam centre. Under an ensemble that holds the half turn, predicting the turned
+        half is the same as turning the prediction, so one pass serves both views.
+
+        Args:
+          predict: (batch, height, width, 2) -> (batch, height, width, 1).
+          batch: whole canvases, centred.
+
+        Returns:
+          Expected counts per full frame, shaped as the batch.
+        """
+        rate = rate_of(batch.counts, batch.exposure, batch.scale)
+        own_seen, partner_seen = batch.exposure > 0, batch.partner_exposure > 0
+        if self.reference:
+            common = (rate > 0) & symmetry.rotate180(rate > 0)
+            rate = jnp.where(common, rate, 0.0)
+            sides = split_halves(jnp.stack([rate, common.astype(rate.dtype)]))
+            left, right = (predict(jnp.moveaxis(side, 0, -1))[..., 0] for side in sides)
+            own = join_halves(left, right, rate.shape[-1])
+        else:
+            own = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
+        value, known = assemble(own, own_seen, partner_seen, rule=self.rule)
+        scale = batch.scale[:, None, None]
+        return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)

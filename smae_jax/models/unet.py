@@ -1,0 +1,108 @@
+"""A light U-Net in any number of dimensions, with a space-to-depth stem.
+
+The stem folds 2 x 2 pixels into channels, so that no convolution runs at full resolution: on a CPU that is
+most of the time of a U-Net, and neighbouring pixels of a scattering pattern share their information anyway.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+
+def space_to_depth(x: Array, factor: int = 2) -> Array:
+    """Fold blocks of `factor` pixels along every spatial axis into channels: (batch, *spatial, channel)."""
+    batch, *spatial, channel = x.shape
+    ndim = len(spatial)
+    shape = [batch]
+    for size in spatial:
+        shape += [size // factor, factor]
+    x = jnp.reshape(x, (*shape, channel))
+    outer, inner = range(1, 2 * ndim + 1, 2), range(2, 2 * ndim + 1, 2)
+    x = jnp.transpose(x, (0, *outer, *inner, 2 * ndim + 1))
+    return jnp.reshape(x, (batch, *(s // factor for s in spatial), factor**ndim * channel))
+
+
+def depth_to_space(x: Array, factor: int = 2) -> Array:
+    """Undo `space_to_depth`."""
+    batch, *spatial, channel = x.shape
+    ndim = len(spatial)
+    x = jnp.reshape(x, (batch, *spatial, *(factor,) * ndim, channel // factor**ndim))
+    order = [0]
+    for axis in range(ndim):
+        order += [1 + axis, 1 + ndim + axis]
+    x = jnp.transpose(x, (*order, 2 * ndim + 1))
+    return jnp.reshape(x, (batch, *(s * factor for s in spatial), channel // factor**ndim))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions beside the identity: x + conv(act(conv(act(x))))."""
+
+    features: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map (batch, *spatial, features) to the same shape."""
+        kernel = (3,) * (x.ndim - 2)
+        y = nn.Conv(self.features, kernel, dtype=self.dtype, name="conv0")(nn.gelu(x))
+        y = nn.Conv(
+            self.features,
+            kernel,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal"),
+            name="conv1",
+        )(nn.gelu(y))
+        return x + y
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skips; shrinks and grows by space-to-depth.
+
+    Attributes:
+      widths: channels of each level, finest first; level k works at 1 / 2**(k + 1) of the resolution.
+      blocks: residual blocks per level and side.
+      outputs: length of the output's channel axis.
+      dtype: dtype of the computation; parameters stay float32.
+    """
+
+    widths: Sequence[int] = (32, 64, 96)
+    blocks: int = 1
+    outputs: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map (batch, *spatial, channel) to (batch, *spatial, outputs), any spatial size."""
+        spatial = x.shape[1:-1]
+        unit = 2 ** len(self.widths)
+        pad = [(0, -size % unit) for size in spatial]
+        x = jnp.pad(x, [(0, 0), *pad, (0, 0)], mode="edge").astype(self.dtype)
+        kernel = (3,) * len(spatial)
+        skips = []
+        for level, width in enumerate(self.widths):
+            x = nn.Conv(width, kernel, dtype=self.dtype, name=f"down{level}")(space_to_depth(x))
+            for block in range(self.blocks):
+                x = ResidualBlock(width, dtype=self.dtype, name=f"enc{level}_{block}")(x)
+            skips.append(x)
+        for level in reversed(range(len(self.widths) - 1)):
+            width, factor = self.widths[level], 2 ** len(spatial)
+            up = nn.Conv(width * factor, (1,) * len(spatial), dtype=self.dtype, name=f"up{level}")(
+                x
+            )
+            x = depth_to_space(up) + nn.Conv(
+                width, (1,) * len(spatial), dtype=self.dtype, name=f"skip{level}"
+            )(skips[level])
+            for block in range(self.blocks):
+                x = ResidualBlock(width, dtype=self.dtype, name=f"dec{level}_{block}")(x)
+        x = nn.Conv(
+            self.outputs * 2 ** len(spatial),
+            kernel,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.zeros,
+            name="out",
+        )(nn.gelu(x))
+        x = depth_to_space(x).astype(jnp.float32)
+        return x[(slice(None), *(slice(0, size) for size in spatial), slice(None))]

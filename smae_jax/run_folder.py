@@ -1,0 +1,158 @@
+"""A run on disk: its options, what was prepared, and where its checkpoints and figures are.
+
+runs/p40/config.toml  environment.json  prepare.json  mask.npz  metrics.jsonl
+         checkpoints/<step>/  best/<step>/  figures/
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from smae_jax.checkpoint import read_json
+from smae_jax.config import TrainConfig
+from smae_jax.config_file import dump, load
+from smae_jax.data.atomic import atomic_path, refuse_existing
+from smae_jax.data.canvas import Canvas, centred_canvas
+from smae_jax.data.scan import Scan
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What training found out and inference has to know.
+
+    Attributes:
+      center: (y, x), the half pixel that partners are counted from.
+      center_subpixel: (y, x), the sub-pixel estimate, for the record.
+      frame_shape: detector frame (height, width).
+      scale: counts per unit of rate, the mean over the training frames.
+      mean_counts: counts per valid pixel and frame in training.
+      frames: number of training frames.
+    """
+
+    center: tuple[float, float]
+    center_subpixel: tuple[float, float]
+    frame_shape: tuple[int, int]
+    scale: float
+    mean_counts: float
+    frames: int
+
+    def canvas(self) -> Canvas:
+        """Return the canvas that holds the whole frame, for prediction."""
+        return centred_canvas(self.frame_shape, self.center, extent="all")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Paths and records of a run."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """Folder of the best parameters."""
+        return self.path / "best"
+
+    @property
+    def metrics(self) -> Path:
+        """The log of the training, one JSON object per line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "figures"
+
+    def config(self) -> TrainConfig:
+        """Read the options that the run was trained with."""
+        path = self.path / "config.toml"
+        if not path.is_file():
+            raise ValueError(
+                f"--run {self.path}: no run there (config.toml is missing); "
+                "give a folder made by 'smae-jax train'"
+            )
+        return load(path, TrainConfig)
+
+    def prepared(self) -> Prepared:
+        """Read what the training prepared."""
+        values = read_json(self.path / "prepare.json")
+        try:
+            return Prepared(
+                center=tuple(values["center"]),
+                center_subpixel=tuple(values["center_subpixel"]),
+                frame_shape=tuple(values["frame_shape"]),
+                scale=float(values["scale"]),
+                mean_counts=float(values["mean_counts"]),
+                frames=int(values["frames"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path / 'prepare.json'}: {error!r} is missing or ill-typed; train the run again"
+            ) from None
+
+    def valid(self) -> np.ndarray:
+        """Read the run's mask: True = use, bool, (height, width)."""
+        path = self.path / "mask.npz"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return file["valid"].astype(bool)
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(f"{path}: not the mask of a run ({error}); give --mask") from None
+
+    def create(self, config: TrainConfig, prepared: Prepared, scan: Scan) -> None:
+        """Make the folder with everything that is known before the first step.
+
+        Raises:
+          ValueError: if something else is there, or it cannot be written.
+        """
+        if self.path.exists() and config.overwrite:
+            if not (self.path / "config.toml").is_file() and any(self.path.iterdir()):
+                raise ValueError(
+                    f"--run {self.path}: is not a run of this program and is not replaced; "
+                    "choose another folder"
+                )
+            shutil.rmtree(self.path)
+        with atomic_path(self.path) as folder:
+            folder.mkdir()
+            (folder / "config.toml").write_text(dump(config), encoding="utf-8")
+            (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+            record = dataclasses.asdict(prepared)
+            (folder / "prepare.json").write_text(json.dumps(record, indent=2) + "\n")
+            np.savez_compressed(folder / "mask.npz", valid=scan.valid.any(axis=0))
+
+    def refuse(self, *, overwrite: bool) -> None:
+        """Refuse early what `create` would refuse after the data have been read."""
+        try:
+            refuse_existing(self.path, overwrite=overwrite)
+        except ValueError:
+            raise ValueError(
+                f"--run {self.path}: exists already; choose another folder, go on with --resume, "
+                "or replace it with --overwrite"
+            ) from None
+
+
+def environment() -> dict[str, object]:
+    """Return versions and hardware, to be kept beside results."""
+    packages = ("smae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    devices = jax.devices()
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        **{name: metadata.version(name) for name in packages},
+    }

@@ -1,0 +1,280 @@
+"""Simulated scans: a photon-counting detector looks at a drifting pattern.
+
+The truth, the mask and the centre stand beside the counts, so that a denoiser can be scored. The
+patterns themselves are in `smae_jax.patterns`. numpy only.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import h5py
+import numpy as np
+
+from smae_jax.data.atomic import atomic_path
+from smae_jax.patterns import PATTERNS, drifting_parameters
+
+Kind = Literal["saxs", "waxd", "gisaxs", "flat"]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A simulated scan.
+
+    Attributes:
+      counts: (frames, height, width) uint16 or int32, float32 with readout noise; 0 where invalid.
+      truth: (frames, height, width) float32, expected counts of a perfect detector, everywhere.
+      valid: (height, width) bool, True = use.
+      center: (y, x) of the beam in pixels; an integer is the middle of a pixel.
+      raster_shape: (rows, columns), frames in row-major order.
+      parameters: the settings, and under 'frames' each drifting parameter as (frames,) float64.
+    """
+
+    counts: np.ndarray
+    truth: np.ndarray
+    valid: np.ndarray
+    center: tuple[float, float]
+    raster_shape: tuple[int, int]
+    parameters: dict[str, Any]
+
+
+def simulate(
+    kind: Kind,
+    *,
+    frames: int = 64,
+    size: int | tuple[int, int] = 128,
+    photons: float = 1.0,
+    seed: int = 0,
+    asymmetry: float = 0.0,
+    center_offset: tuple[float, float] = (0.0, 0.0),
+    flat_field_error: float = 0.0,
+    readout_noise: float = 0.0,
+    gaps: bool = True,
+    beamstop: bool = True,
+    arm: bool = True,
+    raster_shape: tuple[int, int] | None = None,
+) -> Simulation:
+    """Simulate a scan.
+
+    Pattern, detector and noise draw from separate random streams: the truth of one seed is the
+    same at every flux but for its scale.
+
+    Args:
+      kind: 'saxs' (fibre halo with meridional orders), 'waxd' (textured rings), 'gisaxs' (no
+        180-degree symmetry) or 'flat' (constant).
+      frames: number of frames, >= 1.
+      size: height and width in pixels, one number for a square; each >= 16.
+      photons: mean expected counts of a valid pixel over the whole scan, > 0.
+      seed: seed of every random number.
+      asymmetry: amplitude of a factor 1 + asymmetry * sin(azimuth), in (-1, 1).
+      center_offset: (y, x) of the beam from the middle of the frame, in pixels; the symmetry
+        maps pixels to pixels for multiples of 0.5.
+      flat_field_error: relative rms of the pixels' fixed sensitivity; not part of the truth.
+      readout_noise: rms of Gaussian noise added to each pixel, in counts.
+      gaps: mask the gaps between detector modules.
+      beamstop: mask a disc about the beam.
+      arm: mask the arm that holds the beamstop (only with `beamstop`).
+      raster_shape: (rows, columns) with rows * columns = frames; None: as square as can be.
+
+    Returns:
+      The scan, with everything that a score needs.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    shape = (int(height), int(width))
+    _check(kind, frames, shape, photons, asymmetry, flat_field_error, readout_noise)
+    raster_shape = _raster(frames, raster_shape)
+    streams = np.random.SeedSequence(seed).spawn(3)
+    pattern_rng, detector_rng, noise_rng = (np.random.default_rng(s) for s in streams)
+
+    down, right = center_offset
+    center = ((shape[0] - 1) / 2 + float(down), (shape[1] - 1) / 2 + float(right))
+    if not all(0 <= c <= n - 1 for c, n in zip(center, shape, strict=True)):
+        raise ValueError(
+            f"center_offset {tuple(center_offset)} puts the beam off the frame {shape}"
+        )
+    valid = detector_mask(shape, center, gaps=gaps, beamstop=beamstop, arm=arm)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    radius = min(shape) / 2
+    y, x = (y - center[0]) / radius, (x - center[1]) / radius
+
+    drifting = drifting_parameters(kind, pattern_rng, _positions(raster_shape))
+    truth = np.empty((frames, *shape), np.float32)
+    for frame in range(frames):
+        truth[frame] = PATTERNS[kind](y, x, {k: float(v[frame]) for k, v in drifting.items()})
+    truth *= (1 + asymmetry * _sine_of_azimuth(y, x)).astype(np.float32)
+    truth *= np.float32(photons / truth[:, valid].mean(dtype=np.float64))
+
+    gain = 1 + flat_field_error * detector_rng.standard_normal(shape)
+    counts = noise_rng.poisson(truth * np.maximum(gain, 0)).astype(np.int64)
+    if readout_noise > 0:
+        counts = counts + readout_noise * noise_rng.standard_normal(counts.shape)
+        dtype = np.float32
+    else:  # 65535 itself is a detector's way to say "bad"
+        dtype = np.uint16 if counts.max() < 65535 else np.int32
+    settings = {
+        "kind": kind,
+        "photons": float(photons),
+        "seed": int(seed),
+        "asymmetry": float(asymmetry),
+        "flat_field_error": float(flat_field_error),
+        "readout_noise": float(readout_noise),
+        "frames": drifting,
+    }
+    counts = np.where(valid, counts, 0).astype(dtype)
+    return Simulation(counts, truth, valid, center, raster_shape, settings)
+
+
+def detector_mask(
+    shape: tuple[int, int],
+    center: tuple[float, float],
+    *,
+    gaps: bool = True,
+    beamstop: bool = True,
+    arm: bool = True,
+) -> np.ndarray:
+    """Build the mask of a detector of several modules with a beamstop on an arm.
+
+    Gaps belong to the detector and the arm points to one side, so most masked pixels have a valid
+    partner; the beamstop has none.
+
+    Args:
+      shape: (height, width) in pixels.
+      center: (y, x) of the beam in pixels.
+      gaps: mask two horizontal gaps and a vertical one.
+      beamstop: mask a disc about the beam.
+      arm: mask a bar from the beamstop to the lower left (only with `beamstop`).
+
+    Returns:
+      (height, width) bool, True = use.
+    """
+    height, width = shape
+    valid = np.ones(shape, bool)
+    if gaps:
+        for place in (0.22, 0.64):
+            top = round(place * height)
+            valid[top : top + max(2, round(height / 61))] = False
+        left = round(0.57 * width)
+        valid[:, left : left + max(1, round(width / 140))] = False
+    if beamstop:
+        y, x = np.ogrid[:height, :width]
+        # The disc is never quite centred on the beam.
+        y, x = y - center[0] - 0.004 * height, x - center[1] + 0.003 * width
+        valid[np.hypot(y, x) <= 0.047 * min(shape)] = False
+        if arm:
+            down, left = np.cos(0.35), np.sin(0.35)
+            along, across = down * y - left * x, left * y + down * x
+            valid[(along > 0) & (np.abs(across) <= 0.011 * min(shape) + 0.5)] = False
+    return valid
+
+
+def write_simulation(path: str | Path, simulation: Simulation, overwrite: bool = False) -> None:
+    """Write a scan with its truth to one file.
+
+    Args:
+      path: `.h5`, `.hdf5` or `.nxs` for NeXus (/entry/data/data, /entry/truth, /entry/mask,
+        /entry/center), `.npz` for arrays `counts`, `truth`, `mask`, `center`, `raster_shape`. In
+        both, nonzero in the mask means bad.
+      simulation: what to write.
+      overwrite: replace an existing file.
+
+    Raises:
+      ValueError: if the suffix is another or the file exists and `overwrite` is False.
+    """
+    writers = {".h5": _write_nexus, ".hdf5": _write_nexus, ".nxs": _write_nexus, ".npz": _write_npz}
+    suffix = Path(path).suffix.lower()
+    if suffix not in writers:
+        raise ValueError(f"{path}: cannot write a scan as {suffix!r}; use {', '.join(writers)}")
+    with atomic_path(path, overwrite) as temporary:
+        writers[suffix](Path(temporary), simulation)
+
+
+def _write_npz(path: Path, simulation: Simulation) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            counts=simulation.counts,
+            truth=simulation.truth,
+            mask=(~simulation.valid).astype(np.uint8),
+            center=np.asarray(simulation.center),
+            raster_shape=np.asarray(simulation.raster_shape),
+        )
+
+
+def _write_nexus(path: Path, simulation: Simulation) -> None:
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    chunks = (1, *simulation.counts.shape[1:])
+    with h5py.File(path, "w") as file:
+        file.attrs["default"] = "entry"
+        entry = file.create_group("entry")
+        entry.attrs.update({"NX_class": "NXentry", "default": "data"})
+        entry["title"] = f"simulated {simulation.parameters['kind']} scan"
+        entry["definition_of_mask"] = "nonzero = bad"
+        data = entry.create_group("data")
+        data.attrs.update({"NX_class": "NXdata", "signal": "data", "axes": [".", ".", "."]})
+        counts = data.create_dataset("data", data=simulation.counts, chunks=chunks, **packed)
+        counts.attrs.update({"units": "counts", "interpretation": "image"})
+        truth = entry.create_dataset("truth", data=simulation.truth, chunks=chunks, **packed)
+        truth.attrs.update({"units": "counts", "long_name": "expected counts"})
+        mask = entry.create_dataset("mask", data=(~simulation.valid).astype(np.uint8), **packed)
+        mask.attrs["convention"] = "nonzero = bad, 0 = use"
+        entry["center"] = np.asarray(simulation.center)
+        entry["center"].attrs.update(
+            {"units": "pixel", "order": "y, x; integer = middle of a pixel"}
+        )
+        entry["raster_shape"] = np.asarray(simulation.raster_shape)
+        process = entry.create_group("process")
+        process.attrs["NX_class"] = "NXprocess"
+        process["program"] = "smae_jax simulate"
+        for name, value in simulation.parameters.items():
+            if name != "frames":
+                process[name] = value
+        drifting = process.create_group("frames")
+        for name, values in simulation.parameters["frames"].items():
+            drifting[name] = values
+
+
+def _sine_of_azimuth(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Compute a smooth odd function, sin(azimuth) about a tilted axis, 0 at the very centre."""
+    return (np.sin(1.0) * y + np.cos(1.0) * x) / np.sqrt(y**2 + x**2 + 1e-6)
+
+
+def _positions(raster_shape: tuple[int, int]) -> np.ndarray:
+    """Place frames on the raster, (frames, 2) in [0, 1], the longer side spanning the range."""
+    rows, columns = np.indices(raster_shape).reshape(2, -1)
+    return np.stack([rows, columns], axis=1) / max(1, max(raster_shape) - 1)
+
+
+def _raster(frames: int, raster_shape: tuple[int, int] | None) -> tuple[int, int]:
+    if raster_shape is None:
+        rows = max(n for n in range(1, int(frames**0.5) + 1) if frames % n == 0)
+        return rows, frames // rows
+    rows, columns = (int(n) for n in raster_shape)
+    if min(rows, columns) < 1 or rows * columns != frames:
+        raise ValueError(f"raster_shape {raster_shape} does not hold {frames} frames")
+    return rows, columns
+
+
+def _check(
+    kind: str,
+    frames: int,
+    shape: tuple[int, int],
+    photons: float,
+    asymmetry: float,
+    flat_field_error: float,
+    readout_noise: float,
+) -> None:
+    rules = (
+        ("kind", kind, kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
+        ("frames", frames, frames >= 1, "at least 1"),
+        ("size", shape, min(shape) >= 16, "at least 16 pixels each way"),
+        ("photons", photons, 0 < photons < 1e6, "a mean count per pixel above 0 and below 1e6"),
+        ("asymmetry", asymmetry, -1 < asymmetry < 1, "between -1 and 1"),
+        ("flat_field_error", flat_field_error, 0 <= flat_field_error < 1, "in [0, 1)"),
+        ("readout_noise", readout_noise, 0 <= readout_noise < 1e6, "an rms in counts, 0 for none"),
+    )
+    for name, value, holds, expected in rules:
+        if not holds:
+            raise ValueError(f"{name} is {value!r}; it must be {expected}")

@@ -1,0 +1,259 @@
+"""Method `smae`: the published pairs, both directions, validity, and how views are put together."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smae_jax import symmetry
+from smae_jax.data import batches
+from smae_jax.data.canvas import centred_canvas
+from smae_jax.data.prepare import frame_scales
+from smae_jax.methods.smae import Smae, assemble, join_halves, split_halves
+
+KEY = jax.random.key(0)
+
+
+def canvases(counts, valid=None, held_out=None, patch=0, **kwargs):
+    counts = np.asarray(counts, np.float32)
+    valid = np.ones((1, *counts.shape[1:]), bool) if valid is None else valid
+    shape = batches.patch_shape_for(
+        counts.shape[1:], patch=patch, region="half", square=bool(patch)
+    )
+    data = batches.Canvases(
+        counts=np.where(valid, counts, 0).astype(np.float32),
+        valid=valid,
+        scale=np.ones(len(counts), np.float32),
+        held_out=np.zeros(counts.shape[1:], bool) if held_out is None else held_out,
+        frames=np.arange(len(counts), dtype=np.int32),
+        origins=batches.patch_origins(valid.mean(0), shape, region="half", **kwargs),
+    )
+    return data, shape
+
+
+def whole_halves(data, shape):
+    """All left halves, then all right halves, as one batch."""
+    frames = jnp.tile(jnp.arange(len(data.counts)), 2)
+    left, right = 0, data.counts.shape[2] - shape[1]
+    origins = jnp.array([(0, left)] * len(data.counts) + [(0, right)] * len(data.counts))
+    return batches.gather(jax.tree.map(jnp.asarray, data), frames, origins, patch_shape=shape)
+
+
+@pytest.fixture
+def vectors(shared_data):
+    with np.load(shared_data / "reference_vectors.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("rule", ["frame_max", "stack_max"])
+def test_reference_pairs_are_the_published_ones(vectors, rule):
+    counts = vectors["counts"]
+    data, shape = canvases(counts)
+    scale = frame_scales(counts, data.valid, rule=rule.replace("stack", "scan"))
+    data = batches.Canvases(**{**vars(data), "scale": scale})
+    pair = Smae(augment="none", reference=True).pair(KEY, whole_halves(data, shape))
+    left, right = vectors[f"left_{rule}"], vectors[f"right_{rule}"]
+    # the published program turns the left half; a pixel on the left predicts the right and back again
+    turned = np.concatenate([np.asarray(symmetry.rotate180(jnp.asarray(right))), left])
+    published = {tuple(np.ravel(a)): np.ravel(b) for a, b in [*zip(left, right, strict=True)]}
+    for source, target in zip(pair.source[3:, ..., 0], pair.target[3:, ..., 0], strict=True):
+        np.testing.assert_allclose(published[tuple(np.ravel(source))], np.ravel(target), atol=1e-7)
+    np.testing.assert_allclose(pair.source[3:, ..., 0], turned[3:], atol=1e-7)
+    assert float(pair.weight.min()) == 1.0  # the published mean is over all pixels
+
+
+def test_reference_flips_and_directions_are_the_published_ones(vectors):
+    data, shape = canvases(vectors["counts"])
+    scale = frame_scales(vectors["counts"], data.valid, rule="frame_max")
+    data = batches.Canvases(**{**vars(data), "scale": scale})
+    batch = whole_halves(data, shape)
+    published = {
+        (np.round(a, 5).tobytes(), np.round(b, 5).tobytes())
+        for a, b in zip(vectors["augmented_source"], vectors["augmented_target"], strict=True)
+    }
+    drawn = set()
+    for i in range(40):
+        pair = Smae(augment="flips", reference=True).pair(jax.random.fold_in(KEY, i), batch)
+        source, target = (np.round(np.asarray(x[..., 0]), 5) for x in (pair.source, pair.target))
+        drawn |= {(a.tobytes(), b.tobytes()) for a, b in zip(source, target, strict=True)}
+    assert drawn == published
+
+
+def test_a_zero_count_is_a_measurement():
+    counts = np.ones((1, 8, 8))
+    counts[0, 2, 6] = 0
+    data, shape = canvases(counts)
+    pair = Smae(augment="none").pair(KEY, whole_halves(data, shape))
+    assert float(pair.weight.min()) == 1.0
+    assert float(pair.source[..., 1].min()) == 1.0
+    assert float(pair.target.min()) == 0.0
+
+
+def test_weight_needs_source_and_target_and_eligibility():
+    valid = np.ones((1, 8, 8), bool)
+    valid[0, 1, 1] = False  # partner is (6, 6)
+    held_out = np.zeros((8, 8), bool)
+    held_out[3, 7] = held_out[4, 0] = True
+    counts = np.arange(64.0).reshape(1, 8, 8)
+    data, shape = canvases(counts, valid, held_out)
+    right = Smae(augment="none").pair(KEY, whole_halves(data, shape))
+    weight = np.asarray(right.weight[1, ..., 0])
+    assert weight[6, 2] == 0  # its source (1, 1) is invalid
+    assert weight[3, 3] == 0  # held out
+    assert weight.sum() == 32 - 2
+    left_weight = np.asarray(right.weight[0, ..., 0])
+    assert left_weight[1, 1] == 0
+    assert left_weight[4, 0] == 0
+
+
+def test_invalid_pixels_reach_nothing():
+    valid = np.ones((1, 8, 8), bool)
+    valid[0, 2, 5] = False
+    clean = np.arange(64.0).reshape(1, 8, 8)
+    spoilt = clean.copy()
+    spoilt[0, 2, 5] = np.nan
+    made = []
+    for counts in (clean, spoilt):
+        data, shape = canvases(np.where(valid, counts, 0), valid)
+        made.append(Smae(augment="none").pair(KEY, whole_halves(data, shape)))
+    for a, b in zip(jax.tree.leaves(made[0]), jax.tree.leaves(made[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.isfinite(a).all()
+
+
+@pytest.mark.parametrize("width", [8, 9])
+def test_halves_join_to_the_whole(width):
+    x = jnp.arange(3 * 4 * width, dtype=jnp.float32).reshape(3, 4, width)
+    np.testing.assert_array_equal(join_halves(*split_halves(x), width), x)
+
+
+@pytest.mark.parametrize("width", [16, 17])
+def test_source_and_target_of_a_patch_never_share_a_photon(width):
+    """Every pixel carries its own number: source and target numbers must be disjoint."""
+    counts = np.arange(1, 16 * width + 1, dtype=float).reshape(1, 16, width)
+    data, shape = canvases(counts, patch=6)
+    data = jax.tree.map(jnp.asarray, data)
+    for i in range(20):
+        places = batches.draw_places(jax.random.fold_in(KEY, i), data, batch_size=8)
+        pair = Smae().pair(KEY, batches.gather(data, *places, patch_shape=shape))
+        for source, target in zip(pair.source[..., 0], pair.target[..., 0], strict=True):
+            assert not np.intersect1d(source, target).size
+
+
+def test_source_shows_the_partner_of_each_target():
+    counts = np.arange(1, 257, dtype=float).reshape(1, 16, 16)
+    data, shape = canvases(counts, patch=6)
+    data = jax.tree.map(jnp.asarray, data)
+    pair = Smae().pair(
+        KEY,
+        batches.gather(data, *batches.draw_places(KEY, data, batch_size=16), patch_shape=shape),
+    )
+    np.testing.assert_array_equal(pair.source[..., 0] + pair.target[..., 0], 257.0)
+
+
+RULES = ["direct", "cross", "average"]
+
+
+def brighten(source):
+    """A stand-in for a network that keeps what it sees, and knows when it sees nothing."""
+    return source[..., :1] * 2.0
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_bright_spot_stays_where_it_is(rule, reference):
+    """One bright off-centre spot: the published program gave it back turned by 180 degrees."""
+    counts = np.ones((1, 12, 16), np.float32)
+    counts[0, 2, 3] = 50.0
+    batch = batches.whole(jnp.asarray(counts), jnp.ones((1, 12, 16), bool), jnp.ones(1))
+    result = np.asarray(Smae(rule=rule, reference=reference).denoise(brighten, batch).counts)[0]
+    spots = {tuple(int(i) for i in p) for p in np.argwhere(result > 10)}
+    expected = {"direct": {(2, 3)}, "cross": {(9, 12)}, "average": {(2, 3), (9, 12)}}[rule]
+    assert spots == expected
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_masked_pixels_are_filled_from_their_partner(rule):
+    valid = np.ones((1, 6, 6), bool)
+    valid[0, 1, 1] = False  # partner (4, 4) is valid
+    valid[0, 2, 3] = valid[0, 3, 2] = False  # a pair without any measurement
+    counts = np.where(valid, np.arange(1.0, 37).reshape(1, 6, 6), 0).astype(np.float32)
+    batch = batches.whole(jnp.asarray(counts), jnp.asarray(valid), jnp.ones(1))
+    result = Smae(rule=rule).denoise(brighten, batch)
+    assert result.filled[0, 1, 1] and not result.filled[0, 4, 4]
+    assert float(result.counts[0, 1, 1]) == 2 * counts[0, 4, 4]
+    assert float(result.counts[0, 4, 4]) == 2 * counts[0, 4, 4]  # not averaged with a masked side
+    assert np.isnan(result.counts[0, 2, 3]) and np.isnan(result.counts[0, 3, 2])
+    assert int((~np.asarray(result.known)).sum()) == 2
+
+
+def test_average_is_between_the_two_views():
+    own = jnp.arange(16.0).reshape(1, 4, 4)
+    seen = jnp.ones((1, 4, 4), bool)
+    value, known = assemble(own, seen, seen, rule="average")
+    np.testing.assert_allclose(value, 7.5)
+    assert bool(known.all())
+
+
+def test_canvas_puts_the_centre_in_the_middle_and_back():
+    frame = np.arange(1.0, 43).reshape(6, 7)
+    for center in [(2.5, 3.0), (1.0, 4.5), (5.0, 0.0)]:
+        canvas = centred_canvas((6, 7), center)
+        on = canvas.embed(frame)
+        turned = on[::-1, ::-1]
+        y, x = 2, 4
+        partner = (int(2 * center[0] - y), int(2 * center[1] - x))
+        row, column = y + canvas.origin[0], x + canvas.origin[1]
+        inside = 0 <= partner[0] < 6 and 0 <= partner[1] < 7
+        assert turned[row, column] == (frame[partner] if inside else 0)
+        np.testing.assert_array_equal(canvas.extract(on), frame)
+
+
+def test_common_canvas_holds_only_pixels_with_a_partner():
+    canvas = centred_canvas((6, 7), (1.0, 4.5), extent="common")
+    assert canvas.shape == (3, 4)
+    assert canvas.embed(np.ones((6, 7))).all()
+
+
+@pytest.mark.parametrize("center", [(2.3, 3.0), (-1.0, 2.0), (2.0, 9.0)])
+def test_a_centre_off_the_frame_or_the_half_pixel_grid_is_refused(center):
+    with pytest.raises(ValueError, match="center"):
+        centred_canvas((6, 7), center)
+
+
+def test_crop_limits_the_canvas_about_the_centre():
+    canvas = centred_canvas((40, 50), (20.5, 24.0), crop=16)
+    assert canvas.shape == (16, 15)
+    frame = np.arange(2000.0).reshape(40, 50)
+    np.testing.assert_array_equal(canvas.embed(frame), frame[13:29, 17:32])
+
+
+def test_host_and_device_gather_alike():
+    rng = np.random.default_rng(0)
+    valid = rng.random((1, 20, 31)) < 0.9
+    data, shape = canvases(rng.poisson(3.0, (4, 20, 31)), valid, patch=8)
+    on_device = jax.tree.map(jnp.asarray, data)
+    frames, origins = batches.draw_places(KEY, on_device, batch_size=6)
+    a = batches.gather(on_device, frames, origins, patch_shape=shape)
+    b = batches.gather_on_host(data, np.asarray(frames), np.asarray(origins), patch_shape=shape)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_held_out_pixels_come_in_pairs():
+    held = batches.held_out_pixels((31, 40), share=0.1, seed=3)
+    assert (held == held[::-1, ::-1]).all()
+    assert 0.06 < held.mean() < 0.14
+
+
+def test_patches_avoid_what_has_no_partner():
+    valid = np.ones((1, 20, 40), bool)
+    valid[0, :, :10] = False  # so the right quarter has no partner either
+    data, shape = canvases(np.ones((1, 20, 40)), valid, patch=8, least=0.99)
+    assert data.origins[:, 1].min() >= 10 and data.origins[:, 1].max() + shape[1] <= 30
+
+
+def test_a_mask_without_pairs_is_refused():
+    valid = np.zeros((1, 20, 40), bool)
+    valid[0, :, :20] = True
+    with pytest.raises(ValueError, match="partner"):
+        canvases(np.ones((1, 20, 40)), valid, patch=8)
