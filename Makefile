@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 .PHONY: demo test slow lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/python -m smae_jax.demo
+	$(BIN)/smae-jax demo --overwrite
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS)

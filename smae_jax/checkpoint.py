@@ -5,19 +5,30 @@ The only file that imports orbax. What it restores are arrays of a known tree, n
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import logging
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every step of every save
+# orbax reports every step of every save, and an error with its traceback beside raising it.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
-class CheckpointMismatch(ValueError):
+class CheckpointMismatchError(ValueError):
     """A checkpoint does not fit the network that is to read it."""
+
+
+class CheckpointNotWrittenError(ValueError):
+    """The disk did not take a checkpoint; earlier ones are untouched."""
 
 
 class Checkpoints:
@@ -25,24 +36,57 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, keep: int | None = None) -> None:
         """Open `folder`, made when first written to; `keep` newest are kept (None = all)."""
+        self.folder, self.keep = Path(folder).absolute(), keep
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, enable_async_checkpointing=False, create=False
+            max_to_keep=self.keep, enable_async_checkpointing=False, create=False
         )
-        self.folder = Path(folder).absolute()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        return ocp.CheckpointManager(self.folder, options=options)
 
     def steps(self) -> list[int]:
         """Return the steps that are there, rising."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
 
     def save(self, step: int, *, parameters: Any, state: Any = None, notes: dict[str, Any]) -> None:
-        """Save the parameters, with the state where one is given; notes are plain JSON values."""
+        """Save the parameters, with the state where one is given; notes are plain JSON values.
+
+        Raises:
+          CheckpointNotWrittenError: if the disk is full or forbids it; nothing half-written stays.
+        """
         items = {"parameters": ocp.args.StandardSave(parameters), "notes": ocp.args.JsonSave(notes)}
         if state is not None:
             items["state"] = ocp.args.StandardSave(state)
-        self._manager.save(step, args=ocp.args.Composite(**items), force=True)
-        self._manager.wait_until_finished()
+        with self._whole_or_not_at_all(step):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._manager.save(step, args=ocp.args.Composite(**items), force=True)
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _whole_or_not_at_all(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            self.remove_unfinished()
+            reason = _reason(error)
+            if reason is None:
+                raise
+            raise CheckpointNotWrittenError(
+                f"{self.folder / str(step)}: this checkpoint could not be written ({reason}); make "
+                "room or mend the permissions, then go on with --resume"
+            ) from error
+
+    def remove_unfinished(self) -> None:
+        """Remove what a kill or a full disk left of a checkpoint that never became one."""
+        for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def keep_only(self, steps: Collection[int]) -> None:
+        """Delete all checkpoints but those of `steps`."""
+        for step in self.steps():
+            if step not in steps:
+                self._manager.delete(step)
 
     def notes(self, step: int) -> dict[str, Any]:
         """Return the notes saved with a step."""
@@ -59,7 +103,7 @@ class Checkpoints:
             checkpoint may come from another number of devices.
 
         Raises:
-          CheckpointMismatch: if names or shapes differ; the message names the first difference.
+          CheckpointMismatchError: if names or shapes differ; the message names the first difference.
         """
         self._check(step, item, like)
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
@@ -72,7 +116,7 @@ class Checkpoints:
         wanted = _shapes(like)
         for name in sorted(found.keys() | wanted.keys()):
             if found.get(name) != wanted.get(name):
-                raise CheckpointMismatch(
+                raise CheckpointMismatchError(
                     f"{self.folder / str(step)}: parameter '{name}' is "
                     f"{found.get(name, 'absent')} in the checkpoint and {wanted.get(name, 'absent')} "
                     "in the network; use the --model and sizes that it was trained with"
@@ -80,7 +124,16 @@ class Checkpoints:
 
     def close(self) -> None:
         """Release what orbax holds."""
-        self._manager.close()
+        if "_manager" in self.__dict__:
+            self._manager.close()
+
+
+def _reason(error: Exception) -> str | None:
+    """Return what the operating system said, which tensorstore hides in a text; None if it was not asked."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else None
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import re
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"smae-jax {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"smae-jax {name}: {_explain(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"smae-jax {name}: interrupted", file=sys.stderr)
         return 130
@@ -55,14 +59,7 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
     Raises:
       ValueError: in one line, if an option is unknown or ill-typed.
     """
-    default = kind()
-    named = _value_of("--config", arguments)
-    if named is not None and kind is options.TrainConfig:
-        default = dataclasses.replace(load(named, kind), config=named)
-    elif named is None and kind is options.TrainConfig and "--resume" in arguments:
-        run = _value_of("--run", arguments)
-        if run and (Path(run) / "config.toml").is_file():
-            default = load(Path(run) / "config.toml", kind)
+    default = train_defaults(arguments) if kind is options.TrainConfig else kind()
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
@@ -71,6 +68,34 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
         if exit.code in (0, None):
             raise
         raise ValueError(_one_line(printed.getvalue())) from None
+
+
+def train_defaults(arguments: list[str]) -> options.TrainConfig:
+    """Return what the command line changes: the options of --config and, with --resume, of the run."""
+    kind, named = options.TrainConfig, _value_of("--config", arguments)
+    given = kind() if named is None else dataclasses.replace(load(named, kind), config=named)
+    if not (given.resume or "--resume" in arguments):
+        return given
+    own = Path(_value_of("--run", arguments) or given.run) / "config.toml"
+    if not own.is_file():
+        return given
+    if named is None:
+        return load(own, kind)
+    return dataclasses.replace(load(named, kind, default=load(own, kind)), config=named)
+
+
+def _explain(error: OSError) -> str:
+    """Say in one line what the operating system refused, where, and what to do."""
+    advice = {
+        errno.ENOSPC: "free some space or write to another disk",
+        errno.EDQUOT: "free some of your quota or write to another disk",
+        errno.EACCES: "change the mode or choose another place",
+        errno.EPERM: "change the mode or choose another place",
+        errno.EROFS: "choose another place",
+        errno.ENOENT: "check the path",
+    }.get(error.errno or 0, "check the path and the disk")
+    where = f"{error.filename}: " if error.filename else ""
+    return " ".join(f"{where}{error.strerror or error}; {advice}".split())
 
 
 def _value_of(option: str, arguments: list[str]) -> str | None:

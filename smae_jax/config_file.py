@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 Options = TypeVar("Options")
 
 
-def load(path: str | Path, into: type[Options]) -> Options:
+def load(path: str | Path, into: type[Options], *, default: Options | None = None) -> Options:
     """Read options from a TOML file; what it does not name keeps its default.
 
     Args:
       path: TOML file.
       into: dataclass of options, possibly nested.
+      default: options to start from, instead of the dataclass's own.
 
     Returns:
       The options.
@@ -32,11 +33,16 @@ def load(path: str | Path, into: type[Options]) -> Options:
         raise ValueError(f"{path}: cannot read this config ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
-    return from_dict(values, into, where=str(path))
+    return from_dict(values, into, where=str(path), default=default)
 
 
 def from_dict(
-    values: dict[str, Any], into: type[Options], *, where: str, prefix: str = ""
+    values: dict[str, Any],
+    into: type[Options],
+    *,
+    where: str,
+    prefix: str = "",
+    default: Options | None = None,
 ) -> Options:
     """Build options from nested dicts, strictly; `where` names their origin in messages."""
     hints = get_type_hints(into)
@@ -53,11 +59,14 @@ def from_dict(
                 raise ValueError(
                     f"{where}: '{prefix}{key}' expected a table [{prefix}{key}], got {value!r}"
                 )
-            chosen[name] = from_dict(value, hint, where=where, prefix=f"{prefix}{key}.")
+            inner = None if default is None else getattr(default, name)
+            chosen[name] = from_dict(
+                value, hint, where=where, prefix=f"{prefix}{key}.", default=inner
+            )
         else:
             chosen[name] = _typed(value, hint, f"{where}: '{prefix}{key}'")
     try:
-        return into(**chosen)
+        return into(**chosen) if default is None else dataclasses.replace(default, **chosen)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 
@@ -79,6 +88,15 @@ def _typed(value: Any, hint: Any, what: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{what} expected {hint.__name__}, got {value!r}")
     return value
+
+
+def flat(options: Any, prefix: str = "") -> dict[str, Any]:
+    """Return all options by their dotted names, e.g. `train.steps`."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        name, value = f"{prefix}{field.name}", getattr(options, field.name)
+        found |= flat(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
 
 
 def dump(options: Any) -> str:

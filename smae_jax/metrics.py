@@ -42,7 +42,7 @@ def psnr(prediction: ArrayLike, reference: ArrayLike, valid: ArrayLike, data_ran
     value). Images that are equal give infinity.
     """
     error = rmse(prediction, reference, valid)
-    return float(20 * np.log10(data_range / error)) if error > 0 else float("inf")
+    return float("inf") if error == 0 else float(20 * np.log10(data_range / error))  # NaN stays NaN
 
 
 def ssim(prediction: ArrayLike, reference: ArrayLike, valid: ArrayLike, data_range: float) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -118,23 +117,38 @@ class RunFolder:
         Raises:
           ValueError: if something else is there, or it cannot be written.
         """
-        if self.path.exists() and config.overwrite:
-            if not (self.path / "config.toml").is_file() and any(self.path.iterdir()):
-                raise ValueError(
-                    f"--run {self.path}: is not a run of this program and is not replaced; "
-                    "choose another folder"
-                )
-            shutil.rmtree(self.path)
-        with atomic_path(self.path) as folder:
+        self.refuse(overwrite=config.overwrite)
+        with atomic_path(self.path, overwrite=config.overwrite) as folder:
             folder.mkdir()
-            (folder / "config.toml").write_text(dump(config), encoding="utf-8")
+            (folder / "config.toml").write_text(_record_of(config), encoding="utf-8")
             (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
             record = dataclasses.asdict(prepared)
             (folder / "prepare.json").write_text(json.dumps(record, indent=2) + "\n")
             np.savez_compressed(folder / "mask.npz", valid=scan.valid.any(axis=0))
 
+    def go_on(self, config: TrainConfig, prepared: Prepared) -> None:
+        """Write down a raised number of steps; refuse to go on with other frames.
+
+        Raises:
+          ValueError: if the frames are not those that the run was started with.
+        """
+        before = self.prepared()
+        for name in ("frames", "frame_shape", "center", "scale"):
+            here, there = getattr(prepared, name), getattr(before, name)
+            if not np.allclose(here, there, rtol=1e-5, atol=0):
+                raise ValueError(
+                    f"--resume: {config.data.path} has {name.replace('_', ' ')} {here}, and {there} when "
+                    f"{self.path} was started; give it back those files, or start a new run"
+                )
+        with atomic_path(self.path / "config.toml", overwrite=True) as path:
+            path.write_text(_record_of(config), encoding="utf-8")
+
     def refuse(self, *, overwrite: bool) -> None:
-        """Refuse early what `create` would refuse after the data have been read."""
+        """Refuse early what `create` would refuse after the data have been read.
+
+        Raises:
+          ValueError: if something is there, or with `overwrite` something else than a run.
+        """
         try:
             refuse_existing(self.path, overwrite=overwrite)
         except ValueError:
@@ -142,6 +156,17 @@ class RunFolder:
                 f"--run {self.path}: exists already; choose another folder, go on with --resume, "
                 "or replace it with --overwrite"
             ) from None
+        empty = self.path.is_dir() and not any(self.path.iterdir())
+        if self.path.exists() and not empty and not (self.path / "config.toml").is_file():
+            raise ValueError(
+                f"--run {self.path}: is not a run of this program and is not replaced; choose another "
+                "folder"
+            )
+
+
+def _record_of(config: TrainConfig) -> str:
+    """Return the options as a run keeps them: how it was started, not that it was replaced or resumed."""
+    return dump(dataclasses.replace(config, resume=False, overwrite=False))
 
 
 def environment() -> dict[str, object]:

@@ -38,7 +38,7 @@ class TrainState(NamedTuple):
     optimizer_state: Any
 
 
-class TrainingDiverged(ValueError):
+class TrainingDivergedError(ValueError):
     """The loss is not finite any more."""
 
 
@@ -123,8 +123,18 @@ def _kernels_as_matrices(parameters: Parameters) -> Parameters:
 
 
 def make_mesh(devices: int = 0) -> Mesh:
-    """Return a mesh of one axis, "data", over the first `devices` devices (0 = all)."""
-    chosen = jax.devices()[: devices or None]
+    """Return a mesh of one axis, "data", over the first `devices` devices (0 = all).
+
+    Raises:
+      ValueError: if there are fewer.
+    """
+    there = jax.devices()
+    if devices > len(there):
+        raise ValueError(
+            f"--train.devices {devices}: expected at most {len(there)}, as many as there are "
+            f"({there[0].device_kind}); 0 takes all"
+        )
+    chosen = there[: devices or None]
     return jax.make_mesh((len(chosen),), ("data",), (AxisType.Auto,), devices=chosen)
 
 
@@ -173,7 +183,7 @@ def make_step(
         decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
         average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, parameters)
         state = TrainState(state.step + 1, parameters, average, optimizer_state)
-        return state, {"loss": value, "gradient_norm": optax.global_norm(gradient)}
+        return state, {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
 
     return step
 
@@ -341,10 +351,10 @@ def check_finite(loss: float, step: int) -> None:
     """Stop a training whose loss is not finite.
 
     Raises:
-      TrainingDiverged: with what to do, if `loss` is NaN or infinite.
+      TrainingDivergedError: with what to do, if `loss` is NaN or infinite.
     """
     if not np.isfinite(loss):
-        raise TrainingDiverged(
+        raise TrainingDivergedError(
             f"the loss became {loss} by step {step}; lower --train.learning-rate, set "
             "--train.clip-norm 1, or look at the data with 'smae-jax inspect'"
         )

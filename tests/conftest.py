@@ -1,9 +1,16 @@
 """Devices, compilation cache and data folders shared by all tests."""
 
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import numpy as np
 import pytest
+
+from smae_jax import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,3 +29,64 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found: {folder} (`../shared/data` from the project root)")
     return folder
+
+
+class Answer(NamedTuple):
+    """What a command said: exit status, standard output, standard error."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def smae(capfd, tmp_path, monkeypatch) -> Callable[..., Answer]:
+    """The command line within this process, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: object) -> Answer:
+        capfd.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        return Answer(status, *capfd.readouterr())
+
+    return run
+
+
+SMALL = (
+    *("--train.steps", 4, "--train.batch-size", 8, "--train.patch", 16, "--unet.widths", 8),
+    *("--unet.blocks", 0, "--train.optimizer", "adam", "--train.validation-batches", 1),
+    *("--train.log-every", 1, "--train.validate-every", 2, "--train.warmup-steps", 0),
+)
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[object, ...]:
+    """Options of a training that takes seconds."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def small_scan(tmp_path_factory) -> Path:
+    """An npz file: `counts` (6, 34, 30) about a centre off the middle, and its `mask` (True = bad)."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:34, :30]
+    rate = 1 + 30 * np.exp(-(((y - 17.5) / 4) ** 2) - ((x - 14) / 7) ** 2)
+    mask = np.zeros((34, 30), bool)
+    mask[20:22, :] = True  # a gap that the partners fill
+    mask[3, 4] = mask[32, 24] = True  # a pixel and its partner
+    path = tmp_path_factory.mktemp("scan") / "scan.npz"
+    np.savez(path, counts=rng.poisson(rate, (6, 34, 30)).astype(np.uint16), mask=mask)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained_run(small_scan, tmp_path_factory) -> Path:
+    """A finished run on `small_scan`. Read only: a test that changes it makes a copy."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    data = ("--data.path", f"{small_scan}::counts", "--data.mask", f"{small_scan}::mask")
+    arguments = ("train", "--run", run, *data, "--data.center", "17.5,14", *SMALL)
+    with open(os.devnull, "w") as nowhere, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", nowhere)
+        assert cli.main([str(argument) for argument in arguments]) == 0
+    return run

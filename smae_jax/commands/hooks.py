@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import optax
 from tqdm import tqdm
 
 from smae_jax.checkpoint import Checkpoints
+from smae_jax.data.atomic import atomic_path
 from smae_jax.training import Metrics, TrainState, check_finite
 
 
@@ -23,13 +26,11 @@ class Logger:
 
     def __init__(self, path: Path, schedule: optax.Schedule, *, steps: int, start: int) -> None:
         """Open the log at `start` of `steps`."""
-        kept = []
-        if path.exists():
-            kept = [
-                line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start
-            ]
-        path.write_text("".join(f"{line}\n" for line in kept))
-        self._file = path.open("a")
+        kept = [f"{line}\n" for line in _lines(path) if _step_of(line) <= start]
+        with atomic_path(path, overwrite=True) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        # Unbuffered: what a full disk did not take is not tried again on closing.
+        self._path, self._file = path, path.open("ab", buffering=0)
         self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
         self._schedule, self._since, self._clock = schedule, start, time.perf_counter()
 
@@ -50,9 +51,17 @@ class Logger:
         self._bar.update(step - self._bar.n)
 
     def write(self, step: int, **values: Any) -> None:
-        """Append one line."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        """Append one line.
+
+        Raises:
+          OSError: with the name of the log, if the disk does not take it.
+        """
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self) -> Logger:
         """Start."""
@@ -64,21 +73,39 @@ class Logger:
         self._bar.close()
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of the log; infinity for one that a kill cut short."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
+
+
 class Saver:
     """Save the whole state, with the notes that a resumed run needs."""
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        """Keep checkpoints there."""
+    def __init__(self, checkpoints: Checkpoints, notes: dict[str, Any] | None = None) -> None:
+        """Keep checkpoints there; `notes` are those of the checkpoint that a run goes on from."""
         self.checkpoints = checkpoints
-        self.notes: dict[str, Any] = {"best_step": 0, "best_loss": None}
+        self.notes = notes or {"best_step": 0, "best_loss": None}
+        self.saved_best: int = self.notes["best_step"]
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Save a checkpoint."""
         self.checkpoints.save(step, parameters=state.average, state=state, notes=self.notes)
+        self.saved_best = self.notes["best_step"]
 
 
 class Validator:
-    """Keep the parameters whose loss on held-out data is the lowest."""
+    """Keep the parameters whose loss on held-out data is the lowest.
+
+    The best that the newest checkpoint knows of stays beside a better one that came after it: a run that is
+    killed and goes on from that checkpoint finds its best again.
+    """
 
     def __init__(
         self,
@@ -99,3 +126,4 @@ class Validator:
         if best is None or value < best:
             self.saver.notes = {"best_step": step, "best_loss": value}
             self.best.save(step, parameters=state.average, notes=self.saver.notes)
+            self.best.keep_only({step, self.saver.saved_best})

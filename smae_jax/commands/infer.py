@@ -113,12 +113,14 @@ def infer(config: InferConfig, say: Say) -> None:
             counts,
             valid=np.broadcast_to(scan.valid, scan.counts.shape),
             filled=filled,
+            center=prepared.center,
             title=scan.metadata.sources[0],
+            overwrite=config.overwrite,
         )
     shares = 100 * known.mean(), 100 * filled.mean()
     say(
         f"{config.output}: {len(counts)} frames, in counts; {shares[0]:.1f} % of pixels have an answer, "
-        f"{shares[1]:.1f} % of them all filled from the partner, the rest is NaN; step {step}, "
+        f"{shares[1]:.1f} % are filled from their partner, the rest is NaN; step {step}, "
         f"ensemble {group}"
     )
 

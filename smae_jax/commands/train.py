@@ -17,6 +17,7 @@ from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.hooks import Logger, Saver, Validator
 from smae_jax.config import TrainConfig, parse_center
+from smae_jax.config_file import flat
 from smae_jax.data import batches
 from smae_jax.data.canvas import centred_canvas
 from smae_jax.data.center import Center
@@ -75,10 +76,13 @@ def train(config: TrainConfig, say: Say) -> Path:
     data, validation, patch_shape = place_data(config, method, scan, center)
     for line in in_words(config, scan, center, patch_shape, mesh.size):
         say(line)
-    if not config.resume:
-        folder.create(config, record_of(scan, center, data), scan)
+    prepared = record_of(scan, center, data)
+    if config.resume:
+        folder.go_on(config, prepared)
+    else:
+        folder.create(config, prepared, scan)
     fit(config, folder, method, module, loss, mesh, data, validation, patch_shape, say)
-    draw_losses(folder.figures / "loss.png", folder.metrics)
+    draw_losses(folder.figures / "loss.png", folder.metrics, overwrite=True)
     say(
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
     )
@@ -86,17 +90,29 @@ def train(config: TrainConfig, say: Say) -> Path:
 
 
 def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
-    """Return the run's own options; only the number of steps may be raised when going on.
+    """Return the options to go on with: the run's own; only the number of steps may be raised.
 
     Raises:
       ValueError: if there is nothing to go on with, or another option is asked for.
     """
-    own = folder.config()
-    if not Checkpoints(folder.checkpoints).steps():
+    own, steps = folder.config(), Checkpoints(folder.checkpoints).steps()
+    if not steps:
         raise ValueError(
-            f"--resume {folder.path}: no checkpoint yet; start it again with --overwrite"
+            f"--resume: {folder.path} has no checkpoint yet; start it again with --overwrite"
         )
-    return dataclasses.replace(own, resume=True, overwrite=False, run=config.run)
+    asked, kept = flat(config), flat(own)
+    for name in sorted(asked.keys() - {"run", "config", "resume", "overwrite", "train.steps"}):
+        if asked[name] != kept[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')}: {folder.path} was started with {kept[name]!r} and goes on "
+                f"with it, not with {asked[name]!r}; leave the option out, or start a new run"
+            )
+    if config.train.steps < max(own.train.steps, steps[-1]):
+        raise ValueError(
+            f"--train.steps {config.train.steps}: expected {max(own.train.steps, steps[-1])} or more with "
+            f"--resume; {folder.path} has done {steps[-1]} steps"
+        )
+    return dataclasses.replace(config, overwrite=False)
 
 
 def place_data(
@@ -133,13 +149,20 @@ def place_data(
             )
         frames = np.random.default_rng(config.seed).permutation(frames)
     share = options.validation_share if options.validation == "pixels" else 0.0
+    counts = canvas.embed(scan.counts)
+    seen = np.maximum(valid.sum(axis=0) * (len(counts) // len(valid)), 1)
     data = batches.Canvases(  # type: ignore[arg-type]  # numpy arrays until they are placed
-        counts=canvas.embed(scan.counts),
+        counts=counts,
         valid=valid,
         scale=frame_scales(scan.counts, scan.valid, rule=config.data.scale),
         held_out=batches.held_out_pixels(canvas.shape, share=share, seed=config.seed),
         frames=frames[kept:],
-        origins=batches.patch_origins(valid.mean(axis=0), patch_shape, region=method.region),
+        origins=batches.patch_origins(
+            valid.mean(axis=0),
+            patch_shape,
+            region=method.region,
+            mean_counts=counts.sum(axis=0, dtype=np.float64) / seen,
+        ),
     )
     return data, dataclasses.replace(data, frames=frames[:kept] if kept else frames), patch_shape
 
@@ -213,13 +236,15 @@ def fit(
         )
 
     checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
-    best = Checkpoints(folder.best, keep=1)
-    saver = Saver(checkpoints)
+    best, notes = Checkpoints(folder.best), None
     if config.resume:
         last = checkpoints.steps()[-1]
-        state = checkpoints.restore(last, "state", state)
-        saver.notes = checkpoints.notes(last)
+        state, notes = checkpoints.restore(last, "state", state), checkpoints.notes(last)
+        for kept in (checkpoints, best):
+            kept.remove_unfinished()
+        best.keep_only([step for step in best.steps() if step <= last])  # later ones come again
         say(f"going on after step {last} of {options.steps}")
+    saver = Saver(checkpoints, notes)
     hooks: list[tuple[int, training.Hook]] = []
     with Logger(folder.metrics, schedule, steps=options.steps, start=int(state.step)) as logger:
         hooks.append((options.log_every, logger))
@@ -240,8 +265,9 @@ def fit(
         state = training.fit(
             state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
         )
-        if options.validation == "none":
-            best.save(int(state.step), parameters=state.average, notes={})
+        if options.validation == "none" and options.steps not in best.steps():
+            best.save(options.steps, parameters=state.average, notes={})
+    best.keep_only(best.steps()[-1:])
     say(f"best step {best.steps()[-1]} of {options.steps}")
     checkpoints.close()
     best.close()

@@ -60,14 +60,19 @@ def patch_origins(
     patch_shape: tuple[int, int],
     *,
     region: Literal["half", "frame"],
+    mean_counts: np.ndarray | None = None,
     least: float = 0.5,
 ) -> np.ndarray:
-    """List the corners of the patches worth training on.
+    """List the corners of the patches to train on; drawing them evenly is drawing the patches.
+
+    With `mean_counts` the list has a second half in which corners repeat in proportion to their patch's
+    counts: large frames are dark but for a few bright features, which would hardly ever be seen.
 
     Args:
       valid: share of the frames in which a canvas pixel is valid, (height, width), in [0, 1].
       patch_shape: (height, width) in pixels.
       region: "half" keeps a patch within one half-plane of the canvas; a middle column belongs to neither.
+      mean_counts: mean frame, (height, width), 0 where invalid; None = every place alike.
       least: patches count whose number of usable pixel pairs reaches this share of the best patch's.
 
     Returns:
@@ -76,25 +81,38 @@ def patch_origins(
     Raises:
       ValueError: if no valid pixel has a valid partner (or, for region "frame", if no pixel is valid).
     """
-    height, width = valid.shape
+    width = valid.shape[1]
     usable = valid * valid[::-1, ::-1] if region == "half" else valid
-    integral = np.pad(usable.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    pixels = _patch_sums(usable, patch_shape)
+    if region == "half":
+        start = np.arange(pixels.shape[1])
+        inside = (start + patch_shape[1] <= width // 2) | (start >= width - width // 2)
+        pixels = np.where(inside, pixels, 0.0)
+    if pixels.max() < 0.5:
+        raise ValueError(
+            "no pixel has a valid partner at the turned position; check the mask and --data.center"
+        )
+    allowed = pixels >= max(least * pixels.max(), 0.5)
+    origins = np.argwhere(allowed).astype(np.int32)
+    if mean_counts is None:
+        return origins
+    share = _patch_sums(mean_counts * usable, patch_shape)[allowed].cumsum()
+    if share[-1] <= 0:
+        return origins
+    evenly = (np.arange(len(origins)) + 0.5) / len(origins) * share[-1]
+    return np.concatenate([origins, origins[np.searchsorted(share, evenly)]])
+
+
+def _patch_sums(image: np.ndarray, patch_shape: tuple[int, int]) -> np.ndarray:
+    """Sum every patch of an image, by its corner: (height - rows + 1, width - columns + 1)."""
+    integral = np.pad(image.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     rows, columns = patch_shape
-    counts = (
+    return (
         integral[rows:, columns:]
         - integral[:-rows, columns:]
         - integral[rows:, :-columns]
         + integral[:-rows, :-columns]
     )
-    if region == "half":
-        start = np.arange(counts.shape[1])
-        inside = (start + columns <= width // 2) | (start >= width - width // 2)
-        counts = np.where(inside, counts, 0.0)
-    if counts.max() < 0.5:
-        raise ValueError(
-            "no pixel has a valid partner at the turned position; check the mask and --data.center"
-        )
-    return np.argwhere(counts >= max(least * counts.max(), 0.5)).astype(np.int32)
 
 
 def held_out_pixels(shape: tuple[int, int], *, share: float, seed: int) -> np.ndarray:

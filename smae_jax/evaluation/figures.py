@@ -66,7 +66,7 @@ def draw_denoised(
       counts: measured, (height, width) or (frames, height, width); anything where invalid.
       denoised: expected counts, shaped as `counts`; NaN where there is no answer.
       valid: True = use the pixel, bool, (height, width), (1, height, width) or as `counts`.
-      truth: expected counts without noise, shaped as `counts`.
+      truth: expected counts without noise, shaped as `counts`; NaN where unknown.
       filled: True = answered without a measurement of its own, outlined; shapes as for `valid`.
       center: (y, x) in pixels that a large frame is enlarged about; by default where the counts are.
       frame: index of the frame drawn.
@@ -90,8 +90,11 @@ def draw_denoised(
     if max(shape) > _LARGE:
         block = int(np.ceil(max(shape) / _BLOCKS))
         window = _window(shape, center)
-        inner = [None if a is None else a[window] for a in (measured, answer, known, new)]
-        rows = [_panels(measured, answer, known, new, block=block), _panels(*inner)]
+        known_there, new_there = (None if a is None else a[window] for a in (known, new))
+        rows = [
+            _panels(measured, answer, known, new, block=block),
+            _panels(measured[window], answer[window], known_there, new_there),
+        ]
         corners.append((window[0].start, window[1].start))
 
     columns = len(rows[0])
@@ -135,8 +138,8 @@ def _panels(
     residual = (seen - expected) / np.sqrt(expected)
     zeros = 100 * np.mean(measured[np.isfinite(measured)] == 0) if both.any() else np.nan
     before, after = f"{zeros:.0f} % zeros", ""
-    if truth is not None and both.any():
-        errors = [rmse(image, truth, both) for image in (measured, answer)]
+    if truth is not None and (compared := both & np.isfinite(truth)).any():
+        errors = [rmse(image, truth, compared) for image in (measured, answer)]
         before = f"{before}, rms error {errors[0]:.3g} counts"
         after = f"rms error {errors[1]:.3g} counts"
     if new is not None and new.any():
@@ -202,7 +205,7 @@ def _draw_row(
         height, width = panel.values.shape
         top, left = corner[0] - 0.5, corner[1] - 0.5
         sigmas = panel.name == "residual"
-        floor = panel.values if sigmas else np.maximum(panel.values, scale.vmin)
+        floor = panel.values if sigmas else np.maximum(panel.values, scale.vmin or 0)
         axes.patch.set(facecolor=_PAPER, edgecolor=_HATCH, hatch="//////")
         axes.imshow(
             np.ma.masked_invalid(floor),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
 from smae_jax.data.atomic import atomic_path
@@ -65,6 +66,7 @@ def draw_losses(
     low, high = _limits(np.concatenate(seen))
     axes.set_ylim(low, high)
     axes.set_xlim(0, max(steps[-1], *validation[0][-1:], 1) * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     figure.suptitle("Training", fontsize=13, fontweight="bold")

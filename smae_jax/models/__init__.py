@@ -40,7 +40,9 @@ def build(
     """
     dtype = jnp.dtype(precision)
     if name == "unet":
-        return RootRate(network=UNet(tuple(widths), blocks, dtype=dtype))
+        sigmas = (1.0, 3.0)
+        network = UNet(tuple(widths), blocks, outputs=2 + len(sigmas), dtype=dtype)
+        return RootRate(network=network, sigmas=sigmas)
     if name == "sedcnn4":
         return PlainRate(network=SEDCNN4(dtype=dtype))
     raise ValueError(f"--model: expected 'unet' or 'sedcnn4', got '{name}'")

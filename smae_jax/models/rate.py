@@ -17,6 +17,8 @@ FLOOR = 0.05
 """Added to a rate, in units of the scale, before its root is taken: keeps the slope finite at zero."""
 LEAST_RATE = 1e-4
 """No rate is predicted below this, in units of the scale, so that its logarithm is finite."""
+FIRST_LOGIT = 2.0
+"""Head start of the finest smoothing among the mixing weights."""
 
 
 def smooth(x: Array, *, sigma: float) -> Array:
@@ -53,35 +55,44 @@ def smooth_rate(rate: Array, exposure: Array, *, sigma: float) -> Array:
 
 
 class RootRate(nn.Module):
-    """A network that works on roots of rates.
+    """A network that works on roots of rates, and mixes the counted rate with smoothed ones.
+
+    With the views r_k of the first rate (itself, and smoothed by each of `sigmas`), the network answers with
+    mixing weights w_k >= 0 of sum 1 and a correction d, at every pixel:
+
+        rate = (sqrt(sum_k w_k r_k + FLOOR) + d)^2 + LEAST_RATE
+
+    Where photons abound the measured rate passes through, so that sharp reflections are not blurred; where they
+    are few, a smoothed one is the start. At the start of training w prefers the finest smoothing and d is 0.
 
     Attributes:
-      network: (batch, *spatial, channel) -> (batch, *spatial, outputs).
-      sigmas: widths in pixels of the smoothed views that the network sees beside the counted one.
-      base: which of `sigmas` the network's answer corrects.
+      network: (batch, *spatial, channel) -> (batch, *spatial, 2 + len(sigmas)).
+      sigmas: widths in pixels of the smoothed views, finest first.
     """
 
     network: nn.Module
     sigmas: Sequence[float] = (1.0, 3.0)
-    base: float = 1.0
 
     @nn.compact
     def __call__(self, source: Array) -> Array:
-        """Map rates and exposures (batch, *spatial, 2 * views) to rates (batch, *spatial, outputs)."""
-        features, bases = [], []
+        """Map rates and exposures (batch, *spatial, 2 * views) to rates (batch, *spatial, 1)."""
+        features, first = [], []
         for view in range(source.shape[-1] // 2):
             rate, exposure = source[..., 2 * view, None], source[..., 2 * view + 1, None]
-            features += [
-                jnp.where(exposure > 0, jnp.sqrt(jnp.maximum(rate, 0) + FLOOR), 0),
-                exposure,
-            ]
-            for sigma in self.sigmas:
-                smoothed = jnp.maximum(smooth_rate(rate, exposure, sigma=sigma), 0)
-                features.append(jnp.sqrt(smoothed + FLOOR))
-                if sigma == self.base:
-                    bases.append(smoothed)
-        root = jnp.sqrt(bases[0] + FLOOR) + self.network(jnp.concatenate(features, axis=-1))
-        return jnp.square(root) + LEAST_RATE
+            seen = exposure > 0
+            smoothed = [smooth_rate(rate, exposure, sigma=sigma) for sigma in self.sigmas]
+            features += [jnp.where(seen, root(rate), 0.0), exposure, *map(root, smoothed)]
+            first = first or [jnp.where(seen, rate, smoothed[0]), *smoothed]
+        answer = self.network(jnp.concatenate(features, axis=-1))
+        finest = jnp.eye(len(first))[1] * FIRST_LOGIT
+        mixing = jax.nn.softmax(answer[..., 1:] + finest)
+        mixed = jnp.sum(mixing * jnp.concatenate(first, axis=-1), axis=-1, keepdims=True)
+        return jnp.square(root(mixed) + answer[..., :1]) + LEAST_RATE
+
+
+def root(rate: Array) -> Array:
+    """Return sqrt(rate + FLOOR), with negative rates (readout noise) taken as 0."""
+    return jnp.sqrt(jnp.maximum(rate, 0.0) + FLOOR)
 
 
 class PlainRate(nn.Module):

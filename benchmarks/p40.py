@@ -1,0 +1,111 @@
+"""Score a training on real muscle frames against held-out repeats: `python -m benchmarks.p40`.
+
+Six repeats of one 10 ms exposure: frames 0, 2, 4 are trained on and denoised, the mean of 1, 3, 5 is the
+reference that no training sees. Scores as in `smae_jax.evaluation.scores`, inside the 512 x 512 crop and the mask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from smae_jax.cli import main as smae_jax
+from smae_jax.data.canvas import Canvas
+from smae_jax.data.readers import read_mask, read_scan
+from smae_jax.evaluation.filters import gaussian, rotated_average
+from smae_jax.evaluation.scores import score
+from smae_jax.metrics import match_totals
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+SIGMAS = (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
+
+
+def equatorial_boxes(center: tuple[float, float]) -> list[tuple[slice, slice]]:
+    """Return the boxes that hold the two inner equatorial reflections, 13 x 31 pixels each."""
+    y = round(center[0])
+    return [(slice(y - 6, y + 7), slice(x - 15, x + 16)) for x in (373, 447)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, denoise, score and print; options beyond ours go to the training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", default="runs/p40-benchmark")
+    parser.add_argument("--keep", action="store_true", help="score the run that is there")
+    ours, training = parser.parse_known_args(arguments)
+    run = Path(ours.run)
+    files = str(DATA / "muscle_p40_raw" / "P40_1_3_0000[{}].tif")
+    started = time.perf_counter()
+    if not ours.keep:
+        command = ["train", "--config", "configs/pretrain.toml", "--run", str(run), "--overwrite"]
+        command += ["--data.path", files.format("024"), "--data.mask-polarity", "good"]
+        command += ["--data.mask", f"{DATA / 'muscle_p40_mask.npz'}::mask", *training]
+        if status := smae_jax(command):
+            return status
+    seconds = time.perf_counter() - started
+    denoised = {}
+    for rule in ("direct", "cross", "average"):
+        output = run / f"{rule}.npy"
+        command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]
+        if status := smae_jax([*command, "--output", str(output), "--overwrite"]):
+            return status
+        denoised[f"smae, {rule}"] = np.load(output, allow_pickle=False)
+
+    with np.load(DATA / "muscle_p40_mask.npz", allow_pickle=False) as file:
+        center, corner = tuple(file["center"]), [int(v) for v in file["crop_origin"]]
+    valid = read_mask(f"{DATA / 'muscle_p40_mask.npz'}::mask", polarity="good")
+    low, held_out = (read_scan(files.format(i)).counts.astype(np.float64) for i in ("024", "135"))
+    crop = Canvas((512, 512), (-corner[0], -corner[1]), valid.shape)
+    inside = crop.embed(valid, False)
+    turned, either = (
+        np.stack(part)
+        for part in zip(*(rotated_average(f, valid, center) for f in low), strict=True)
+    )
+    rows = {"raw": low, "rotated average": turned}
+    for sigma in SIGMAS:
+        rows[f"Gaussian {sigma}"] = np.stack([gaussian(f, valid, sigma) for f in low])
+        rows[f"Gaussian {sigma}, rotated average"] = np.stack(
+            [gaussian(f, m, sigma) for f, m in zip(turned, either, strict=True)]
+        )
+    rows |= denoised
+    reference = crop.embed(held_out)
+    table = {}
+    for name, frames in rows.items():
+        frames = crop.embed(np.nan_to_num(frames))
+        table[name] = score(frames, reference, inside)
+        peaks = []
+        for y, x in equatorial_boxes(center):
+            box = (slice(y.start - corner[0], y.stop - corner[0]),)
+            box += (slice(x.start - corner[1], x.stop - corner[1]),)
+            mean = reference.mean(axis=0)
+            matched = np.mean([match_totals(f, mean, inside) for f in frames], axis=0)
+            peaks.append(matched[box][inside[box]].sum() / mean[box][inside[box]].sum() - 1)
+        table[name] |= {"left": peaks[0], "right": peaks[1]}
+    (run / "p40.json").write_text(json.dumps({"seconds": seconds, "rows": table}, indent=2))
+    print(f"trained in {seconds:.0f} s\n{'':34} plain weighted  equatorial reflections / %")
+    best = {
+        kind: {
+            key: min((n for n in table if kind(n)), key=lambda n: table[n][key])
+            for key in ("plain", "weighted")
+        }
+        for kind in (
+            lambda n: n.startswith("Gaussian") and "rot" not in n,
+            lambda n: n.startswith("Gaussian") and "rot" in n,
+        )
+    }
+    shown = ["raw", "rotated average", *(n for b in best.values() for n in dict.fromkeys(b.values()))]
+    for name in [*shown, *denoised]:
+        row = table[name]
+        print(
+            f"{name:34} {row['plain']:.3f}  {row['weighted']:.4f}  "
+            f"{100 * row['left']:+.2f} {100 * row['right']:+.2f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
