@@ -6,12 +6,14 @@ The only file that imports orbax. What it restores are arrays of a known tree, n
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ import jax
 import orbax.checkpoint as ocp
 
 # orbax reports every step of every save, and an error with its traceback beside raising it.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+for _talker in ("absl", "asyncio"):
+    logging.getLogger(_talker).setLevel(logging.CRITICAL)
 
 
 class CheckpointMismatchError(ValueError):
@@ -60,14 +63,30 @@ class Checkpoints:
             items["state"] = ocp.args.StandardSave(state)
         with self._whole_or_not_at_all(step):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._find_room(parameters, state)
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
             self._manager.wait_until_finished()
+
+    def _find_room(self, *trees: Any) -> None:
+        """Ask the disk for the room first: orbax's writers run on after one failed, and say so at length.
+
+        Raises:
+          OSError: if there is none, because of the disk, a quota or a limit, or no permission to write.
+        """
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, int(1.1 * size) + 100_000)
+            elif shutil.disk_usage(self.folder).free < 1.1 * size + 100_000:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @contextlib.contextmanager
     def _whole_or_not_at_all(self, step: int) -> Iterator[None]:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
+            with contextlib.suppress(Exception):  # other items of this checkpoint may still be written
+                self._manager.wait_until_finished()
             self.remove_unfinished()
             reason = _reason(error)
             if reason is None:

@@ -1,4 +1,4 @@
-"""The command line: `smae-jax train|infer|simulate|inspect|demo`, and what `train.py` and `infer.py` call."""
+"""The command line: `smae-jax train|infer|evaluate|simulate|...`, and what `train.py` and `infer.py` call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from smae_jax.config_file import load
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (options.TrainConfig, "train a denoiser on the frames of a scan"),
     "infer": (options.InferConfig, "denoise frames with a trained run"),
+    "evaluate": (options.EvaluateConfig, "score a run beside simple filters"),
+    "import-torch": (options.ImportTorchConfig, "make a run of a published PyTorch checkpoint"),
     "inspect": (options.InspectConfig, "show what the program understands of a scan"),
     "simulate": (options.SimulateConfig, "simulate a scan with its truth"),
     "demo": (options.DemoConfig, "simulate, train, denoise and compare, with pictures"),
@@ -33,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: smae-jax COMMAND [options]; 'smae-jax COMMAND --help' explains each option\n")
         for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:9} {purpose}")
+            print(f"  {name:13} {purpose}")
         return 0
     name, *rest = arguments
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where a user's own loss is looked for
     try:
         if name not in COMMANDS:
             raise ValueError(f"unknown command '{name}': expected one of {', '.join(COMMANDS)}")
@@ -47,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"smae-jax {name}: {_explain(error)}", file=sys.stderr)
         return 2
+    except SystemExit as exit:  # --help was answered
+        return int(exit.code or 0)
     except KeyboardInterrupt:
         print(f"smae-jax {name}: interrupted", file=sys.stderr)
         return 130
@@ -61,8 +67,9 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
     """
     default = train_defaults(arguments) if kind is options.TrainConfig else kind()
     printed = io.StringIO()
+    asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
     try:
-        with contextlib.redirect_stderr(printed):
+        with contextlib.redirect_stderr(printed), _columns(None if asks_for_help else 10_000):
             return tyro.cli(kind, args=arguments, default=default, prog=program)
     except SystemExit as exit:
         if exit.code in (0, None):
@@ -107,14 +114,35 @@ def _value_of(option: str, arguments: list[str]) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _columns(width: int | None) -> Iterator[None]:
+    """Let tyro write lines of this width, so that it does not break the sentence that we take."""
+    before = os.environ.get("COLUMNS")
+    if width:
+        os.environ["COLUMNS"] = str(width)
+    try:
+        yield
+    finally:
+        if width:
+            del os.environ["COLUMNS"]
+            if before is not None:
+                os.environ["COLUMNS"] = before
+
+
 def _one_line(message: str) -> str:
-    """Take the sentence out of the box that tyro draws about it."""
-    lines = [re.sub(r"[│╭╮╰╯─|]", " ", line).strip(" -") for line in message.splitlines()]
-    lines = [
-        line for line in lines if line and not line.startswith(("Argument helptext", "For full"))
-    ]
-    said = next((line for line in lines[1:] if line), lines[0] if lines else "wrong options")
-    return f"{said}; see --help"
+    """Take the sentence out of the box that tyro draws about it, and what it suggests."""
+    lines = [re.sub(r"[│╭╮╰╯─]", " ", line).strip() for line in message.splitlines()]
+    said = next((line for line in lines[1:] if line), "wrong options")
+    said = re.sub(r"^Error parsing (?:[\w.-]+: (?=--)|(?=--))", "", said)
+    shown = next((line for line in lines[2:] if line.startswith("--")), "")
+    if "Perhaps you meant" in message:
+        said = f"{said}; did you mean {shown.split()[0]}?"
+    elif "Argument helptext" in message and shown:
+        said = f"{said} (expected {shown})"
+    elif said.startswith("Unrecognized options") and "--" not in said:
+        more = "..." if len(said) > 100 else ""
+        said = f"{said[:100]}{more}; quote a pattern, as in 'scan/*.tif', or the shell replaces it"
+    return f"{said.rstrip('.')}; see --help"
 
 
 def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
@@ -124,8 +152,12 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
         from smae_jax.commands.train import train as chosen
     elif name == "infer":
         from smae_jax.commands.infer import infer as chosen
+    elif name == "evaluate":
+        from smae_jax.commands.evaluate import evaluate as chosen
     elif name == "inspect":
         from smae_jax.commands.inspect import inspect as chosen
+    elif name == "import-torch":
+        from smae_jax.commands.import_torch import import_torch as chosen
     elif name == "simulate":
         from smae_jax.commands.simulate import simulate as chosen
     else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import tyro
+
 
 def at_least(name: str, value: int, least: int) -> None:
     """Raise ValueError if `value` is below `least`."""
@@ -31,7 +33,7 @@ def check_ensemble(ensemble: str, *, trained: str) -> str:
     return resolved
 
 
-def parse_center(text: str) -> tuple[float, float]:
+def parse_center(text: str, *, option: str = "--data.center") -> tuple[float, float]:
     """Read `y,x` in pixels.
 
     Raises:
@@ -41,7 +43,7 @@ def parse_center(text: str) -> tuple[float, float]:
         y, x = (float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(
-            f"--data.center: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"
+            f"{option}: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"
         ) from None
     return y, x
 
@@ -68,6 +70,10 @@ class DataOptions:
     """Unit of rate: mean counts of the scan or of each frame, or the maximum (as published)."""
     augment: Literal["none", "flips", "d4"] = "d4"
     """Group that pairs are moved by: the four flips as published, or all eight motions of a square."""
+    reference: str = ""
+    """Paired high-count frames that method supervised learns from; named as --data.path."""
+    pair_by: str = "order"
+    """How frames find their reference: order, name (of the file), or an HDF5 dataset of ids."""
 
     def __post_init__(self) -> None:
         """Refuse values that contradict themselves."""
@@ -155,6 +161,32 @@ class SmaeOptions:
     """A pixel from its own side, from its partner's (as published), or the mean of both views."""
     reference: bool = False
     """The published rule: zero counts masked, mean over all pixels, halves predicted apart."""
+    registration: bool = True
+    """Make up for a beam centre between half pixels by displacing predictions (never counts)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedOptions:
+    """Method `masked`: hidden blocks of a frame from the rest of it."""
+
+    block_size: int = 4
+    """Side of a hidden block in pixels."""
+    share: float = 0.5
+    """Share of the pixels hidden at a time, in (0, 1)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        at_least("--masked.block-size", self.block_size, 1)
+        if not 0 < self.share < 1:
+            raise ValueError(f"--masked.share: expected between 0 and 1, got {self.share}")
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedOptions:
+    """Method `supervised`: a low-count pattern predicts its paired high-count reference."""
+
+    rule: Literal["direct", "cross", "average"] = "average"
+    """A pixel from its own side (needs no symmetry, fills nothing), its partner's, or the mean."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,12 +226,16 @@ class TrainConfig:
     """TOML file with any of these options; the command line goes before it."""
     seed: int = 0
     """Seed of every random number of the training."""
-    method: Literal["smae"] = "smae"
+    method: Literal["smae", "supervised", "masked", "zero_shot"] = "smae"
     """How pairs are made and predictions put back."""
     model: Literal["unet", "sedcnn4"] = "unet"
     """Network: a light U-Net, or the published one."""
     loss: str = "poisson"
     """Loss, e.g. `mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv` or your own `package.module:function`."""
+    init_from: str = ""
+    """Run folder whose parameters to start from (fine-tuning); the optimizer starts fresh."""
+    init_checkpoint: str = "best"
+    """Which of its parameters: best (by validation), last, or the step of a kept checkpoint."""
     resume: bool = False
     """Go on with the run where its last checkpoint left off."""
     overwrite: bool = False
@@ -207,6 +243,8 @@ class TrainConfig:
     data: DataOptions = DataOptions()
     train: TrainOptions = TrainOptions()
     smae: SmaeOptions = SmaeOptions()
+    supervised: SupervisedOptions = SupervisedOptions()
+    masked: MaskedOptions = MaskedOptions()
     unet: UnetOptions = UnetOptions()
     predict: PredictOptions = PredictOptions()
 
@@ -243,8 +281,90 @@ class InferConfig:
     """Unit of rate: the run's (one frame's answer then depends on that frame only), or the input's mean."""
     batch_size: int = 0
     """Frames per batch; 0 = as many as make up about four million pixels."""
+    center: str = "run"
+    """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
+
+    def __post_init__(self) -> None:
+        """Refuse a centre that is none."""
+        if self.center not in ("run", "auto"):
+            parse_center(self.center, option="--center")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportTorchConfig:
+    """Turn a PyTorch checkpoint of the published network into a run that `infer` accepts."""
+
+    checkpoint: tyro.conf.Positional[str] = ""
+    """File of `torch.save`: the weights, alone or under state_dict, model_state_dict, model or net."""
+    run: str = ""
+    """Folder for the run; must be new."""
+    overwrite: bool = False
+    """Replace the run folder if it exists."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Score a trained run beside raw counts and simple filters, with a reference or without."""
+
+    run: str = ""
+    """Run folder made by `smae-jax train`."""
+    input: str = ""
+    """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    output: str = ""
+    """Folder for the table, the numbers and the figures; must be new."""
+    reference: str = ""
+    """Frames of the same sample with more counts, or the truth; "" = judge by the counts alone."""
+    pairing: Literal["auto", "order", "mean"] = "auto"
+    """Frame by frame, the mean of all reference frames for each, or auto: by order, or one for all."""
+    reference_noise: Literal["auto", "poisson", "none"] = "auto"
+    """Noise of the reference that scores subtract; auto = poisson where all its values are whole."""
+    checkpoint: str = "best"
+    """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
+    checkpoints: Literal["one", "all"] = "one"
+    """all = every checkpoint that the run kept (train with --train.keep 0), with a curve over steps."""
+    scores: Literal["auto", "both", "none"] = "auto"
+    """With the reference if there is one, else without; both; or none, to denoise only."""
+    save_denoised: bool = False
+    """Write the frames that each checkpoint denoised, as NeXus files."""
+    figures: int = 4
+    """Frames drawn, spread evenly over the scan; 0 = no figures."""
+    frames: int = 0
+    """Frames evaluated, spread evenly over the scan; 0 = all."""
+    held_out: float = 0.1
+    """Share of the photons that judges what was made of the others, in [0.01, 0.5]."""
+    seed: int = 0
+    """Seed of the splitting of counts."""
+    mask: str = ""
+    """Mask file that replaces the run's own mask."""
+    mask_polarity: Literal["bad", "good"] = "bad"
+    """What nonzero means in the mask file."""
+    ensemble: Literal["run", "none", "flips", "d4"] = "run"
+    """Group that predictions are averaged over; not larger than the run was trained with."""
+    rule: Literal["run", "direct", "cross", "average"] = "run"
+    """How the two views of a pixel are put together; run = as the run says."""
+    scale: Literal["run", "input"] = "run"
+    """Unit of rate: the run's, or the input's mean."""
+    center: str = "run"
+    """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
+    batch_size: int = 0
+    """Frames per batch; 0 = as many as make up about four million pixels."""
+    overwrite: bool = False
+    """Replace the folder if an evaluation made it."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range or in contradiction."""
+        at_least("--figures", self.figures, 0)
+        at_least("--frames", self.frames, 0)
+        if not 0.01 <= self.held_out <= 0.5:
+            raise ValueError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
+        if self.scores == "none" and not self.save_denoised:
+            raise ValueError("--scores none: nothing would be made; add --save-denoised")
+        if self.checkpoints == "all" and self.checkpoint != "best":
+            raise ValueError(
+                f"--checkpoint {self.checkpoint} and --checkpoints all: expected one of them"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,9 +102,15 @@ def poisson_deviance(
     but not infinity.
     """
     p, n = _inside(valid, prediction, counts)
-    p = np.maximum(p, floor)
+    return float(np.mean(pixel_deviance(p, n, floor=floor)))
+
+
+def pixel_deviance(prediction: ArrayLike, counts: ArrayLike, *, floor: float = 1e-6) -> Floats:
+    """Compute `2 (n log(n / p) - n + p)` at every pixel, with predictions raised to `floor`."""
+    p = np.maximum(np.asarray(prediction, np.float64), floor)
+    n = np.asarray(counts, np.float64)
     log_ratio = np.log(np.where(n > 0, n, 1) / p)
-    return float(np.mean(2 * (np.where(n > 0, n * log_ratio, 0) - n + p)))
+    return 2 * (np.where(n > 0, n * log_ratio, 0) - n + p)
 
 
 def noise_corrected_score(

@@ -10,8 +10,10 @@ import dataclasses
 import json
 import platform
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +28,7 @@ from smae_jax.data.scan import Scan
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """What training found out and inference has to know.
+    """What training found out and inference has to know; None where a run had no scan to find it on.
 
     Attributes:
       center: (y, x), the half pixel that partners are counted from.
@@ -35,17 +37,23 @@ class Prepared:
       scale: counts per unit of rate, the mean over the training frames.
       mean_counts: counts per valid pixel and frame in training.
       frames: number of training frames.
+      init_step: step of the base run that the parameters came from, where they came from one.
+      reference_exposure: mean exposure of the paired reference, in frames of the scan.
     """
 
-    center: tuple[float, float]
-    center_subpixel: tuple[float, float]
-    frame_shape: tuple[int, int]
-    scale: float
-    mean_counts: float
+    center: tuple[float, float] | None
+    center_subpixel: tuple[float, float] | None
+    frame_shape: tuple[int, int] | None
+    scale: float | None
+    mean_counts: float | None
     frames: int
+    init_step: int | None = None
+    reference_exposure: float | None = None
 
     def canvas(self) -> Canvas:
         """Return the canvas that holds the whole frame, for prediction."""
+        assert self.frame_shape is not None, "settle frame and centre on the input first"
+        assert self.center is not None, "settle frame and centre on the input first"
         return centred_canvas(self.frame_shape, self.center, extent="all")
 
 
@@ -90,12 +98,14 @@ class RunFolder:
         values = read_json(self.path / "prepare.json")
         try:
             return Prepared(
-                center=tuple(values["center"]),
-                center_subpixel=tuple(values["center_subpixel"]),
-                frame_shape=tuple(values["frame_shape"]),
-                scale=float(values["scale"]),
-                mean_counts=float(values["mean_counts"]),
+                center=_unless_null(tuple, values["center"]),
+                center_subpixel=_unless_null(tuple, values["center_subpixel"]),
+                frame_shape=_unless_null(tuple, values["frame_shape"]),
+                scale=_unless_null(float, values["scale"]),
+                mean_counts=_unless_null(float, values["mean_counts"]),
                 frames=int(values["frames"]),
+                init_step=_unless_null(int, values.get("init_step")),
+                reference_exposure=_unless_null(float, values.get("reference_exposure")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -111,8 +121,8 @@ class RunFolder:
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"{path}: not the mask of a run ({error}); give --mask") from None
 
-    def create(self, config: TrainConfig, prepared: Prepared, scan: Scan) -> None:
-        """Make the folder with everything that is known before the first step.
+    def create(self, config: TrainConfig, prepared: Prepared, scan: Scan | None) -> None:
+        """Make the folder with everything that is known before the first step; no mask without a scan.
 
         Raises:
           ValueError: if something else is there, or it cannot be written.
@@ -124,7 +134,8 @@ class RunFolder:
             (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
             record = dataclasses.asdict(prepared)
             (folder / "prepare.json").write_text(json.dumps(record, indent=2) + "\n")
-            np.savez_compressed(folder / "mask.npz", valid=scan.valid.any(axis=0))
+            if scan is not None:
+                np.savez_compressed(folder / "mask.npz", valid=scan.valid.any(axis=0))
 
     def go_on(self, config: TrainConfig, prepared: Prepared) -> None:
         """Write down a raised number of steps; refuse to go on with other frames.
@@ -162,6 +173,10 @@ class RunFolder:
                 f"--run {self.path}: is not a run of this program and is not replaced; choose another "
                 "folder"
             )
+
+
+def _unless_null(kind: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else kind(value)
 
 
 def _record_of(config: TrainConfig) -> str:

@@ -15,6 +15,8 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from smae_jax.registration import displace
+
 Parameters = Any
 Metrics = dict[str, Array]
 Apply = Callable[[Parameters, Array], Array]
@@ -173,7 +175,7 @@ def make_step(
         made = pair(key, batch)
 
         def objective(parameters: Parameters) -> Array:
-            return loss(apply(parameters, made.source), made.target, made.weight)
+            return loss(_expected(apply, parameters, made), made.target, made.weight)
 
         value, gradient = jax.value_and_grad(objective)(state.parameters)
         updates, optimizer_state = optimizer.update(
@@ -186,6 +188,12 @@ def make_step(
         return state, {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
 
     return step
+
+
+def _expected(apply: Apply, parameters: Parameters, pair: Any) -> Array:
+    """Return the prediction for a pair, on the target's grid."""
+    prediction = apply(parameters, pair.source)
+    return prediction if pair.shift is None else displace(prediction, pair.shift)
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
@@ -305,7 +313,7 @@ def make_validation(
     @jax.jit
     def one(parameters: Parameters, key: Array, batch: Any) -> Array:
         made = pair(key, batch)
-        return loss(apply(parameters, made.source), made.target, made.weight)
+        return loss(_expected(apply, parameters, made), made.target, made.weight)
 
     def validate(parameters: Parameters) -> float:
         values = [one(parameters, jax.random.fold_in(key, i), b) for i, b in enumerate(placed)]

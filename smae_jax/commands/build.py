@@ -4,14 +4,68 @@ from __future__ import annotations
 
 from smae_jax import models
 from smae_jax.config import TrainConfig
+from smae_jax.methods.masked import Masked
 from smae_jax.methods.protocol import Method
 from smae_jax.methods.smae import Smae
+from smae_jax.methods.supervised import Supervised
+from smae_jax.methods.zero_shot import ZeroShot
 
 
-def build_method(config: TrainConfig, *, rule: str = "run") -> Method:
-    """Return the method that the options name; `rule` other than "run" replaces the assembling rule."""
+LEAST_SHIFT = 0.1
+"""Pixels between two views below which they are not registered: the centre is not known better."""
+
+
+def build_method(
+    config: TrainConfig,
+    *,
+    rule: str = "run",
+    center: tuple[float, float] | None = None,
+    half_pixel: tuple[float, float] | None = None,
+) -> Method:
+    """Return the method that the options name.
+
+    Args:
+      config: the options of the run.
+      rule: other than "run" replaces the assembling rule.
+      center: sub-pixel beam centre (y, x), where it is known.
+      half_pixel: the half pixel that partners are counted from.
+
+    Returns:
+      The method.
+
+    Raises:
+      ValueError: if a rule is asked for and the method does not put two views together.
+    """
+    if rule != "run" and config.method in ("masked", "zero_shot"):
+        raise ValueError(
+            f"--rule {rule}: expected a run of a method with two views of a pixel, got one of method "
+            f"{config.method}; leave the option out"
+        )
+    if config.method == "masked":
+        return Masked(config.masked.block_size, config.masked.share, augment=config.data.augment)
+    if config.method == "zero_shot":
+        return ZeroShot(augment=config.data.augment)
+    if config.method == "supervised":
+        chosen = config.supervised.rule if rule == "run" else rule
+        return Supervised(augment=config.data.augment, rule=chosen)  # type: ignore[arg-type]
     chosen = config.smae.rule if rule == "run" else rule
-    return Smae(augment=config.data.augment, rule=chosen, reference=config.smae.reference)  # type: ignore[arg-type]
+    shift = (0.0, 0.0)
+    if config.smae.registration and center and half_pixel:
+        shift = view_shift(center, half_pixel)
+    return Smae(
+        augment=config.data.augment,
+        rule=chosen,  # type: ignore[arg-type]
+        reference=config.smae.reference,
+        shift=shift,
+    )
+
+
+def view_shift(
+    center: tuple[float, float], half_pixel: tuple[float, float]
+) -> tuple[float, float]:
+    """Return how far apart (y, x) two views lie that are turned about the half pixel, in pixels."""
+    y, x = (2 * (c - h) for c, h in zip(center, half_pixel, strict=True))
+    return (y, x) if LEAST_SHIFT <= max(abs(y), abs(x)) < 1 else (0.0, 0.0)
 
 
 def build_model(config: TrainConfig) -> models.Network:

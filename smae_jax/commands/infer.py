@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from smae_jax import inference, models, training
+from smae_jax import inference, models, symmetry, training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model
-from smae_jax.config import InferConfig, TrainConfig, check_ensemble
+from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.config_file import dump
 from smae_jax.data.masks import apply_mask, describe
-from smae_jax.data.prepare import frame_scales
+from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
 from smae_jax.data.scan import Geometry, Scan
 from smae_jax.data.writers import check_output, write_frames
 from smae_jax.evaluation.figures import draw_denoised
+from smae_jax.methods.protocol import Method
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
@@ -53,37 +55,37 @@ def infer(config: InferConfig, say: Say) -> None:
     group = check_ensemble(asked, trained=trained.data.augment)
     scan = read_input(config, trained, folder, prepared)
     say(f"{len(scan.counts)} frames; {describe(scan)}")
+    prepared = settle(config, prepared, scan, say)
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
-    method = build_method(trained, rule=config.rule)
+    method = build_method(
+        trained,
+        rule=config.rule,
+        center=prepared.center_subpixel,
+        half_pixel=prepared.center,
+    )
     scales, mean = scales_for(scan, trained, prepared, config.scale)
-    if not 0.5 < mean / prepared.mean_counts < 2:
+    if prepared.mean_counts is not None and not 0.5 < mean / prepared.mean_counts < 2:
         say(
             f"note: {mean:.3g} counts per pixel here, {prepared.mean_counts:.3g} in training; "
             "a network trained at this exposure would do better"
             + ("; try --scale input" if config.scale == "run" else "")
         )
-    mesh = training.make_mesh()
-    denoise = inference.make_denoiser(
-        apply, method, group=group, conserve_totals=trained.predict.conserve_totals, mesh=mesh
-    )
-    canvas = prepared.canvas()
-    batch_size = inference.frames_per_batch(
-        canvas,
+    denoise = scan_denoiser(
+        trained,
+        prepared,
+        apply,
+        method,
+        group=group,
         frames=len(scan.counts),
-        devices=mesh.size,
-        wanted=config.batch_size or trained.predict.batch_size,
+        batch_size=config.batch_size,
     )
-    pieces = inference.denoise_frames(
-        denoise,
+    counts, known, filled = denoise(
         parameters,
         scan.counts,
         scan.valid,
         scales,
-        canvas=canvas,
-        batch_size=batch_size,
         progress=functools.partial(_progress, total=len(scan.counts)),
     )
-    counts, known, filled = (np.concatenate(part) for part in zip(*pieces, strict=True))
     write_frames(
         config.output,
         counts,
@@ -125,6 +127,82 @@ def infer(config: InferConfig, say: Say) -> None:
     )
 
 
+class DenoiseScan(Protocol):
+    """Denoises a stack of frames with given parameters."""
+
+    def __call__(
+        self,
+        parameters: Any,
+        counts: np.ndarray,
+        valid: np.ndarray,
+        scales: np.ndarray,
+        *,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (counts, known, filled) as `inference.denoise_frames`, of all frames."""
+        ...
+
+
+def scan_denoiser(
+    trained: TrainConfig,
+    prepared: Prepared,
+    apply: models.Apply,
+    method: Method,
+    *,
+    group: symmetry.GroupName,
+    frames: int,
+    batch_size: int = 0,
+) -> DenoiseScan:
+    """Return the function that denoises stacks of frames as the run says; it compiles once.
+
+    Args:
+      trained: the run's options.
+      prepared: what its training found out.
+      apply: (parameters, source) -> prediction.
+      method: puts the predictions back.
+      group: motions that predictions are averaged over.
+      frames: most frames that are given at once.
+      batch_size: frames per batch; 0 = as the run says.
+    """
+    mesh, canvas = training.make_mesh(), prepared.canvas()
+    denoise = inference.make_denoiser(
+        apply,
+        method,
+        group=group,
+        conserve_totals=trained.predict.conserve_totals,
+        mesh=mesh,
+    )
+    size = inference.frames_per_batch(
+        canvas,
+        frames=frames,
+        devices=mesh.size,
+        wanted=batch_size or trained.predict.batch_size,
+    )
+
+    def denoise_scan(
+        parameters: Any,
+        counts: np.ndarray,
+        valid: np.ndarray,
+        scales: np.ndarray,
+        *,
+        progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        pieces = inference.denoise_frames(
+            denoise,
+            parameters,
+            counts,
+            valid,
+            scales,
+            canvas=canvas,
+            batch_size=size,
+            progress=progress,
+        )
+        counts, known, filled = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        return counts, known, filled
+
+    return denoise_scan
+
+
 def check_output_figure(config: InferConfig) -> None:
     """Refuse a figure that exists, or that is no PNG, before the work."""
     if not config.figure.endswith(".png"):
@@ -140,16 +218,42 @@ def read_input(
 ) -> Scan:
     """Read the frames under the run's settings and mask, or under the mask that was given."""
     scan = read_scan(config.input, saturation=trained.data.saturation or None)
-    if scan.counts.shape[1:] != prepared.frame_shape:
+    fits = scan.counts.shape[1:] == prepared.frame_shape
+    if not fits and prepared.frame_shape is not None and config.center == "run":
         raise ValueError(
             f"{config.input}: frames of {scan.counts.shape[1:]}, but the run was trained on frames of "
-            f"{prepared.frame_shape}; train on this detector's frames"
+            f"{prepared.frame_shape}; train on this detector's frames, or apply the run to them with "
+            "--center auto"
         )
     if config.mask:
         valid, path = read_mask(config.mask, polarity=config.mask_polarity), config.mask
+    elif not fits:
+        return scan  # the run's mask is of another detector, or there is none
     else:
         valid, path = folder.valid(), str(folder.path / "mask.npz")
     return apply_mask(scan, valid, path=path)
+
+
+def settle(config: InferConfig, prepared: Prepared, scan: Scan, say: Say) -> Prepared:
+    """Return what was prepared with the frame and the centre of the input, where they are not the run's."""
+    if config.center == "run" and prepared.center is not None:
+        return prepared
+    given = config.center not in ("run", "auto")
+    found = (
+        given_center(parse_center(config.center, option="--center")) if given else center_of(scan)
+    )
+    (y, x), (sub_y, sub_x) = found.half_pixel, found.subpixel
+    how = "given" if given else f"found on the input, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
+    say(f"centre y {y:g}, x {x:g} ({how})")
+    if not config.mask and scan.counts.shape[1:] != prepared.frame_shape:
+        say("no mask but the file's own: the run has none for these frames; give --mask")
+    height, width = scan.counts.shape[1:]
+    return dataclasses.replace(
+        prepared,
+        center=found.half_pixel,
+        center_subpixel=found.subpixel,
+        frame_shape=(height, width),
+    )
 
 
 def load_network(
@@ -194,7 +298,7 @@ def scales_for(
     """Return the scale of each frame, and the scan's mean counts per valid pixel."""
     pixels = np.broadcast_to(scan.valid, scan.counts.shape).sum(dtype=np.int64)
     mean = float(scan.counts.sum(dtype=np.float64) / pixels)
-    if source == "run" and trained.data.scale.startswith("scan"):
+    if source == "run" and trained.data.scale.startswith("scan") and prepared.scale is not None:
         return np.full(len(scan.counts), prepared.scale, np.float32), mean
     return frame_scales(scan.counts, scan.valid, rule=trained.data.scale), mean
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -16,12 +17,15 @@ from smae_jax import models, training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.hooks import Logger, Saver, Validator
+from smae_jax.commands.reference import check_reference, read_reference
+from smae_jax.commands.warm_start import exposure_note, read_base, take_over, taken_in_words
 from smae_jax.config import TrainConfig, parse_center
 from smae_jax.config_file import flat
 from smae_jax.data import batches
 from smae_jax.data.canvas import centred_canvas
 from smae_jax.data.center import Center
 from smae_jax.data.masks import describe
+from smae_jax.data.pairing import PairedScans
 from smae_jax.data.prepare import frame_scales, prepare_scan
 from smae_jax.data.scan import Scan
 from smae_jax.evaluation.loss_figure import draw_losses
@@ -54,9 +58,10 @@ def train(config: TrainConfig, say: Say) -> Path:
         config = resumed(config, folder)
     else:
         folder.refuse(overwrite=config.overwrite)
+    check_reference(config)
     if not config.data.path:
         raise ValueError("--data.path: expected files of frames, got none; see --help")
-    loss, method, module = parse_loss(config.loss), build_method(config), build_model(config)
+    loss, module = parse_loss(config.loss), build_model(config)
     mesh = training.make_mesh(config.train.devices)
     if config.train.batch_size % mesh.size:
         raise ValueError(
@@ -64,6 +69,7 @@ def train(config: TrainConfig, say: Say) -> Path:
             "devices; change it, or set --train.devices"
         )
 
+    base = None if config.resume else read_base(config, say)
     options = config.data
     scan, center = prepare_scan(
         options.path,
@@ -73,15 +79,21 @@ def train(config: TrainConfig, say: Say) -> Path:
         hot_pixels=options.hot_pixels,
         center=None if options.center == "auto" else parse_center(options.center),
     )
-    data, validation, patch_shape = place_data(config, method, scan, center)
+    paired = read_reference(config, scan, say)
+    scan = scan if paired is None else paired.scan
+    method = build_method(config, center=center.subpixel, half_pixel=center.half_pixel)
+    data, validation, patch_shape = place_data(config, method, scan, center, paired)
     for line in in_words(config, scan, center, patch_shape, mesh.size):
         say(line)
-    prepared = record_of(scan, center, data)
+    prepared = record_of(scan, center, data, init_step=None if base is None else base.step)
+    if base is not None and (note := exposure_note(base, prepared.mean_counts or 0.0)):
+        say(note)
     if config.resume:
         folder.go_on(config, prepared)
     else:
         folder.create(config, prepared, scan)
-    fit(config, folder, method, module, loss, mesh, data, validation, patch_shape, say)
+    start = None if base is None else base.parameters
+    fit(config, folder, method, module, loss, mesh, data, validation, patch_shape, say, start)
     draw_losses(folder.figures / "loss.png", folder.metrics, overwrite=True)
     say(
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
@@ -116,7 +128,11 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
 
 
 def place_data(
-    config: TrainConfig, method: Method, scan: Scan, center: Center
+    config: TrainConfig,
+    method: Method,
+    scan: Scan,
+    center: Center,
+    paired: PairedScans | None = None,
 ) -> tuple[batches.Canvases, batches.Canvases, tuple[int, int]]:
     """Lay the scan on canvases and decide what is trained on and what is held out.
 
@@ -139,6 +155,14 @@ def place_data(
         canvas.shape, patch=options.patch, region=method.region, square=config.data.augment == "d4"
     )
     valid = canvas.embed(scan.valid, False)
+    usable, reference = valid.mean(axis=0), {}
+    if paired is not None:
+        reference = {
+            "reference_counts": canvas.embed(paired.reference.counts),
+            "reference_valid": canvas.embed(paired.reference.valid, False),
+            "reference_ratio": paired.ratio,
+        }
+        usable = usable * reference["reference_valid"].mean(axis=0)
     frames, kept = np.arange(len(scan.counts), dtype=np.int32), 0
     if options.validation == "frames":
         kept = max(1, round(options.validation_share * len(frames)))
@@ -158,11 +182,12 @@ def place_data(
         held_out=batches.held_out_pixels(canvas.shape, share=share, seed=config.seed),
         frames=frames[kept:],
         origins=batches.patch_origins(
-            valid.mean(axis=0),
+            usable,
             patch_shape,
             region=method.region,
             mean_counts=counts.sum(axis=0, dtype=np.float64) / seen,
         ),
+        **reference,
     )
     return data, dataclasses.replace(data, frames=frames[:kept] if kept else frames), patch_shape
 
@@ -178,8 +203,13 @@ def fit(
     validation: batches.Canvases,
     patch_shape: tuple[int, int],
     say: Say,
+    start: models.Parameters | None = None,
 ) -> training.TrainState:
-    """Build the step, restore what there is, and train with logging, validation and checkpoints."""
+    """Build the step, restore what there is, and train with logging, validation and checkpoints.
+
+    With `start`, training begins at these parameters; they are validated before the first step, so that the
+    best ones are never worse on the held-out data than those it began with.
+    """
     options, key = config.train, jax.random.key(config.seed)
     apply = models.apply_of(module)
     schedule = training.make_schedule(
@@ -204,6 +234,14 @@ def fit(
     say(
         f"{config.model}: {models.count_parameters(state.parameters):,} parameters; loss {config.loss}"
     )
+
+    if start is not None:
+        merged, taken, kept = take_over(state.parameters, start)
+        say(taken_in_words(state.parameters, taken, kept))
+        begin_with = jax.jit(
+            lambda merged: training.initial_state(merged, optimizer), out_shardings=everywhere
+        )
+        state = begin_with(jax.tree.map(jnp.asarray, merged))
 
     def on_host(data: batches.Canvases, held_out: bool) -> Callable[[Array], Batch]:
         places = jax.jit(lambda key: batches.draw_places(key, data, batch_size=options.batch_size))
@@ -260,7 +298,10 @@ def fit(
                 key=jax.random.fold_in(key, VALIDATION),
                 mesh=mesh,
             )
-            hooks.append((options.validate_every, Validator(validate, best, saver, logger)))
+            validator = Validator(validate, best, saver, logger)
+            if start is not None:
+                validator(0, state, {})
+            hooks.append((options.validate_every, validator))
         hooks.append((options.checkpoint_every or options.steps, saver))
         state = training.fit(
             state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
@@ -269,6 +310,8 @@ def fit(
             best.save(options.steps, parameters=state.average, notes={})
     best.keep_only(best.steps()[-1:])
     say(f"best step {best.steps()[-1]} of {options.steps}")
+    if start is not None and best.steps()[-1] == 0:
+        say("note: no step bettered the parameters that it began with; try another learning rate")
     checkpoints.close()
     best.close()
     return state
@@ -284,7 +327,9 @@ def is_resident(wanted: str, data: Any) -> bool:
     return size < 0.4 * statistics.get("bytes_limit", total)
 
 
-def record_of(scan: Scan, center: Center, data: batches.Canvases) -> Prepared:
+def record_of(
+    scan: Scan, center: Center, data: batches.Canvases, *, init_step: int | None = None
+) -> Prepared:
     """Write down what inference will need."""
     pixels = np.broadcast_to(scan.valid, scan.counts.shape).sum(dtype=np.int64)
     return Prepared(
@@ -294,6 +339,10 @@ def record_of(scan: Scan, center: Center, data: batches.Canvases) -> Prepared:
         scale=float(np.mean(data.scale)),
         mean_counts=float(scan.counts.sum(dtype=np.float64) / pixels),
         frames=len(scan.counts),
+        init_step=init_step,
+        reference_exposure=None
+        if data.reference_ratio is None
+        else float(np.mean(data.reference_ratio)),
     )
 
 

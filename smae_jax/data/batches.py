@@ -31,6 +31,9 @@ class Canvases:
       held_out: pixels kept from training, bool, (height, width), equal for a pixel and its partner.
       frames: indices of the frames that patches are drawn from, int32, (n,).
       origins: allowed corners (y, x) of patches, int32, (m, 2).
+      reference_counts: of a paired high-count scan, as `counts`, or None.
+      reference_valid: where they are to be used, bool, (1 or frames, height, width), or None.
+      reference_ratio: exposure of each reference frame in frames of `counts`, (frames,), float32, or None.
     """
 
     counts: Array
@@ -39,6 +42,9 @@ class Canvases:
     held_out: Array
     frames: Array
     origins: Array
+    reference_counts: Array | None = None
+    reference_valid: Array | None = None
+    reference_ratio: Array | None = None
 
 
 def patch_shape_for(
@@ -167,8 +173,16 @@ def gather(
         eligible = cut(data.held_out[None], frame, y, x) == held_out
         return (*own, *partner, eligible)
 
-    counts, valid, partner_counts, partner_valid, eligible = jax.vmap(one)(frames, origins)
+    def one_reference(frame: Array, origin: Array) -> tuple[Array, Array]:
+        stacks, (y, x) = (data.reference_counts, data.reference_valid), origin
+        counts, valid = (cut(stack, frame, y, x) for stack in stacks)  # type: ignore[arg-type]
+        return counts.astype(as_float), valid * data.reference_ratio[frame]  # type: ignore[index]
+
     as_float = jnp.float32
+    counts, valid, partner_counts, partner_valid, eligible = jax.vmap(one)(frames, origins)
+    reference: tuple[Array | None, Array | None] = (None, None)
+    if data.reference_counts is not None:
+        reference = jax.vmap(one_reference)(frames, origins)
     return Batch(
         counts=counts.astype(as_float),
         exposure=valid.astype(as_float),
@@ -176,6 +190,8 @@ def gather(
         partner_exposure=partner_valid.astype(as_float),
         scale=data.scale[frames],
         eligible=eligible.astype(as_float),
+        reference_counts=reference[0],
+        reference_exposure=reference[1],
     )
 
 
@@ -200,6 +216,11 @@ def gather_on_host(
             patch[...] = found[::-1, ::-1] if turned else found
         return patches
 
+    reference: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    if data.reference_counts is not None:
+        seen = cut(data.reference_valid, turned=False)  # type: ignore[arg-type]
+        ratio = data.reference_ratio[frames]  # type: ignore[index]
+        reference = cut(data.reference_counts, turned=False), seen * ratio[:, None, None]  # type: ignore[arg-type]
     return Batch(  # type: ignore[arg-type]  # numpy arrays, on their way to the device
         counts=cut(data.counts, turned=False),
         exposure=cut(data.valid, turned=False),
@@ -207,6 +228,8 @@ def gather_on_host(
         partner_exposure=cut(data.valid, turned=True),
         scale=data.scale[frames],
         eligible=(cut(data.held_out[None], turned=False) == held_out).astype(np.float32),
+        reference_counts=reference[0],
+        reference_exposure=reference[1],
     )
 
 

@@ -7,7 +7,7 @@ over the hatched background. Knows nothing of how the frame was denoised.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -49,6 +49,7 @@ def draw_denoised(
     *,
     valid: ArrayLike,
     truth: ArrayLike | None = None,
+    truth_name: str = "truth",
     filled: ArrayLike | None = None,
     center: tuple[float, float] | None = None,
     frame: int = 0,
@@ -66,7 +67,9 @@ def draw_denoised(
       counts: measured, (height, width) or (frames, height, width); anything where invalid.
       denoised: expected counts, shaped as `counts`; NaN where there is no answer.
       valid: True = use the pixel, bool, (height, width), (1, height, width) or as `counts`.
-      truth: expected counts without noise, shaped as `counts`; NaN where unknown.
+      truth: expected counts without noise, shaped as `counts`; NaN where unknown. Or a reference of
+        more photons, whose own noise is then a part of the errors that are written below.
+      truth_name: what to call it, e.g. "reference".
       filled: True = answered without a measurement of its own, outlined; shapes as for `valid`.
       center: (y, x) in pixels that a large frame is enlarged about; by default where the counts are.
       frame: index of the frame drawn.
@@ -97,6 +100,7 @@ def draw_denoised(
         ]
         corners.append((window[0].start, window[1].start))
 
+    rows = [[replace(p, name=truth_name) if p.name == "truth" else p for p in r] for r in rows]
     columns = len(rows[0])
     heights = [values[0].values.shape[0] / values[0].values.shape[1] for values in rows]
     figure = Figure(

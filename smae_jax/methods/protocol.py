@@ -28,6 +28,8 @@ class Batch:
       scale: counts per full frame that one unit of rate stands for, (batch,), float32.
       eligible: 1 where a pixel may be a target in this call, else 0, (batch, *spatial), float32. It parts
         training pixels from held-out ones and is the same for a pixel and its partner.
+      reference_counts: photons of a paired high-count measurement, as `counts`; None where there is none.
+      reference_exposure: full frames behind them, in frames of `counts`; 0 where invalid.
     """
 
     counts: Array
@@ -36,6 +38,8 @@ class Batch:
     partner_exposure: Array
     scale: Array
     eligible: Array
+    reference_counts: Array | None = None
+    reference_exposure: Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -47,11 +51,14 @@ class Pair:
       source: the network's input, (batch, *spatial, channel): for each view its rate and its exposure.
       target: an independent measurement of the rate, (batch, *spatial, output); 0 where the weight is.
       weight: the target's exposure, (batch, *spatial, output); 0 keeps a pixel out of loss and gradient.
+      shift: where the target's grid lies beside the source's, (batch, 2) pixels: the trainer displaces the
+        prediction by it before the loss sees it. None = both grids are one.
     """
 
     source: Array
     target: Array
     weight: Array
+    shift: Array | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
+from smae_jax.registration import displace
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
 
 Assemble = Literal["direct", "cross", "average"]
@@ -51,7 +52,12 @@ def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
 
 
 def assemble(
-    own: Array, own_seen: Array, partner_seen: Array, *, rule: Assemble
+    own: Array,
+    own_seen: Array,
+    partner_seen: Array,
+    *,
+    rule: Assemble,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[Array, Array]:
     """Put the two predictions of every pixel together.
 
@@ -62,11 +68,14 @@ def assemble(
       partner_seen: whether its partner was, bool, as `own`.
       rule: "direct" takes the pixel's own side, "cross" its partner's (as published), "average" the mean of
         the two where both were measured. Where only one was measured, that one is taken under every rule.
+      shift: displacement (y, x) in pixels that brings the turned prediction onto the pixel grid.
 
     Returns:
       (value, known): the assembled prediction, NaN where neither side was measured, and where it is known.
     """
     partner = symmetry.rotate180(own)
+    if any(shift):
+        partner = displace(partner, jnp.broadcast_to(jnp.asarray(shift), (len(own), 2)))
     share = {"direct": 1.0, "cross": 0.0, "average": 0.5}[rule]
     weight = jnp.where(own_seen & partner_seen, share, own_seen.astype(own.dtype))
     known = own_seen | partner_seen
@@ -75,6 +84,19 @@ def assemble(
         weight < 1, (1 - weight) * partner, 0.0
     )
     return jnp.where(known, value, jnp.nan), known
+
+
+def ramp_of(shift: tuple[float, float]) -> Array:
+    """Return a 3 x 3 ramp that rises by `shift` per pixel (y, x): it turns and flips as images do."""
+    y, x = jnp.mgrid[-1:2, -1:2]
+    return shift[0] * y + shift[1] * x
+
+
+def slope_of(ramp: Array) -> Array:
+    """Read the slope (..., 2) off ramps (..., 3, 3): the inverse of `ramp_of`."""
+    down = (ramp[..., 2, 1] - ramp[..., 0, 1]) / 2
+    right = (ramp[..., 1, 2] - ramp[..., 1, 0]) / 2
+    return jnp.stack([down, right], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -86,11 +108,15 @@ class Smae:
       rule: how the two predictions of a pixel are put together, see `assemble`.
       reference: reproduce the published rule: zero counts masked on both sides, mean over all pixels, and each
         half through the network by itself.
+      shift: twice the beam centre's distance (y, x) from the half pixel that partners are counted from:
+        the turned view shows at p what the pixel's own shows at p + shift. Predictions are displaced by it,
+        in the loss and when views are put together; counts never are.
     """
 
     augment: symmetry.GroupName = "flips"
     rule: Assemble = "average"
     reference: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
 
     extent = "common"
     region = "half"
@@ -118,12 +144,17 @@ class Smae:
             source_exposure, weight = common.astype(source.dtype), jnp.ones_like(weight)
         fields = (source, source_exposure, target, weight * batch.eligible)
         keys = jax.random.split(key, source.shape[0])
+        ramps = jnp.broadcast_to(ramp_of(self.shift), (source.shape[0], 3, 3))
         move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
-        source, source_exposure, target, weight = move(keys, fields)
+        (source, source_exposure, target, weight), ramps = move(keys, (fields, ramps))
+        displaced = any(self.shift)
+        if displaced:  # the outermost pixels of a displaced patch would be made up
+            weight = jnp.zeros_like(weight).at[:, 1:-1, 1:-1].set(weight[:, 1:-1, 1:-1])
         return Pair(
             source=jnp.stack([source, source_exposure], axis=-1),
             target=target[..., None],
             weight=weight[..., None],
+            shift=slope_of(ramps) if displaced else None,
         )
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
@@ -150,6 +181,6 @@ class Smae:
             own = join_halves(left, right, rate.shape[-1])
         else:
             own = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
-        value, known = assemble(own, own_seen, partner_seen, rule=self.rule)
+        value, known = assemble(own, own_seen, partner_seen, rule=self.rule, shift=self.shift)
         scale = batch.scale[:, None, None]
         return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)

@@ -1,0 +1,92 @@
+"""Supervised: a low-count pattern predicts a paired high-count measurement of the same place.
+
+The reference is Poisson like the pattern, only better: it enters as counts with their exposure, so its own
+noise and its own mask are respected, and no clean image is pretended.
+
+Reference:
+  The paired fine-tuning of the published SMAE program, and SEDCNN. Deviations: pattern and reference share
+  one scale, by their exposures, instead of one maximum each; the reference's mask is its own; every pixel
+  is weighted by the reference's exposure; answers come in the orientation of the frame.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from smae_jax import symmetry
+from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
+from smae_jax.methods.smae import Assemble, assemble, rate_of
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Low-count pattern against its high-count reference.
+
+    Attributes:
+      augment: group from which one element per example is drawn in `pair`.
+      rule: "direct" asks nothing of the symmetry: each pixel has the prediction at its own place, and a
+        masked one has no answer. "average" and "cross" put the views of a pixel and of its partner together
+        as method `smae` does, and fill a masked pixel from its partner; they need a centro-symmetric pattern.
+    """
+
+    augment: symmetry.GroupName = "d4"
+    rule: Assemble = "average"
+
+    extent = "all"
+    region = "frame"
+    source_channels = 2
+
+    def pair(self, key: Array, batch: Batch) -> Pair:
+        """Make the pair: the pattern is the source; the reference at the same pixels is the target.
+
+        A pixel counts by the reference's exposure where both measured it; the source shows all that the
+        pattern measured, also at held-out pixels, because the reference's noise is not in it.
+
+        Args:
+          key: typed random key.
+          batch: patches anywhere on the frame, (batch, height, width), with their reference.
+
+        Returns:
+          Source (batch, height, width, 2) with rate and exposure, target and weight (..., 1).
+
+        Raises:
+          ValueError: if the batch has no reference.
+        """
+        if batch.reference_counts is None or batch.reference_exposure is None:
+            raise ValueError(
+                "method 'supervised': expected a reference for every pattern, got none; give "
+                "--data.reference"
+            )
+        source = rate_of(batch.counts, batch.exposure, batch.scale)
+        target = rate_of(batch.reference_counts, batch.reference_exposure, batch.scale)
+        weight = batch.reference_exposure * (batch.exposure > 0) * batch.eligible
+        keys = jax.random.split(key, source.shape[0])
+        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
+        source, exposure, target, weight = move(keys, (source, batch.exposure, target, weight))
+        return Pair(
+            source=jnp.stack([source, exposure], axis=-1),
+            target=target[..., None],
+            weight=weight[..., None],
+        )
+
+    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+        """Predict every pixel of whole canvases.
+
+        Args:
+          predict: (batch, height, width, 2) -> (batch, height, width, 1).
+          batch: whole canvases; centred, unless the rule is "direct".
+
+        Returns:
+          Expected counts per full frame, shaped as the batch.
+        """
+        rate = rate_of(batch.counts, batch.exposure, batch.scale)
+        own_seen = batch.exposure > 0
+        own = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
+        if self.rule == "direct":
+            value, known = jnp.where(own_seen, own, jnp.nan), own_seen
+        else:
+            value, known = assemble(own, own_seen, batch.partner_exposure > 0, rule=self.rule)
+        scale = batch.scale[:, None, None]
+        return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)
