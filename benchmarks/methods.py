@@ -242,7 +242,9 @@ def score(case: Case, estimate: np.ndarray) -> dict[str, float]:
     return {
         "psnr_db": psnr(estimate, truth, valid, largest),
         "ssim": ssim(estimate, truth, valid, largest),
-        "weighted": noise_corrected_score(estimate, truth, 0.0, valid, 1 / truth),
+        "weighted": noise_corrected_score(
+            estimate, truth, 0.0, valid, 1 / np.where(valid, truth, 1)
+        ),
     }
 
 

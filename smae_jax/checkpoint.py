@@ -85,7 +85,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            with contextlib.suppress(Exception):  # other items of this checkpoint may still be written
+            with contextlib.suppress(Exception):  # other items may still be on their way
                 self._manager.wait_until_finished()
             self.remove_unfinished()
             reason = _reason(error)
@@ -130,7 +130,8 @@ class Checkpoints:
         return self._manager.restore(step, args=items)[item]
 
     def _check(self, step: int, item: str, like: Any) -> None:
-        found = ocp.StandardCheckpointHandler().metadata(self.folder / str(step) / item)
+        place: Any = self.folder / str(step) / item  # orbax's own kind of path is not asked for
+        found = ocp.StandardCheckpointHandler().metadata(place)
         found = _shapes(getattr(found, "tree", found))
         wanted = _shapes(like)
         for name in sorted(found.keys() | wanted.keys()):

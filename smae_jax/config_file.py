@@ -42,18 +42,20 @@ def from_dict(
     *,
     where: str,
     prefix: str = "",
-    default: Options | None = None,
+    default: Any = None,
 ) -> Options:
     """Build options from nested dicts, strictly; `where` names their origin in messages."""
-    hints = get_type_hints(into)
-    chosen = {}
+    hints: dict[str, Any] = get_type_hints(into)
+    chosen: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in hints:
             close = difflib.get_close_matches(name, hints, 1)
-            hint = f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(hints)}"
-            raise ValueError(f"{where}: unknown key '{prefix}{key}'; {hint}")
-        hint = hints[name]
+            advice = (
+                f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(hints)}"
+            )
+            raise ValueError(f"{where}: unknown key '{prefix}{key}'; {advice}")
+        hint: Any = hints[name]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
                 raise ValueError(
@@ -61,7 +63,7 @@ def from_dict(
                 )
             inner = None if default is None else getattr(default, name)
             chosen[name] = from_dict(
-                value, hint, where=where, prefix=f"{prefix}{key}.", default=inner
+                value, hints[name], where=where, prefix=f"{prefix}{key}.", default=inner
             )
         else:
             chosen[name] = _typed(value, hint, f"{where}: '{prefix}{key}'")

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from smae_jax import symmetry
 from smae_jax.data.batches import whole
 from smae_jax.data.canvas import Canvas
 from smae_jax.methods.protocol import Denoised, Method
 
-Denoise = Callable[[Any, Array, Array, Array], Denoised]
+Denoise = Callable[[Any, ArrayLike, ArrayLike, ArrayLike], Denoised]
 PIXELS_PER_BATCH = 4_000_000
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+
 def keys_kernel(distance: Array) -> Array:
     """Return the cubic convolution kernel at `distance` pixels; zero from 2 pixels on.
 

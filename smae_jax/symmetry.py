@@ -5,6 +5,7 @@ patterns are compared with themselves under these motions: elastic scattering ob
 for a centred pattern is `rotate180`. This module knows arrays only, no method and no data.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -102,7 +103,8 @@ def apply_random(key: Array, example: Tree, *, group: GroupName) -> Tree:
         for leaf in jax.tree.leaves(example):
             if leaf.shape[-1] != leaf.shape[-2]:
                 raise ValueError(
-                    f"augment 'd4' needs square patches, got {leaf.shape[-2:]}; use 'flips' or set a patch size"
+                    f"augment 'd4' needs square patches, got {leaf.shape[-2:]}; use 'flips' or set a "
+                    "patch size"
                 )
     if len(elements) == 1:
         return example
@@ -129,7 +131,7 @@ def group_average(function: Transform, *, group: GroupName) -> Transform:
     elements = GROUPS[group]
 
     def averaged(x: Array) -> Array:
-        total = sum(inverse(g)(function(g(x))) for g in elements)
-        return total / len(elements)
+        back = (inverse(g)(function(g(x))) for g in elements)
+        return functools.reduce(jnp.add, back) / len(elements)
 
     return averaged if len(elements) > 1 else function

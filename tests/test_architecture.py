@@ -10,10 +10,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A layer may import from itself and from the layers below it, never from above.
 LAYERS = (
-    ("cli", "commands", "config", "run_folder", "demo", "__main__"),
+    ("cli", "commands", "config", "config_file", "run_folder", "__main__"),
     ("training", "inference", "evaluation", "checkpoint"),
     ("methods", "models", "data", "losses", "loss_spec", "metrics", "simulate", "patterns"),
-    ("symmetry",),
+    ("symmetry", "registration"),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
 

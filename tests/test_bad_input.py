@@ -207,7 +207,9 @@ def test_masks_that_do_not_fit(smae, tmp_path, small_scan, trained_run, make):
 
 
 def test_missing_mask(smae, tmp_path, small_scan):
-    answer = smae("train", "--run", "new", "--data.path", f"{small_scan}::counts", "--data.mask", "m.tif")
+    answer = smae(
+        "train", "--run", "new", "--data.path", f"{small_scan}::counts", "--data.mask", "m.tif"
+    )
     assert_one_line(answer, "m.tif", "no such file")
     assert os.listdir(tmp_path) == []
 

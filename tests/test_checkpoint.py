@@ -90,14 +90,14 @@ def test_keep_only_deletes_the_others_and_a_deleted_step_can_be_saved_again(tmp_
 
 
 @pytest.mark.parametrize("item", ["state", "parameters"])
-def test_another_architecture_is_refused_with_the_name_of_the_parameter(
-    tmp_path, one_device, item
-):
+def test_another_architecture_is_refused_with_the_name_of_the_parameter(tmp_path, one_device, item):
     checkpoints = Checkpoints(tmp_path)
     save(checkpoints, 7, state_of(one_device))
     other = state_of(one_device, width=5)
     like = other if item == "state" else other.parameters
-    with pytest.raises(CheckpointMismatchError, match=r"enc0/bias' is \(3,\).* and \(5,\)") as caught:
+    with pytest.raises(
+        CheckpointMismatchError, match=r"enc0/bias' is \(3,\).* and \(5,\)"
+    ) as caught:
         checkpoints.restore(7, item, like)
     assert str(tmp_path / "7") in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -111,7 +111,9 @@ def test_parameters_that_are_absent_on_either_side_are_named(tmp_path, one_devic
     with pytest.raises(CheckpointMismatchError, match=r"'dec0/bias' is absent in the checkpoint"):
         checkpoints.restore(7, "parameters", more)
     fewer = {"enc0": {"kernel": state.parameters["enc0"]["kernel"]}}
-    with pytest.raises(CheckpointMismatchError, match=r"'enc0/bias' is \(3,\).*absent in the network"):
+    with pytest.raises(
+        CheckpointMismatchError, match=r"'enc0/bias' is \(3,\).*absent in the network"
+    ):
         checkpoints.restore(7, "parameters", fewer)
 
 

@@ -72,7 +72,9 @@ def denoised(small_scan, trained_run, tmp_path_factory):
 
 
 def test_from_nothing_to_denoised_frames(smae, tmp_path, small):
-    answer = smae("simulate", "--output", "scan.h5", "--frames", "5", "--size", "36", "--photons", "4")
+    answer = smae(
+        "simulate", "--output", "scan.h5", "--frames", "5", "--size", "36", "--photons", "4"
+    )
     assert answer.status == 0
     words = answer.out.split()
     data = ("--data.path", words[words.index("--data.path") + 1])
@@ -102,7 +104,9 @@ def test_from_nothing_to_denoised_frames(smae, tmp_path, small):
     assert (folder / "figures" / "loss.png").stat().st_size > 5_000
     assert RunFolder(folder).config().train.steps == 4
     assert "jax" in json.loads((folder / "environment.json").read_text())
-    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps == [1, 2, 2, 3, 4, 4]  # each step once, and a validation at 2 and 4
 
     with h5py.File("scan.h5") as file:
@@ -237,7 +241,9 @@ def test_a_frame_does_not_depend_on_its_company(smae, trained_run, scan, denoise
     np.testing.assert_allclose(np.load("a.npy")[0], denoised[4], rtol=1e-5)
 
 
-def test_mask_replaces_that_of_the_run_in_either_polarity(smae, trained_run, small_scan, scan, denoised):
+def test_mask_replaces_that_of_the_run_in_either_polarity(
+    smae, trained_run, small_scan, scan, denoised
+):
     counts, _ = scan
     valid = np.ones(counts.shape[1:], bool)
     valid[8:11, 3:20] = False
@@ -306,7 +312,9 @@ def test_mask_and_its_polarity_in_training(smae, tmp_path, small_scan, small, sc
     assert losses_of("bad") == losses_of("good")
 
 
-def test_scan_on_the_host_or_the_device_trains_alike(smae, tmp_path, small_scan, small, trained_run):
+def test_scan_on_the_host_or_the_device_trains_alike(
+    smae, tmp_path, small_scan, small, trained_run
+):
     """Also in a loop on the device, where metrics come less often."""
     device = losses_of(trained_run)
     train(smae, small_scan, small, "host", "--train.resident", "host")
@@ -320,7 +328,14 @@ def test_scan_on_the_host_or_the_device_trains_alike(smae, tmp_path, small_scan,
     "options",
     [
         (
-            *("--train.precision", "bfloat16", "--train.optimizer", "muon", "--data.scale", "frame"),
+            *(
+                "--train.precision",
+                "bfloat16",
+                "--train.optimizer",
+                "muon",
+                "--data.scale",
+                "frame",
+            ),
             *("--train.validation", "frames", "--data.crop", 24),
         ),
         ("--train.patch", 0, "--data.augment", "flips", "--loss", "0.9*mse+0.1*ssim"),
@@ -369,7 +384,7 @@ def test_own_loss_in_the_current_folder(smae, tmp_path, small_scan, small):
 
 def test_command_line_goes_before_the_config_before_the_defaults(tmp_path):
     path = tmp_path / "mine.toml"
-    path.write_text('seed = 4\n[train]\nsteps = 7\nbatch-size = 32\n[unet]\nwidths = [4, 6]\n')
+    path.write_text("seed = 4\n[train]\nsteps = 7\nbatch-size = 32\n[unet]\nwidths = [4, 6]\n")
     arguments = ["--config", str(path), "--train.steps", "9", "--data.mask-polarity", "good"]
     config = cli.parse(TrainConfig, arguments, program="smae-jax train")
     assert (config.seed, config.train.steps, config.train.batch_size) == (4, 9, 32)

@@ -34,13 +34,21 @@ def run(command):
 
 def test_readme_has_the_commands_that_users_need():
     text = "\n".join(commands())
-    for needed in ("make demo", "make test", "smae-jax inspect", "python train.py", "python infer.py"):
+    for needed in (
+        "make demo",
+        "make test",
+        "smae-jax inspect",
+        "python train.py",
+        "python infer.py",
+    ):
         assert needed in text
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
 def test_make_targets_exist(command):
-    subprocess.run(["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        ["make", "-n", *shlex.split(command)[1:]], cwd=ROOT, check=True, capture_output=True
+    )
 
 
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python -m ")])

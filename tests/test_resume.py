@@ -129,9 +129,7 @@ def assert_same_run(run, whole):
         ("checkpoints", last, "parameters"),
         ("best", best, "parameters"),
     ]:
-        assert_same_bits(
-            arrays_of(run / folder, step, item), arrays_of(whole / folder, step, item)
-        )
+        assert_same_bits(arrays_of(run / folder, step, item), arrays_of(whole / folder, step, item))
     assert log_of(run) == log_of(whole)
     assert not list(run.rglob("*tmp*"))
 
@@ -139,7 +137,9 @@ def assert_same_run(run, whole):
 def test_the_run_to_compare_with_is_worth_comparing(whole):
     log = log_of(whole)
     assert [line["step"] for line in log if "loss" in line] == list(range(1, STEPS + 1))
-    validations = {line["step"]: line["validation_loss"] for line in log if "validation_loss" in line}
+    validations = {
+        line["step"]: line["validation_loss"] for line in log if "validation_loss" in line
+    }
     assert list(validations) == [2, 4, 6, 8, 9]
     best = min(validations, key=lambda step: validations[step])
     assert Checkpoints(whole / "best").steps() == [best]
@@ -243,9 +243,7 @@ def test_finished_run_goes_on_for_more_steps(options, tmp_path):
     whole = start(options, tmp_path / "whole", schedule="constant", warmup_steps=0)
     run = start(options, tmp_path / "run", schedule="constant", warmup_steps=0, steps=6)
     go_on(run, steps=STEPS)
-    assert_same_bits(
-        *(arrays_of(place / "checkpoints", STEPS, "state") for place in (run, whole))
-    )
+    assert_same_bits(*(arrays_of(place / "checkpoints", STEPS, "state") for place in (run, whole)))
     assert RunFolder(run).config().train.steps == STEPS
     assert log_of(run) == log_of(whole)
     before = log_of(run)

@@ -180,10 +180,12 @@ def test_masked_pixels_are_filled_from_their_partner(rule):
     counts = np.where(valid, np.arange(1.0, 37).reshape(1, 6, 6), 0).astype(np.float32)
     batch = batches.whole(jnp.asarray(counts), jnp.asarray(valid), jnp.ones(1))
     result = Smae(rule=rule).denoise(brighten, batch)
-    assert result.filled[0, 1, 1] and not result.filled[0, 4, 4]
+    assert result.filled[0, 1, 1]
+    assert not result.filled[0, 4, 4]
     assert float(result.counts[0, 1, 1]) == 2 * counts[0, 4, 4]
     assert float(result.counts[0, 4, 4]) == 2 * counts[0, 4, 4]  # not averaged with a masked side
-    assert np.isnan(result.counts[0, 2, 3]) and np.isnan(result.counts[0, 3, 2])
+    assert np.isnan(result.counts[0, 2, 3])
+    assert np.isnan(result.counts[0, 3, 2])
     assert int((~np.asarray(result.known)).sum()) == 2
 
 
@@ -249,7 +251,8 @@ def test_patches_avoid_what_has_no_partner():
     valid = np.ones((1, 20, 40), bool)
     valid[0, :, :10] = False  # so the right quarter has no partner either
     data, shape = canvases(np.ones((1, 20, 40)), valid, patch=8, least=0.99)
-    assert data.origins[:, 1].min() >= 10 and data.origins[:, 1].max() + shape[1] <= 30
+    assert data.origins[:, 1].min() >= 10
+    assert data.origins[:, 1].max() + shape[1] <= 30
 
 
 def test_a_mask_without_pairs_is_refused():

@@ -122,7 +122,7 @@ def test_no_method_turns_a_bright_spot(name, rule, group):
     y, x = np.mgrid[:22, :30]
     spot = np.hypot(y - 4, x - 6)
     counts = (1 + 50 * np.exp(-(spot**2) / 4)).astype(np.float32)[None]
-    valid = np.hypot(y - 15, x - 20)[None] > 5  # the partner of (4, 6) is (15, 20)
+    valid = np.hypot(y - 15, x - 20)[None] > 7  # the partner of (4, 6) is (15, 20)
     canvas = centred_canvas((22, 30), (9.5, 13.0))
     method = build_method(TrainConfig(method=name), rule=rule)
     denoise = inference.make_denoiser(

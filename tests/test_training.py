@@ -146,7 +146,9 @@ def test_mean_over_devices_is_the_mean_over_pixels(scan):
     def objective(rate, pair):
         return losses.poisson(jnp.full_like(pair.target, 1.0) * rate, pair.target, pair.weight)
 
-    each = [jax.grad(objective)(rate, jax.tree.map(lambda a, i=i: a[i : i + 1], pair)) for i in range(8)]
+    each = [
+        jax.grad(objective)(rate, jax.tree.map(lambda a, i=i: a[i : i + 1], pair)) for i in range(8)
+    ]
     split = NamedSharding(training.make_mesh(8), PartitionSpec("data"))
     sharded = jax.jit(jax.grad(objective))(rate, jax.device_put(pair, split))
     whole = jax.grad(objective)(rate, pair)
@@ -173,9 +175,7 @@ def test_one_compilation_for_loops_with_an_odd_last_chunk_and_the_bits_of_single
     scan, compiled
 ):
     calls = []
-    trainer = Trainer(
-        scan, steps=5, looped=True, pair=chex.assert_max_traces(METHOD.pair, n=1)
-    )
+    trainer = Trainer(scan, steps=5, looped=True, pair=chex.assert_max_traces(METHOD.pair, n=1))
     inner = trainer.run
     trainer.run = lambda state, count: (calls.append(count), inner(state, count))[1]
     looped = trainer.fit(steps_per_dispatch=2)
@@ -419,7 +419,9 @@ def test_weight_decay_shrinks_parameters_without_gradient():
         optimizer = training.make_optimizer(kind, optax.constant_schedule(0.1), weight_decay=0.5)
         zero = jax.tree.map(jnp.zeros_like, parameters)
         updates, _ = optimizer.update(zero, optimizer.init(parameters), parameters)
-        chex.assert_trees_all_close(updates, jax.tree.map(lambda p: -0.05 * p, parameters), rtol=1e-3)
+        chex.assert_trees_all_close(
+            updates, jax.tree.map(lambda p: -0.05 * p, parameters), rtol=1e-3
+        )
 
 
 def counting(state, count):

@@ -10,7 +10,6 @@ from smae_jax.methods.smae import Smae
 from smae_jax.methods.supervised import Supervised
 from smae_jax.methods.zero_shot import ZeroShot
 
-
 LEAST_SHIFT = 0.1
 """Pixels between two views below which they are not registered: the centre is not known better."""
 
@@ -45,13 +44,13 @@ def build_method(
         return Masked(config.masked.block_size, config.masked.share, augment=config.data.augment)
     if config.method == "zero_shot":
         return ZeroShot(augment=config.data.augment)
-    if config.method == "supervised":
-        chosen = config.supervised.rule if rule == "run" else rule
-        return Supervised(augment=config.data.augment, rule=chosen)  # type: ignore[arg-type]
-    chosen = config.smae.rule if rule == "run" else rule
     shift = (0.0, 0.0)
     if config.smae.registration and center and half_pixel:
         shift = view_shift(center, half_pixel)
+    if config.method == "supervised":
+        chosen = config.supervised.rule if rule == "run" else rule
+        return Supervised(augment=config.data.augment, rule=chosen, shift=shift)  # type: ignore[arg-type]
+    chosen = config.smae.rule if rule == "run" else rule
     return Smae(
         augment=config.data.augment,
         rule=chosen,  # type: ignore[arg-type]
@@ -60,9 +59,7 @@ def build_method(
     )
 
 
-def view_shift(
-    center: tuple[float, float], half_pixel: tuple[float, float]
-) -> tuple[float, float]:
+def view_shift(center: tuple[float, float], half_pixel: tuple[float, float]) -> tuple[float, float]:
     """Return how far apart (y, x) two views lie that are turned about the half pixel, in pixels."""
     y, x = (2 * (c - h) for c, h in zip(center, half_pixel, strict=True))
     return (y, x) if LEAST_SHIFT <= max(abs(y), abs(x)) < 1 else (0.0, 0.0)

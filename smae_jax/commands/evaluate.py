@@ -145,8 +145,13 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
 def read_reference(config: EvaluateConfig, scan: Scan) -> Reference:
     """Read the reference, pair it with the frames, and bring it to their scale."""
     other = read_scan(config.reference)
-    own = {frame.tobytes() for frame in scan.counts}
-    if any(frame.any() and frame.tobytes() in own for frame in other.counts):
+    if other.counts.shape[1:] == scan.counts.shape[1:]:
+        common = scan.valid.all(axis=0) & other.valid.all(axis=0)
+        own = {frame[common].tobytes() for frame in scan.counts}
+        same = any(frame[common].any() and frame[common].tobytes() in own for frame in other.counts)
+    else:
+        same = False  # refused below
+    if same:
         raise ValueError(
             f"--reference {config.reference}: holds a frame of --input; a reference must be another "
             "measurement, otherwise the best score is that of doing nothing"
@@ -182,12 +187,7 @@ def estimators_of(
     if not valid.any():
         raise ValueError("--input: no valid pixel about the beam; check --mask and its polarity")
     if reference is not None:
-        part = Reference(
-            *(
-                a[chosen][:, *window]
-                for a in (reference.counts, reference.variance, reference.valid)
-            )
-        )
+        part = reference.part(chosen, window)
         judge, how = with_reference.rmse_to(counts, valid, part), "the error to the reference"
     else:
         judge = without_reference.held_out_deviance(

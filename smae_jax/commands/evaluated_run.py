@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tqdm import tqdm
@@ -29,6 +29,7 @@ from smae_jax.data.scan import Geometry, Scan
 from smae_jax.data.writers import write_frames
 from smae_jax.evaluation.estimators import Estimator, in_chunks, subset
 from smae_jax.run_folder import Prepared, RunFolder
+from smae_jax.symmetry import GroupName
 
 Say = Callable[[str], None]
 
@@ -60,7 +61,7 @@ class Opened:
     folder: RunFolder
     trained: TrainConfig
     prepared: Prepared
-    group: str
+    group: GroupName
     scan: Scan
     networks: list[Network]
     denoise: DenoiseScan
@@ -109,7 +110,7 @@ def open_run(config: EvaluateConfig, say: Say) -> Opened:
     folder = RunFolder(Path(config.run))
     trained, prepared = folder.config(), folder.prepared()
     asked = trained.predict.ensemble if config.ensemble == "run" else config.ensemble
-    group = check_ensemble(asked, trained=trained.data.augment)
+    group = cast(GroupName, check_ensemble(asked, trained=trained.data.augment))
     scan = read_input(settings, trained, folder, prepared)
     if config.frames:
         scan = take_frames(scan, np.array(subset(len(scan.counts), config.frames)))

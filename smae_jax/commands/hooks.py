@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optax
 from tqdm import tqdm
 
@@ -44,7 +45,7 @@ class Logger:
         self.write(
             step,
             **values,
-            learning_rate=float(self._schedule(step - 1)),
+            learning_rate=float(np.asarray(self._schedule(step - 1))),
             steps_per_s=round(speed, 3),
         )
         self._bar.set_postfix(loss=f"{values['loss']:.4g}")

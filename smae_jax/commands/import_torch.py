@@ -7,6 +7,7 @@ else is refused. PyTorch is an optional extra and is imported here alone.
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,14 +148,18 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             "pip install 'smae_jax[torch]'"
         ) from None
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with the file is said in one line below
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path}: holds more than tensors (a whole model, or Python objects), which is not loaded; save "
             "model.state_dict() instead, or it is not a PyTorch checkpoint"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:120] if isinstance(error, RuntimeError | OSError) else ""
+        reason = (
+            " ".join(str(error).split())[:120] if isinstance(error, RuntimeError | OSError) else ""
+        )
         reason = reason or "truncated, or of another program"
         raise ValueError(f"{path}: not a readable PyTorch checkpoint ({reason})") from None
     state = find_state(held, lambda value: isinstance(value, torch.Tensor), path)

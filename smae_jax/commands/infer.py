@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import numpy as np
@@ -75,7 +75,7 @@ def infer(config: InferConfig, say: Say) -> None:
         prepared,
         apply,
         method,
-        group=group,
+        group=cast(symmetry.GroupName, group),
         frames=len(scan.counts),
         batch_size=config.batch_size,
     )

@@ -155,7 +155,7 @@ def place_data(
         canvas.shape, patch=options.patch, region=method.region, square=config.data.augment == "d4"
     )
     valid = canvas.embed(scan.valid, False)
-    usable, reference = valid.mean(axis=0), {}
+    usable, reference = valid.mean(axis=0), dict[str, Any]()
     if paired is not None:
         reference = {
             "reference_counts": canvas.embed(paired.reference.counts),
@@ -175,7 +175,7 @@ def place_data(
     share = options.validation_share if options.validation == "pixels" else 0.0
     counts = canvas.embed(scan.counts)
     seen = np.maximum(valid.sum(axis=0) * (len(counts) // len(valid)), 1)
-    data = batches.Canvases(  # type: ignore[arg-type]  # numpy arrays until they are placed
+    placed: dict[str, Any] = dict(  # numpy arrays until they are on the devices
         counts=counts,
         valid=valid,
         scale=frame_scales(scan.counts, scan.valid, rule=config.data.scale),
@@ -189,6 +189,7 @@ def place_data(
         ),
         **reference,
     )
+    data = batches.Canvases(**placed)
     return data, dataclasses.replace(data, frames=frames[:kept] if kept else frames), patch_shape
 
 

@@ -1,14 +1,14 @@
 """Draw random patches, with their partners, from centred canvases.
 
-Where patches may lie is decided once on the host (`patch_origins`); drawing them is a pure function of a key, so
-nothing random is ever stored, and the same draw serves data on the device (`gather`) and on the host.
+Where patches may lie is decided once on the host (`patch_origins`); drawing them is a pure function of a key,
+so nothing random is ever stored, and the same draw serves data on the device (`gather`) and on the host.
 The only file of `data` that uses JAX.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -207,7 +207,7 @@ def gather_on_host(
     height, width = data.counts.shape[-2:]
     rows, columns = patch_shape
 
-    def cut(stack: np.ndarray, *, turned: bool) -> np.ndarray:
+    def cut(stack: Any, *, turned: bool) -> Any:
         patches = np.empty((len(frames), rows, columns), np.float32)
         for patch, frame, (y, x) in zip(patches, frames, origins, strict=True):
             if turned:
@@ -216,12 +216,12 @@ def gather_on_host(
             patch[...] = found[::-1, ::-1] if turned else found
         return patches
 
-    reference: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    reference: tuple[Any, Any] = (None, None)
     if data.reference_counts is not None:
-        seen = cut(data.reference_valid, turned=False)  # type: ignore[arg-type]
+        seen = cut(data.reference_valid, turned=False)
         ratio = data.reference_ratio[frames]  # type: ignore[index]
-        reference = cut(data.reference_counts, turned=False), seen * ratio[:, None, None]  # type: ignore[arg-type]
-    return Batch(  # type: ignore[arg-type]  # numpy arrays, on their way to the device
+        reference = cut(data.reference_counts, turned=False), seen * ratio[:, None, None]
+    return Batch(  # numpy arrays, on their way to the device
         counts=cut(data.counts, turned=False),
         exposure=cut(data.valid, turned=False),
         partner_counts=cut(data.counts, turned=True),

@@ -40,9 +40,9 @@ class RingSums:
 
         def summed(values: Floats) -> Floats:
             total = values.reshape(-1, values.shape[-1]).sum(axis=0)
-            return np.bincount(number, total, minlength=len(self.cross))
+            return np.bincount(number, total, minlength=len(self.cross)).astype(np.float64)
 
-        self.cross += summed((spectra[0] * spectra[1].conj()).real)
+        self.cross += summed(np.real(spectra[0] * np.conj(spectra[1])))
         for k in range(2):
             self.power[k] += summed(np.abs(spectra[k]) ** 2)
 

@@ -68,8 +68,10 @@ class Reference:
 
     def part(self, frames: Sequence[int], window: tuple[slice, slice]) -> Reference:
         """Return some frames, cut to a window (rows, columns)."""
-        cut = (a[list(frames)][:, *window] for a in (self.counts, self.variance, self.valid))
-        return Reference(*cut)
+        counts, variance, valid = (
+            a[list(frames)][:, *window] for a in (self.counts, self.variance, self.valid)
+        )
+        return Reference(counts, variance, valid)
 
 
 def make_reference(

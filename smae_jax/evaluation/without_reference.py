@@ -103,6 +103,7 @@ class _Tally:
     excess: float = 0.0
     weighted: float = 0.0
     chi_square: float = 0.0
+    expected: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +163,7 @@ def score_without_reference(
         )
         for name in estimators
     }
-    total = pixels = frames = 0.0
+    total = pixels = frames = judging = 0.0
     for chunk in in_chunks(len(counts), counts[0].size):
         n = counts[chunk]
         use = np.broadcast_to(valid, counts.shape)[chunk]
@@ -174,6 +175,7 @@ def score_without_reference(
         other, target = seen / (1 - held_out), kept / held_out
         weight = inverse_rate(other, use)  # independent of what judges
         total += float(n[use].sum(dtype=np.float64))
+        judging += float(kept[use].sum(dtype=np.float64))
         pixels += float(use.sum())
         frames += len(n)
         for name, estimator in estimators.items():
@@ -185,10 +187,11 @@ def score_without_reference(
             # Unbiased for (answer - rate)^2: both products are of independent parts.
             excess = np.where(use, answer**2 - 2 * answer * target + other * target, 0)
             tally.excess += float(excess.sum())
+            tally.expected += float(held_out * answer[use].sum())
             tally.weighted += float((weight * excess).sum())
 
             parts = [np.asarray(estimator(half, use, 0.5), np.float64) for half in halves]
-            tally.halves.add(*parts, use)
+            tally.halves.add(parts[0], parts[1], use)
             tally.to_raw.add(parts[0], halves[1], use)
             tally.to_raw.add(parts[1], halves[0], use)
 
@@ -215,6 +218,7 @@ def score_without_reference(
                 "deviance_above_error": error,
                 "held_out_score": tally.excess / total,
                 "held_out_score_weighted": tally.weighted / pixels,
+                "held_out_total": tally.expected / judging if judging else float("nan"),
                 "frc_period": tally.halves.period(),
                 "frc_to_raw_period": tally.to_raw.period(float(np.sqrt(THRESHOLD))),
                 "symmetry": tally.chi_square / frames,

@@ -13,6 +13,7 @@ Reference:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +82,8 @@ class Masked:
     share: float = 0.5
     augment: symmetry.GroupName = "flips"
 
-    extent = "all"
-    region = "frame"
+    extent: ClassVar[Literal["common", "all"]] = "all"
+    region: ClassVar[Literal["half", "frame"]] = "frame"
     source_channels = 2
 
     def pair(self, key: Array, batch: Batch) -> Pair:

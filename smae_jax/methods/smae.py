@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.registration import displace
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
+from smae_jax.registration import displace
 
 Assemble = Literal["direct", "cross", "average"]
 
@@ -106,8 +106,8 @@ class Smae:
     Attributes:
       augment: group from which one element per example is drawn in `pair`.
       rule: how the two predictions of a pixel are put together, see `assemble`.
-      reference: reproduce the published rule: zero counts masked on both sides, mean over all pixels, and each
-        half through the network by itself.
+      reference: reproduce the published rule: zero counts masked on both sides, mean over all pixels, and
+        each half through the network by itself.
       shift: twice the beam centre's distance (y, x) from the half pixel that partners are counted from:
         the turned view shows at p what the pixel's own shows at p + shift. Predictions are displaced by it,
         in the loss and when views are put together; counts never are.
@@ -160,8 +160,8 @@ class Smae:
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict every pixel of centred canvases and assemble the two views.
 
-        The whole canvas goes through the network at once, which is both halves with their surroundings instead
-        of a cut through the beam centre. Under an ensemble that holds the half turn, predicting the turned
+        The whole canvas goes through the network at once, which is both halves with their surroundings
+        instead of a cut through the beam centre. Under an ensemble that holds the half turn, predicting the turned
         half is the same as turning the prediction, so one pass serves both views.
 
         Args:

@@ -29,10 +29,12 @@ class Supervised:
       rule: "direct" asks nothing of the symmetry: each pixel has the prediction at its own place, and a
         masked one has no answer. "average" and "cross" put the views of a pixel and of its partner together
         as method `smae` does, and fill a masked pixel from its partner; they need a centro-symmetric pattern.
+      shift: displacement (y, x) in pixels between these two views, see `smae.Smae`; pairs need none.
     """
 
     augment: symmetry.GroupName = "d4"
     rule: Assemble = "average"
+    shift: tuple[float, float] = (0.0, 0.0)
 
     extent = "all"
     region = "frame"
@@ -87,6 +89,8 @@ class Supervised:
         if self.rule == "direct":
             value, known = jnp.where(own_seen, own, jnp.nan), own_seen
         else:
-            value, known = assemble(own, own_seen, batch.partner_exposure > 0, rule=self.rule)
+            value, known = assemble(
+                own, own_seen, batch.partner_exposure > 0, rule=self.rule, shift=self.shift
+            )
         scale = batch.scale[:, None, None]
         return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)

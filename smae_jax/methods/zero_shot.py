@@ -14,6 +14,7 @@ Reference:
 """
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,8 @@ class ZeroShot:
 
     augment: symmetry.GroupName = "flips"
 
-    extent = "all"
-    region = "frame"
+    extent: ClassVar[Literal["common", "all"]] = "all"
+    region: ClassVar[Literal["half", "frame"]] = "frame"
     source_channels = 2
 
     def pair(self, key: Array, batch: Batch) -> Pair:

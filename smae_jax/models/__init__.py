@@ -1,7 +1,7 @@
 """Networks by name: all map a method's source (batch, *spatial, channel) to rates in units of the scale."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -58,7 +58,7 @@ def initial_parameters(
 
 def apply_of(module: Network) -> Apply:
     """Return the pure function (parameters, source) -> prediction of `module`."""
-    return lambda parameters, source: module.apply({"params": parameters}, source)
+    return lambda parameters, source: cast(Array, module.apply({"params": parameters}, source))
 
 
 def count_parameters(parameters: Parameters) -> int:

@@ -5,6 +5,7 @@ root of a smoothed rate: the square of the sum cannot be negative, is unbiased u
 and bright and weak pixels bring gradient noise of one size (the Fisher information of the root is constant).
 """
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -29,10 +30,8 @@ def smooth(x: Array, *, sigma: float) -> Array:
     for axis in range(1, x.ndim - 1):
         size = x.shape[axis]
         padded = jnp.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)])
-        x = sum(
-            float(k) * jax.lax.slice_in_dim(padded, i, i + size, axis=axis)
-            for i, k in enumerate(kernel)
-        )
+        moved = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(len(kernel)))
+        x = functools.reduce(jnp.add, (float(k) * m for k, m in zip(kernel, moved, strict=True)))
     return x
 
 
@@ -62,8 +61,9 @@ class RootRate(nn.Module):
 
         rate = (sqrt(sum_k w_k r_k + FLOOR) + d)^2 + LEAST_RATE
 
-    Where photons abound the measured rate passes through, so that sharp reflections are not blurred; where they
-    are few, a smoothed one is the start. At the start of training w prefers the finest smoothing and d is 0.
+    Where photons abound the measured rate passes through, so that sharp reflections are not blurred; where
+    they are few, a smoothed one is the start. At the start of training w prefers the finest smoothing and d
+    is 0.
 
     Attributes:
       network: (batch, *spatial, channel) -> (batch, *spatial, 2 + len(sigmas)).
