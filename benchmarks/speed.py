@@ -15,6 +15,7 @@ import datetime
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -122,14 +123,17 @@ def measure(case: Case) -> dict[str, Any]:
     first = time.perf_counter() - clock
     on_cpu = jax.devices()[0].platform == "cpu"
     per_call = (2 if on_cpu else 20) if case.looped else 1
-    done, clock = 0, time.perf_counter()
-    while done == 0 or time.perf_counter() - clock < case.seconds:
-        state, metrics = run(state, per_call)
-        if done % 5 == 0 or on_cpu:
-            jax.block_until_ready(metrics)
-        done += per_call
-    jax.block_until_ready(state)
-    each = (time.perf_counter() - clock) / done
+    calls = (
+        1 if on_cpu or case.looped else 20
+    )  # an accelerator is kept busy, as a training keeps it
+    times: list[float] = []
+    while sum(times) < case.seconds:
+        clock = time.perf_counter()
+        for _ in range(calls):
+            state, _ = run(state, per_call)
+        jax.block_until_ready(state)
+        times.append(time.perf_counter() - clock)
+    each = statistics.median(times) / (calls * per_call)
     found = {
         "startup_s": startup,
         "parameters": models.count_parameters(state.parameters),
@@ -157,8 +161,9 @@ def measure(case: Case) -> dict[str, Any]:
         spent = [denoise_all()]
         while sum(spent) < case.seconds:
             spent.append(denoise_all())
-        found["infer_frames_per_s"] = case.frames / min(spent)
-        found["infer_compile_s"] = max(first - min(spent), 0.0)
+        usual = statistics.median(spent)
+        found["infer_frames_per_s"] = case.frames / usual
+        found["infer_compile_s"] = max(first - usual, 0.0)
     found |= memory()
     return found
 
@@ -171,9 +176,9 @@ def memory() -> dict[str, float]:
 
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
     found = {"peak_host_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
-    statistics = jax.devices()[0].memory_stats() or {}
-    if "peak_bytes_in_use" in statistics:
-        found["peak_device_gib"] = statistics["peak_bytes_in_use"] / 2**30
+    device = jax.devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in device:
+        found["peak_device_gib"] = device["peak_bytes_in_use"] / 2**30
     return found
 
 
@@ -259,7 +264,8 @@ def as_markdown(record: dict[str, Any]) -> str:
     lines = [
         f"## {record['date']}",
         "",
-        f"{about['devices']} x {device}, {about['cores']} CPU cores (load before: {about['load_before']}); "
+        f"{about['devices']} x {device}, {about['cores']} CPU cores "
+        f"(load before and after: {about['load_before']}, {about['load_after']}); "
         f"jax {about['jax']}, flax {about.get('flax', '?')}, optax {about['optax']}, "
         f"Python {about['python']}; `{about['command']}`.",
         f"Scan of {setting['frames']} frames of {setting['size']} x {setting['size']}; patches of "
@@ -325,6 +331,7 @@ def main() -> None:
             rows.append(compare(case, with_loop=with_loop))
             print(json.dumps(rows[-1]), flush=True)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    about["load_after"] = round(os.getloadavg()[0], 1)
     record = {"date": now, "environment": about, "setting": setting, "rows": rows}
     print(as_markdown(record))
     if not chosen.quick:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ class Checkpoints:
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
+        _silence_late_answers()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self.keep, enable_async_checkpointing=False, create=False
         )
@@ -146,6 +148,19 @@ class Checkpoints:
         """Release what orbax holds."""
         if "_manager" in self.__dict__:
             self._manager.close()
+
+
+@functools.cache
+def _silence_late_answers() -> None:
+    """Keep quiet about readers and writers that answer after one of them failed and the error was raised."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _reason(error: Exception) -> str | None:

@@ -169,7 +169,7 @@ class SmaeOptions:
 class MaskedOptions:
     """Method `masked`: hidden blocks of a frame from the rest of it."""
 
-    block_size: int = 4
+    block_size: int = 2
     """Side of a hidden block in pixels."""
     share: float = 0.5
     """Share of the pixels hidden at a time, in (0, 1)."""

@@ -13,7 +13,6 @@ Reference:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -78,12 +77,12 @@ class Masked:
       augment: group from which one element per example is drawn in `pair`.
     """
 
-    block: int = 4
+    block: int = 2
     share: float = 0.5
     augment: symmetry.GroupName = "flips"
 
-    extent: ClassVar[Literal["common", "all"]] = "all"
-    region: ClassVar[Literal["half", "frame"]] = "frame"
+    extent = "all"
+    region = "frame"
     source_channels = 2
 
     def pair(self, key: Array, batch: Batch) -> Pair:

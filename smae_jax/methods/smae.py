@@ -161,8 +161,8 @@ class Smae:
         """Predict every pixel of centred canvases and assemble the two views.
 
         The whole canvas goes through the network at once, which is both halves with their surroundings
-        instead of a cut through the beam centre. Under an ensemble that holds the half turn, predicting the turned
-        half is the same as turning the prediction, so one pass serves both views.
+        instead of a cut through the beam centre. Under an ensemble that holds the half turn, predicting the
+        turned half is the same as turning the prediction, so one pass serves both views.
 
         Args:
           predict: (batch, height, width, 2) -> (batch, height, width, 1).

@@ -14,7 +14,6 @@ Reference:
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +54,8 @@ class ZeroShot:
 
     augment: symmetry.GroupName = "flips"
 
-    extent: ClassVar[Literal["common", "all"]] = "all"
-    region: ClassVar[Literal["half", "frame"]] = "frame"
+    extent = "all"
+    region = "frame"
     source_channels = 2
 
     def pair(self, key: Array, batch: Batch) -> Pair:
