@@ -79,7 +79,9 @@ class Bench:
             sys.exit(status)
 
 
-def simulated(bench: Bench, rates: list[float]) -> dict[str, Any]:
+def simulated(
+    bench: Bench, rates: list[float], *, rate: float, paired_rate: float
+) -> dict[str, Any]:
     """Base on scan A; zero-shot, fine-tuned and paired on scan B; and from scratch."""
     a = simulate("saxs", frames=64, photons=1.0, seed=bench.seed + 1)
     b = simulate("saxs", frames=48, photons=1.0, seed=bench.seed + 2, center_offset=(3.0, -2.0))
@@ -106,27 +108,28 @@ def simulated(bench: Bench, rates: list[float]) -> dict[str, Any]:
         f"base of A ({bench.steps} steps), zero-shot": bench.infer("base", path_b, *where),
     }
     swept: dict[float, dict[str, np.ndarray]] = {}
-    for rate in rates:
-        swept[rate] = {}
-        tuned = f"tuned-{rate:g}"
-        bench.train(tuned, path_b, "--init-from", base, rate=rate, steps=short)
-        swept[rate][f"base fine-tuned on B, {short} steps"] = bench.infer(tuned, path_b)
-        bench.train(f"paired-{rate:g}", low, *paired, "--init-from", base, rate=rate, steps=short)
-        swept[rate][f"base fine-tuned on pairs of B, {short} steps"] = bench.infer(
-            f"paired-{rate:g}", path_b
-        )
-    chosen = rates[0]
-    estimates |= swept[chosen]
-    start = bench.folder / f"tuned-{chosen:g}"
-    bench.train("both", low, *paired, "--init-from", start, rate=chosen, steps=short)
+    names = (
+        f"base fine-tuned on B, {short} steps",
+        f"base fine-tuned on pairs of B, {short} steps",
+    )
+    for one in sorted({*rates, rate, paired_rate}):
+        tuned, pairs = f"tuned-{one:g}", f"paired-{one:g}"
+        bench.train(tuned, path_b, "--init-from", base, rate=one, steps=short)
+        bench.train(pairs, low, *paired, "--init-from", base, rate=one, steps=short)
+        found = bench.infer(tuned, path_b), bench.infer(pairs, path_b)
+        swept[one] = dict(zip(names, found, strict=True))
+    estimates |= {names[0]: swept[rate][names[0]], names[1]: swept[paired_rate][names[1]]}
+    both = f"both-{rate:g}-{paired_rate:g}"
+    start = ("--init-from", bench.folder / f"tuned-{rate:g}")
+    bench.train(both, low, *paired, *start, rate=paired_rate, steps=short)
     estimates[f"base, fine-tuned on B, then on pairs, 2 x {short} steps"] = bench.infer(
-        "both", path_b
+        both, path_b
     )
     return {
         "rows": score_simulated(b, estimates),
         "sweep": {
-            f"{rate:g}": {row["name"]: row["psnr_db"] for row in score_simulated(b, found)[3:]}
-            for rate, found in swept.items()
+            f"{one:g}": {row["name"]: row["psnr_db"] for row in score_simulated(b, found)[3:]}
+            for one, found in swept.items()
         },
         "pictures": pictures_of(b, estimates),
     }
@@ -169,7 +172,9 @@ def real(bench: Bench, rate: float) -> dict[str, Any]:
     bench.train("real-base", paths[0], rate=5e-3, steps=bench.steps)
     bench.train("real-scratch", paths[1], *where, rate=5e-3, steps=short)
     base = bench.folder / "real-base"
-    bench.train("real-tuned", paths[1], *where, "--init-from", base, rate=rate, steps=short)
+    bench.train(
+        f"real-tuned-{rate:g}", paths[1], *where, "--init-from", base, rate=rate, steps=short
+    )
     there = ("--center", f"{center[0]},{center[1]}")
     turned, either = rotated_average(low, valid, center)
     candidates: dict[str, dict[str, np.ndarray]] = {
@@ -185,7 +190,9 @@ def real(bench: Bench, rate: float) -> dict[str, Any]:
         f"base of the other scan ({bench.steps} steps), zero-shot": {
             "": bench.infer("real-base", paths[1], *there)
         },
-        f"base fine-tuned on this scan, {short} steps": {"": bench.infer("real-tuned", paths[1])},
+        f"base fine-tuned on this scan, {short} steps": {
+            "": bench.infer(f"real-tuned-{rate:g}", paths[1])
+        },
     }
     # The rest, brought to the exposure of the low counts, has this mean and this variance.
     factor = SHARE / (1 - SHARE)
@@ -229,7 +236,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--run", default="runs/finetune-benchmark", help="folder for the runs")
     parser.add_argument("--steps", type=int, default=300, help="steps of the bases")
     parser.add_argument("--tune-steps", type=int, default=100, help="steps of all other trainings")
-    parser.add_argument("--rates", default="2e-3,5e-4,5e-3", help="the first one is taken")
+    parser.add_argument("--rates", default="5e-4,2e-3,5e-3", help="peaks to compare")
+    parser.add_argument("--rate", type=float, default=5e-4, help="peak of fine-tuning")
+    parser.add_argument("--paired-rate", type=float, default=2e-3, help="peak of paired tuning")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", action="store_true", help="take the trainings that are there")
     given = parser.parse_args(arguments)
@@ -237,15 +246,16 @@ def main(arguments: list[str] | None = None) -> int:
     bench.folder.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     rates = [float(rate) for rate in given.rates.split(",")]
-    results: dict[str, Any] = {"simulated": simulated(bench, rates)}
+    results: dict[str, Any] = {
+        "simulated": simulated(bench, rates, rate=given.rate, paired_rate=given.paired_rate)
+    }
     if DATA.is_dir():
-        results["real"] = real(bench, rates[0])
+        results["real"] = real(bench, given.rate)
     settings = {
         "command": shlex.join(
             ["python", "-m", "benchmarks.finetune", *(arguments or sys.argv[1:])]
         ),
         "minutes": (time.perf_counter() - started) / 60,
-        "rate": rates[0],
         **vars(given),
     }
     pictures = [part.pop("pictures") for part in results.values()]

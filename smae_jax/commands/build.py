@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from smae_jax import models
-from smae_jax.config import TrainConfig
+from smae_jax.config import DataOptions, TrainConfig, parse_center
+from smae_jax.data.center import Center
+from smae_jax.data.prepare import prepare_scan
+from smae_jax.data.scan import Scan
 from smae_jax.methods.masked import Masked
 from smae_jax.methods.protocol import Method
 from smae_jax.methods.smae import Smae
@@ -63,6 +66,18 @@ def view_shift(center: tuple[float, float], half_pixel: tuple[float, float]) -> 
     """Return how far apart (y, x) two views lie that are turned about the half pixel, in pixels."""
     y, x = (2 * (c - h) for c, h in zip(center, half_pixel, strict=True))
     return (y, x) if LEAST_SHIFT <= max(abs(y), abs(x)) < 1 else (0.0, 0.0)
+
+
+def prepare(options: DataOptions) -> tuple[Scan, Center]:
+    """Read, mask and centre the scan that the options name; see `data.prepare.prepare_scan`."""
+    return prepare_scan(
+        options.path,
+        mask=options.mask,
+        mask_polarity=options.mask_polarity,
+        saturation=options.saturation,
+        hot_pixels=options.hot_pixels,
+        center=None if options.center == "auto" else parse_center(options.center),
+    )
 
 
 def build_model(config: TrainConfig) -> models.Network:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smae_jax.config import InspectConfig, parse_center
+from smae_jax.commands.build import prepare
+from smae_jax.config import InspectConfig
 from smae_jax.data.atomic import atomic_path, refuse_existing
-from smae_jax.data.prepare import prepare_scan
 from smae_jax.evaluation.inspection import inspect_scan
 from smae_jax.evaluation.inspection_figure import draw_inspection
 
@@ -28,14 +28,7 @@ def inspect(config: InspectConfig, say: Callable[[str], None]) -> None:
         if not config.output.lower().endswith(".png"):
             raise ValueError(f"--output: expected a name ending in .png, got '{config.output}'")
         refuse_existing(config.output, overwrite=config.overwrite)
-    scan, center = prepare_scan(
-        options.path,
-        mask=options.mask,
-        mask_polarity=options.mask_polarity,
-        saturation=options.saturation,
-        hot_pixels=options.hot_pixels,
-        center=None if options.center == "auto" else parse_center(options.center),
-    )
+    scan, center = prepare(options)
     inspection = inspect_scan(scan, center)
     for line in inspection.lines():
         say(line)

@@ -15,18 +15,18 @@ from jax import Array
 
 from smae_jax import models, training
 from smae_jax.checkpoint import Checkpoints
-from smae_jax.commands.build import build_method, build_model
+from smae_jax.commands.build import build_method, build_model, prepare
 from smae_jax.commands.hooks import Logger, Saver, Validator
 from smae_jax.commands.reference import check_reference, read_reference
 from smae_jax.commands.warm_start import exposure_note, read_base, take_over, taken_in_words
-from smae_jax.config import TrainConfig, parse_center
+from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.data import batches
 from smae_jax.data.canvas import centred_canvas
 from smae_jax.data.center import Center
 from smae_jax.data.masks import describe
 from smae_jax.data.pairing import PairedScans
-from smae_jax.data.prepare import frame_scales, prepare_scan
+from smae_jax.data.prepare import frame_scales
 from smae_jax.data.scan import Scan
 from smae_jax.evaluation.loss_figure import draw_losses
 from smae_jax.loss_spec import parse_loss
@@ -70,15 +70,7 @@ def train(config: TrainConfig, say: Say) -> Path:
         )
 
     base = None if config.resume else read_base(config, say)
-    options = config.data
-    scan, center = prepare_scan(
-        options.path,
-        mask=options.mask,
-        mask_polarity=options.mask_polarity,
-        saturation=options.saturation,
-        hot_pixels=options.hot_pixels,
-        center=None if options.center == "auto" else parse_center(options.center),
-    )
+    scan, center = prepare(config.data)
     paired = read_reference(config, scan, say)
     scan = scan if paired is None else paired.scan
     method = build_method(config, center=center.subpixel, half_pixel=center.half_pixel)

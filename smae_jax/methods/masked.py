@@ -21,7 +21,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.smae import rate_of
+from smae_jax.methods.views import moved_pair, rate_of
 
 
 def draw_hidden(key: Array, shape: tuple[int, int], *, block: int, share: float) -> Array:
@@ -105,16 +105,7 @@ class Masked:
         rate = rate_of(batch.counts, batch.exposure, batch.scale)
         source, source_exposure = _without(hidden, rate, batch.exposure)
         target, weight = _without(~hidden, rate, batch.exposure * batch.eligible)
-        keys = jax.random.split(move_key, frames)
-        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
-        source, source_exposure, target, weight = move(
-            keys, (source, source_exposure, target, weight)
-        )
-        return Pair(
-            source=jnp.stack([source, source_exposure], axis=-1),
-            target=target[..., None],
-            weight=weight[..., None],
-        )
+        return moved_pair(move_key, source, source_exposure, target, weight, group=self.augment)
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict every pixel from the views in which it is hidden, and take their mean.

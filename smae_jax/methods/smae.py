@@ -10,6 +10,7 @@ Reference:
   scale; every pixel is weighted by the exposures behind it; group elements are drawn inside the step.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
+from smae_jax.methods.views import moved_pair, rate_of
 from smae_jax.registration import displace
 
 Assemble = Literal["direct", "cross", "average"]
@@ -33,22 +35,6 @@ def split_halves(x: Array) -> tuple[Array, Array]:
 def join_halves(left: Array, right: Array, width: int) -> Array:
     """Put two halves side by side again: the inverse of `split_halves` (a middle column is the left's)."""
     return jnp.concatenate([left, right[..., 2 * left.shape[-1] - width :]], axis=-1)
-
-
-def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
-    """Return counts / exposure in units of the scale, 0 where the exposure is 0.
-
-    Args:
-      counts: photons, (batch, *spatial), float32.
-      exposure: full frames behind each pixel, (batch, *spatial).
-      scale: counts per full frame of one unit of rate, (batch,).
-
-    Returns:
-      Rate, (batch, *spatial), float32, finite everywhere.
-    """
-    seen = exposure > 0
-    unit = jnp.reshape(scale, (-1,) + (1,) * (counts.ndim - 1))
-    return jnp.where(seen, counts / (jnp.where(seen, exposure, 1.0) * unit), 0.0)
 
 
 def assemble(
@@ -142,20 +128,19 @@ class Smae:
             common = (source > 0) & (target > 0)
             source, target = jnp.where(common, source, 0.0), jnp.where(common, target, 0.0)
             source_exposure, weight = common.astype(source.dtype), jnp.ones_like(weight)
-        fields = (source, source_exposure, target, weight * batch.eligible)
-        keys = jax.random.split(key, source.shape[0])
-        ramps = jnp.broadcast_to(ramp_of(self.shift), (source.shape[0], 3, 3))
-        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
-        (source, source_exposure, target, weight), ramps = move(keys, (fields, ramps))
-        displaced = any(self.shift)
-        if displaced:  # the outermost pixels of a displaced patch would be made up
-            weight = jnp.zeros_like(weight).at[:, 1:-1, 1:-1].set(weight[:, 1:-1, 1:-1])
-        return Pair(
-            source=jnp.stack([source, source_exposure], axis=-1),
-            target=target[..., None],
-            weight=weight[..., None],
-            shift=slope_of(ramps) if displaced else None,
-        )
+        weight = weight * batch.eligible
+        if not any(self.shift):
+            return moved_pair(key, source, source_exposure, target, weight, group=self.augment)
+        # The outermost pixels of a displaced patch would be made up.
+        weight = jnp.zeros_like(weight).at[:, 1:-1, 1:-1].set(weight[:, 1:-1, 1:-1])
+        pair = moved_pair(key, source, source_exposure, target, weight, group=self.augment)
+        return dataclasses.replace(pair, shift=self._moved_shift(key, len(source)))
+
+    def _moved_shift(self, key: Array, examples: int) -> Array:
+        """Move the shift as `moved_pair` moves the examples: (examples, 2) pixels."""
+        keys = jax.random.split(key, examples)
+        move = jax.vmap(lambda k: symmetry.apply_random(k, ramp_of(self.shift), group=self.augment))
+        return slope_of(move(keys))
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict every pixel of centred canvases and assemble the two views.

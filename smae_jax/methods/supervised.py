@@ -11,13 +11,13 @@ Reference:
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.smae import Assemble, assemble, rate_of
+from smae_jax.methods.smae import Assemble, assemble
+from smae_jax.methods.views import moved_pair, rate_of
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,7 @@ class Supervised:
         source = rate_of(batch.counts, batch.exposure, batch.scale)
         target = rate_of(batch.reference_counts, batch.reference_exposure, batch.scale)
         weight = batch.reference_exposure * (batch.exposure > 0) * batch.eligible
-        keys = jax.random.split(key, source.shape[0])
-        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
-        source, exposure, target, weight = move(keys, (source, batch.exposure, target, weight))
-        return Pair(
-            source=jnp.stack([source, exposure], axis=-1),
-            target=target[..., None],
-            weight=weight[..., None],
-        )
+        return moved_pair(key, source, batch.exposure, target, weight, group=self.augment)
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict every pixel of whole canvases.

@@ -21,7 +21,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.smae import rate_of
+from smae_jax.methods.views import moved_pair, rate_of
 
 
 def diagonals(x: Array) -> tuple[Array, Array]:
@@ -84,16 +84,7 @@ class ZeroShot:
         weight = choose(batch.exposure * batch.eligible, ~first)
         source = rate_of(choose(counts, first), source_exposure, batch.scale)
         target = rate_of(choose(counts * batch.eligible, ~first), weight, batch.scale)
-        keys = jax.random.split(move_key, batch.counts.shape[0])
-        move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=self.augment))
-        source, source_exposure, target, weight = move(
-            keys, (source, source_exposure, target, weight)
-        )
-        return Pair(
-            source=jnp.stack([source, source_exposure], axis=-1),
-            target=target[..., None],
-            weight=weight[..., None],
-        )
+        return moved_pair(move_key, source, source_exposure, target, weight, group=self.augment)
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict at full resolution.
