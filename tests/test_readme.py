@@ -63,15 +63,18 @@ def test_benchmarks_explain_themselves(command):
 
 
 def test_commands_run_on_a_users_own_frames(tmp_path, monkeypatch):
-    simulation = simulate("saxs", frames=8, size=64, photons=5.0)
-    (tmp_path / "scan").mkdir()
-    for number, frame in enumerate(simulation.counts):
-        tifffile.imwrite(tmp_path / "scan" / f"frame{number}.tif", frame.astype(np.int32))
+    simulation = simulate("saxs", frames=4, size=64, photons=5.0)
+    high = simulate("saxs", frames=4, size=64, photons=50.0)
+    folders = {"scan": simulation, "scan2": simulation, "scan3": simulation, "low": simulation}
+    for name, source in (folders | {"high": high}).items():
+        (tmp_path / name).mkdir()
+        for number, frame in enumerate(source.counts):
+            tifffile.imwrite(tmp_path / name / f"frame{number}.tif", frame.astype(np.int32))
     tifffile.imwrite(tmp_path / "mask.tif", (~simulation.valid).astype(np.uint8))
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     chosen = [c for c in commands() if c.startswith("smae-jax") and "shared/data" not in c]
-    assert len(chosen) >= 3
+    assert len(chosen) >= 7
     for command in chosen:
         assert run(command) == 0, command
 
