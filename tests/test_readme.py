@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,12 @@ def test_make_targets_exist(command):
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python -m ")])
 def test_benchmarks_explain_themselves(command):
     module = shlex.split(command)[2]
-    python = shutil.which("python") or "python"
     done = subprocess.run(
-        [python, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", module, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout
