@@ -1,8 +1,8 @@
 """Score a training on real muscle frames against held-out repeats: `python -m benchmarks.p40`.
 
 Six repeats of one 10 ms exposure: frames 0, 2, 4 are trained on and denoised, the mean of 1, 3, 5 is the
-reference that no training sees. Scores as in `smae_jax.evaluation.scores`, in the 512 x 512 crop and mask; the
-equatorial reflections' integrated intensity is compared with the same frames before denoising.
+reference that no training sees. Scores as in `smae_jax.evaluation.scores`, in the 512 x 512 crop and mask;
+the equatorial reflections' integrated intensity is compared with the same frames before denoising.
 """
 
 from __future__ import annotations
