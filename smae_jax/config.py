@@ -48,6 +48,31 @@ def parse_center(text: str, *, option: str = "--data.center") -> tuple[float, fl
     return y, x
 
 
+def parse_ranges(
+    texts: tuple[str, ...], *, option: str = "--plot-range"
+) -> list[tuple[float, float]]:
+    """Read ranges of an axis, `low:high` each, in its unit.
+
+    Raises:
+      ValueError: if one is not two ascending numbers.
+
+    >>> parse_ranges(("2.5:7.5",))
+    [(2.5, 7.5)]
+    """
+    ranges = []
+    for text in texts:
+        try:
+            low, high = (float(part) for part in text.split(":"))
+            if not low < high:
+                raise ValueError
+        except ValueError:
+            raise ValueError(
+                f"{option}: expected low:high in units of the axis such as 2.5:7.5, got '{text}'"
+            ) from None
+        ranges.append((low, high))
+    return ranges
+
+
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
     """Which frames, and what to make of them."""
@@ -74,6 +99,16 @@ class DataOptions:
     """Paired high-count frames that method supervised learns from; named as --data.path."""
     pair_by: str = "order"
     """How frames find their reference: order, name (of the file), or an HDF5 dataset of ids."""
+    dimensions: int = 0
+    """Axes of one repeat: 1 = spectra, 2 = patterns, 3 = volumes; 0 = by the file (text is 1)."""
+    repeats: str = ""
+    """Which repeats are used, counted from 0: `0:4`, `0,2,5`, `::2`; "" = all."""
+    repeats_axis: int = 0
+    """Axis of the array, or of the table in a text file, that the repeats lie along."""
+    channel_axis: int | None = None
+    """Axis of the array that holds the channels of multi-channel data; None = there is none."""
+    axis_label: str = ""
+    """Name and unit of the spectral axis where the file does not tell: `energy (keV)`."""
 
     def __post_init__(self) -> None:
         """Refuse values that contradict themselves."""
@@ -81,6 +116,8 @@ class DataOptions:
             raise ValueError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
             parse_center(self.center)
+        if self.dimensions not in (0, 1, 2, 3):
+            raise ValueError(f"--data.dimensions: expected 0, 1, 2 or 3, got {self.dimensions}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +125,7 @@ class TrainOptions:
     """How long and how to train."""
 
     steps: int = 600
-    """Optimizer steps."""
+    """Optimizer steps; more of them with --resume stretch the schedule to the new end."""
     batch_size: int = 16
     """Patches per step, over all devices together."""
     patch: int = 64
@@ -101,6 +138,10 @@ class TrainOptions:
     """How the learning rate falls: to 2 % by a cosine, halved every `halve_every` steps, not at all."""
     warmup_steps: int = 50
     """Steps of linear rise to the peak learning rate."""
+    restarts: int = 0
+    """How often schedule cosine starts anew, each time from the peak and for the same number of steps."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged before the parameters change."""
     halve_every: int = 0
     """Steps between two halvings of schedule step; 0 = a quarter of the training."""
     weight_decay: float = 0.0
@@ -139,6 +180,8 @@ class TrainOptions:
         at_least("--train.validate-every", self.validate_every, 1)
         at_least("--train.validation-batches", self.validation_batches, 1)
         at_least("--train.log-every", self.log_every, 1)
+        at_least("--train.restarts", self.restarts, 0)
+        at_least("--train.accumulate", self.accumulate, 1)
         for name in ("keep", "checkpoint_every", "warmup_steps", "steps_per_dispatch", "devices"):
             at_least(f"--train.{name.replace('_', '-')}", getattr(self, name), 0)
         if not self.learning_rate > 0:
@@ -166,6 +209,74 @@ class SmaeOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ThinningOptions:
+    """Method `thinning`: a share of the photons of a pixel and of its partner predicts the rest."""
+
+    partner: Literal["auto", "channel", "sum", "none"] = "auto"
+    """The partner apart, added to the pixel, or left out; auto = chosen by the symmetry chi-square."""
+    shares: tuple[str, ...] = ("1,0", "0.5,0.5", "0.8,0.8")
+    """`own,partner`: shares of the photons in the source; each patch draws one of those given."""
+    rule: Literal["direct", "average", "symmetric"] = "average"
+    """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
+    variants: int = 1
+    """Ways in which each frame is split; 0 = another one at every step, for scans of very many frames."""
+    neighbours: Literal["none", "frames", "raster"] = "none"
+    """Show the network also the frames before and after, or the four neighbours in the raster."""
+    raster: str = ""
+    """Rows and columns of the raster, `8,8`; "" = as the file says."""
+    gain: float = 1.0
+    """Values per photon of an integrating detector; other than 1 splits values as Gaussian ones."""
+    readout_noise: float = 0.0
+    """Rms noise of a pixel beside the photons', in values; above 0 splits values as Gaussian ones."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        parse_shares(self.shares)
+        at_least("--thinning.variants", self.variants, 0)
+        if self.raster:
+            parse_raster(self.raster)
+        if not self.gain > 0:
+            raise ValueError(f"--thinning.gain: expected > 0, got {self.gain}")
+        if not self.readout_noise >= 0:
+            raise ValueError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
+
+
+def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Read `own,partner` shares.
+
+    Raises:
+      ValueError: if there is none, or one is not two shares that leave photons to predict.
+    """
+    shares = []
+    for text in texts:
+        try:
+            own, partner = (float(part) for part in text.split(","))
+        except ValueError:
+            own = partner = -1.0
+        if not (0 <= own <= 1 and 0 <= partner <= 1 and 0 < own + partner < 2):
+            raise ValueError(
+                "--thinning.shares: expected own,partner between 0 and 1, not both 0 and not both 1, such "
+                f"as 0.8,0.8, got '{text}'"
+            )
+        shares.append((own, partner))
+    if not shares:
+        raise ValueError("--thinning.shares: expected at least one own,partner, got none")
+    return tuple(shares)
+
+
+def parse_raster(text: str) -> tuple[int, int]:
+    """Read `rows,columns`.
+
+    Raises:
+      ValueError: if it is not two numbers above 0.
+    """
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"--thinning.raster: expected rows,columns such as 8,8, got '{text}'")
+    return int(parts[0]), int(parts[1])
+
+
+@dataclasses.dataclass(frozen=True)
 class MaskedOptions:
     """Method `masked`: hidden blocks of a frame from the rest of it."""
 
@@ -187,6 +298,113 @@ class SupervisedOptions:
 
     rule: Literal["direct", "cross", "average"] = "average"
     """A pixel from its own side (needs no symmetry, fills nothing), its partner's, or the mean."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise2NoiseOptions:
+    """Method `noise2noise`: repeats of one measurement predict each other."""
+
+    strategy: Literal["1:X", "X:1"] = "X:1"
+    """One repeat predicts the sum of all others, or all others predict one."""
+    prediction: Literal["sum", "average"] = "sum"
+    """The answer comes from the sum of all repeats, or is the mean of the answers to each source."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise2VoidOptions:
+    """Method `noise2void`: hidden points from what is around them."""
+
+    share: float = 0.05
+    """Share of the points that are targets at a time, in (0, 1)."""
+    radius: int = 3
+    """How far the neighbour that stands in for a hidden point lies at most along each axis, in points."""
+    structure: tuple[int, ...] = ()
+    """Points that are hidden too on both sides of a target, along each of the last axes (0 4: in rows)."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        at_least("--noise2void.radius", self.radius, 1)
+        at_least("--noise2void.structure", min(self.structure, default=0), 0)
+        if not 0 < self.share < 1:
+            raise ValueError(f"--noise2void.share: expected between 0 and 1, got {self.share}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepImagePriorOptions:
+    """Method `deep_image_prior`: fixed noise becomes the one measurement, until held-out counts object."""
+
+    channels: int = 8
+    """Channels of the noise."""
+    jitter: float = 0.03
+    """Rms of fresh noise that is added to it at every step."""
+    held_out: float = 0.1
+    """Share of the counts that training does not see; they choose the best step. In (0, 0.5]."""
+    patience: int = 0
+    """Stop so many steps after the best one; 0 = go through all steps."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        at_least("--deep-image-prior.channels", self.channels, 1)
+        at_least("--deep-image-prior.patience", self.patience, 0)
+        if not 0 < self.held_out <= 0.5:
+            raise ValueError(f"--deep-image-prior.held-out: expected 0..0.5, got {self.held_out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RateOptions:
+    """How a network's answer becomes a rate, which is never negative."""
+
+    head: Literal["auto", "root", "scales"] = "auto"
+    """Roots with a correction, or a mixture of smoothings; auto = scales for small networks on repeats."""
+    correction: bool = False
+    """Let head scales add what no smoothing holds: for plenty of data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DncnnOptions:
+    """Model `dncnn`."""
+
+    features: int = 8
+    """Channels of every layer."""
+    layers: int = 3
+    """Convolutions, the last one included."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty network."""
+        at_least("--dncnn.features", self.features, 1)
+        at_least("--dncnn.layers", self.layers, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ResnetOptions:
+    """Model `resnet`."""
+
+    features: int = 16
+    """Channels of every layer."""
+    blocks: int = 2
+    """Residual blocks of two convolutions each."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty network."""
+        at_least("--resnet.features", self.features, 1)
+        at_least("--resnet.blocks", self.blocks, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class MsdOptions:
+    """Model `msd` (mixed-scale dense)."""
+
+    width: int = 1
+    """Channels of every layer."""
+    layers: int = 8
+    """Layers, each on all before it."""
+    reach: int = 4
+    """Different dilations: 1, 2, 4, ..."""
+
+    def __post_init__(self) -> None:
+        """Refuse an empty network."""
+        for name in ("width", "layers", "reach"):
+            at_least(f"--msd.{name}", getattr(self, name), 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,12 +444,21 @@ class TrainConfig:
     """TOML file with any of these options; the command line goes before it."""
     seed: int = 0
     """Seed of every random number of the training."""
-    method: Literal["smae", "supervised", "masked", "zero_shot"] = "smae"
+    method: Literal[
+        "smae",
+        "thinning",
+        "noise2noise",
+        "supervised",
+        "noise2void",
+        "deep_image_prior",
+        "masked",
+        "zero_shot",
+    ] = "smae"
     """How pairs are made and predictions put back."""
-    model: Literal["unet", "sedcnn4"] = "unet"
-    """Network: a light U-Net, or the published one."""
+    model: Literal["unet", "dncnn", "resnet", "msd", "sedcnn4"] = "unet"
+    """Network: a light U-Net, one of three small ones for small data, or the published one."""
     loss: str = "poisson"
-    """Loss, e.g. `mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv` or your own `package.module:function`."""
+    """`mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv`, or your `package.module:function`; repeats: `auto`."""
     init_from: str = ""
     """Run folder whose parameters to start from (fine-tuning); the optimizer starts fresh."""
     init_checkpoint: str = "best"
@@ -243,9 +470,17 @@ class TrainConfig:
     data: DataOptions = DataOptions()
     train: TrainOptions = TrainOptions()
     smae: SmaeOptions = SmaeOptions()
+    thinning: ThinningOptions = ThinningOptions()
+    noise2noise: Noise2NoiseOptions = Noise2NoiseOptions()
     supervised: SupervisedOptions = SupervisedOptions()
+    noise2void: Noise2VoidOptions = Noise2VoidOptions()
+    deep_image_prior: DeepImagePriorOptions = DeepImagePriorOptions()
     masked: MaskedOptions = MaskedOptions()
+    rate: RateOptions = RateOptions()
     unet: UnetOptions = UnetOptions()
+    dncnn: DncnnOptions = DncnnOptions()
+    resnet: ResnetOptions = ResnetOptions()
+    msd: MsdOptions = MsdOptions()
     predict: PredictOptions = PredictOptions()
 
     def __post_init__(self) -> None:
@@ -263,8 +498,10 @@ class InferConfig:
     """Run folder made by `smae-jax train`."""
     input: str = ""
     """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    repeats: str = "run"
+    """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
     output: str = ""
-    """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame."""
+    """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame; spectra also `.csv`."""
     mask: str = ""
     """Mask file that replaces the run's own mask."""
     mask_polarity: Literal["bad", "good"] = "bad"
@@ -275,7 +512,7 @@ class InferConfig:
     """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
     ensemble: Literal["run", "none", "flips", "d4"] = "run"
     """Group that predictions are averaged over; not larger than the run was trained with."""
-    rule: Literal["run", "direct", "cross", "average"] = "run"
+    rule: Literal["run", "direct", "cross", "average", "symmetric"] = "run"
     """How the two views of a pixel are put together; run = as the run says."""
     scale: Literal["run", "input"] = "run"
     """Unit of rate: the run's (one frame's answer then depends on that frame only), or the input's mean."""
@@ -283,11 +520,16 @@ class InferConfig:
     """Frames per batch; 0 = as many as make up about four million pixels."""
     center: str = "run"
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
+    sigma: bool = False
+    """Also one standard deviation of every answer; takes about seventeen times as long."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
+    plot_range: tuple[str, ...] = ()
+    """Ranges of the axis that the figure of a spectrum enlarges, such as 2.5:7.5 10:15."""
 
     def __post_init__(self) -> None:
-        """Refuse a centre that is none."""
+        """Refuse a centre or a range that is none."""
+        parse_ranges(self.plot_range)
         if self.center not in ("run", "auto"):
             parse_center(self.center, option="--center")
 
@@ -342,7 +584,7 @@ class EvaluateConfig:
     """What nonzero means in the mask file."""
     ensemble: Literal["run", "none", "flips", "d4"] = "run"
     """Group that predictions are averaged over; not larger than the run was trained with."""
-    rule: Literal["run", "direct", "cross", "average"] = "run"
+    rule: Literal["run", "direct", "cross", "average", "symmetric"] = "run"
     """How the two views of a pixel are put together; run = as the run says."""
     scale: Literal["run", "input"] = "run"
     """Unit of rate: the run's, or the input's mean."""

@@ -5,6 +5,7 @@ Receives functions and arrays; knows nothing of files or of what a method does.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,14 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jax.typing import ArrayLike
 
 from smae_jax import symmetry
 from smae_jax.data.batches import whole
 from smae_jax.data.canvas import Canvas
+from smae_jax.data.neighbours import sum_beside
+from smae_jax.error_bars import averaged, jackknife_variance, without_each_fold
 from smae_jax.methods.protocol import Denoised, Method
 
-Denoise = Callable[[Any, ArrayLike, ArrayLike, ArrayLike], Denoised]
+Denoise = Callable[..., Denoised]
 PIXELS_PER_BATCH = 4_000_000
 
 
@@ -43,6 +45,8 @@ def make_denoiser(
     group: symmetry.GroupName,
     conserve_totals: bool,
     mesh: Mesh,
+    folds: int = 0,
+    most: int = 0,
 ) -> Denoise:
     """Return the jitted function that denoises a batch of whole canvases.
 
@@ -52,20 +56,46 @@ def make_denoiser(
       group: motions that predictions are averaged over.
       conserve_totals: scale each frame to the counts on its valid pixels.
       mesh: the batch is split over it.
+      folds: of the photons, for the jackknife's variance of every answer; 0 = none.
+      most: largest count that is given, where there are folds.
 
     Returns:
-      (parameters, counts, valid, scale) -> Denoised; counts (batch, height, width), batch a multiple of the
-      devices; valid (1 or batch, height, width); scale (batch,).
+      (parameters, counts, valid, scale, neighbours=None, share=1.0) -> Denoised; counts (batch, height,
+      width), batch a multiple of the devices; valid (1 or batch, height, width); scale (batch,), counts per
+      unit of rate of a full frame; neighbours counts and exposure of the frames beside each, as counts;
+      share of a full frame's exposure that all counts are of.
     """
     split = NamedSharding(mesh, PartitionSpec("data"))
 
-    def denoise(parameters: Any, counts: Array, valid: Array, scale: Array) -> Denoised:
-        batch = jax.lax.with_sharding_constraint(whole(counts, valid, scale), split)
+    def denoise(
+        parameters: Any,
+        counts: Array,
+        valid: Array,
+        scale: Array,
+        neighbours: tuple[Array, Array] | None = None,
+        share: Array | float = 1.0,
+    ) -> Denoised:
         predict = ensemble(lambda source: apply(parameters, source), group=group)
-        result = method.denoise(predict, batch)
-        if conserve_totals:
-            result = conserve(result, batch.counts, batch.exposure)
-        return result
+
+        def answer(counts: Array, share: Array | float) -> Denoised:
+            # A network that never saw a part of an exposure is shown a weaker frame instead.
+            light, unit = (valid * share, 1.0) if method.sees_exposure else (valid, share)
+            beside = None if neighbours is None else (neighbours[0], neighbours[1] * share / unit)
+            batch = whole(counts, light, scale * unit, beside)
+            batch = jax.lax.with_sharding_constraint(batch, split)
+            result = method.denoise(predict, batch)
+            if conserve_totals:
+                result = conserve(result, batch.counts, batch.exposure)
+            return dataclasses.replace(result, counts=result.counts / unit)
+
+        result = answer(counts, share)
+        if not folds:
+            return result
+        counts = jnp.where(valid > 0, counts, 0.0)
+        parts = without_each_fold(jax.random.key(0), counts, folds=folds, most=most)
+        left = share * (folds - 1) / folds
+        variance = jackknife_variance([answer(part, left).counts for part in parts])
+        return dataclasses.replace(result, variance=averaged(variance, result.known))
 
     return jax.jit(denoise)
 
@@ -86,7 +116,7 @@ def conserve(result: Denoised, counts: Array, exposure: Array) -> Denoised:
     measured = jnp.sum(jnp.where(seen, counts, 0.0), axis=axes, keepdims=True)
     predicted = jnp.sum(jnp.where(seen, result.counts * exposure, 0.0), axis=axes, keepdims=True)
     factor = jnp.where(predicted > 0, measured / jnp.where(predicted > 0, predicted, 1.0), 1.0)
-    return Denoised(result.counts * factor, result.known, result.filled)
+    return dataclasses.replace(result, counts=result.counts * factor)
 
 
 def frames_per_batch(canvas: Canvas, *, frames: int, devices: int, wanted: int = 0) -> int:
@@ -104,8 +134,10 @@ def denoise_frames(
     *,
     canvas: Canvas,
     batch_size: int,
+    neighbours: np.ndarray | None = None,
+    share: float = 1.0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> Iterator[Denoised]:
     """Denoise frames batch by batch, and take the results off the canvas.
 
     Every batch has one size (the last is filled up with its last frame), so there is one compilation.
@@ -118,25 +150,35 @@ def denoise_frames(
       scales: counts per unit of rate, (frames,).
       canvas: where the frame lies on the canvas.
       batch_size: frames per batch, a multiple of the devices.
+      neighbours: frames beside each, int32, (frames, n), from `data.neighbours`; None = not asked for.
+      share: of a full frame's exposure that the counts are of.
       progress: wraps the batch starts, e.g. `tqdm`.
 
     Yields:
-      (counts, known, filled) of the frames of a batch, (n, height, width): expected counts as float32, NaN
-      where not known; whether there is an answer; whether it stands on the partner alone.
+      The answers for the frames of a batch, numpy arrays (n, height, width).
     """
+    outside = Denoised(counts=np.nan, known=False, filled=False, variance=np.nan)  # type: ignore[arg-type]
     total = len(counts)
     for start in progress(range(0, total, batch_size)):
         chosen = np.minimum(np.arange(start, start + batch_size), total - 1)
         masks = valid if len(valid) == 1 else valid[chosen]
+        beside = None
+        if neighbours is not None:
+            beside = tuple(map(canvas.embed, sum_beside(counts, valid, neighbours, chosen)))
         result = denoise(
             parameters,
             canvas.embed(counts[chosen].astype(np.float32)),
             canvas.embed(masks, False),
             scales[chosen],
+            beside,
+            share,
         )
         kept = min(batch_size, total - start)
-        yield (
-            canvas.extract(np.asarray(result.counts)[:kept], np.nan),
-            canvas.extract(np.asarray(result.known)[:kept], False),
-            canvas.extract(np.asarray(result.filled)[:kept], False),
-        )
+        fields = {
+            field.name: canvas.extract(
+                np.asarray(getattr(result, field.name))[:kept], getattr(outside, field.name)
+            )
+            for field in dataclasses.fields(result)
+            if getattr(result, field.name) is not None
+        }
+        yield Denoised(**fields)  # type: ignore[arg-type]

@@ -39,6 +39,9 @@ class Prepared:
       frames: number of training frames.
       init_step: step of the base run that the parameters came from, where they came from one.
       reference_exposure: mean exposure of the paired reference, in frames of the scan.
+      gain: values per photon of repeats, as measured or given.
+      readout_variance: variance of repeats beside their photons', in values^2.
+      common_variance: variance that is the same in all repeats, in values^2.
     """
 
     center: tuple[float, float] | None
@@ -49,6 +52,9 @@ class Prepared:
     frames: int
     init_step: int | None = None
     reference_exposure: float | None = None
+    gain: float | None = None
+    readout_variance: float | None = None
+    common_variance: float | None = None
 
     def canvas(self) -> Canvas:
         """Return the canvas that holds the whole frame, for prediction."""
@@ -106,6 +112,9 @@ class RunFolder:
                 frames=int(values["frames"]),
                 init_step=_unless_null(int, values.get("init_step")),
                 reference_exposure=_unless_null(float, values.get("reference_exposure")),
+                gain=_unless_null(float, values.get("gain")),
+                readout_variance=_unless_null(float, values.get("readout_variance")),
+                common_variance=_unless_null(float, values.get("common_variance")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -146,7 +155,9 @@ class RunFolder:
         before = self.prepared()
         for name in ("frames", "frame_shape", "center", "scale"):
             here, there = getattr(prepared, name), getattr(before, name)
-            if not np.allclose(here, there, rtol=1e-5, atol=0):
+            if here is None or there is None:
+                continue
+            if np.shape(here) != np.shape(there) or not np.allclose(here, there, rtol=1e-5, atol=0):
                 raise ValueError(
                     f"--resume: {config.data.path} has {name.replace('_', ' ')} {here}, and {there} when "
                     f"{self.path} was started; give it back those files, or start a new run"

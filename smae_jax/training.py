@@ -57,6 +57,7 @@ def make_schedule(
     warmup_steps: int = 0,
     final_share: float = 0.02,
     halve_every: int = 0,
+    restarts: int = 0,
 ) -> optax.Schedule:
     """Return the learning rate as a function of the step.
 
@@ -68,13 +69,20 @@ def make_schedule(
       warmup_steps: linear rise from 0 to the peak.
       final_share: of the peak, in [0, 1].
       halve_every: steps; 0 = a quarter of the training.
+      restarts: how often "cosine" starts anew from the peak, each time for the same number of steps.
 
     Returns:
       step -> learning rate.
     """
     warmup_steps = min(warmup_steps, steps // 2)
     rest = max(1, steps - warmup_steps)
-    if kind == "cosine":
+    if kind == "cosine" and restarts:
+        each = -(-rest // (restarts + 1))
+        falls = [optax.cosine_decay_schedule(learning_rate, each, alpha=final_share)]
+        after = optax.join_schedules(
+            falls * (restarts + 1), [each * (k + 1) for k in range(restarts)]
+        )
+    elif kind == "cosine":
         after = optax.cosine_decay_schedule(learning_rate, rest, alpha=final_share)
     elif kind == "step":
         every = halve_every or max(1, steps // 4)
@@ -93,8 +101,12 @@ def make_optimizer(
     *,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    accumulate: int = 1,
 ) -> optax.GradientTransformation:
     """Return the optimizer, with clipping of the global norm where `clip_norm` > 0.
+
+    With `accumulate` > 1 the gradients of so many steps are averaged before the parameters change; the
+    schedule still counts steps.
 
     Muon orthogonalises the momentum of every kernel, taken as a matrix (window x input, output), and
     scales it to the size of an Adam step, so that one learning rate serves kernels and biases.
@@ -102,6 +114,9 @@ def make_optimizer(
     Reference:
       Jordan et al. 2024 (Muon); step size as in Liu et al. 2025, "Muon is scalable for LLM training", eq. 4.
     """
+    if accumulate > 1:
+        steps_of = schedule
+        schedule = lambda count: steps_of(count * accumulate)  # noqa: E731
     if kind == "adam":
         chosen = optax.adamw(schedule, b1=0.9, b2=0.999, weight_decay=weight_decay)
     else:
@@ -112,7 +127,11 @@ def make_optimizer(
             consistent_rms=0.2,
             muon_weight_dimension_numbers=_kernels_as_matrices,
         )
-    return optax.chain(optax.clip_by_global_norm(clip_norm), chosen) if clip_norm else chosen
+    if clip_norm:
+        chosen = optax.chain(optax.clip_by_global_norm(clip_norm), chosen)
+    if accumulate > 1:
+        return optax.MultiSteps(chosen, accumulate).gradient_transformation()
+    return chosen
 
 
 def _kernels_as_matrices(parameters: Parameters) -> Parameters:
@@ -193,7 +212,9 @@ def make_step(
 def _expected(apply: Apply, parameters: Parameters, pair: Any) -> Array:
     """Return the prediction for a pair, on the target's grid."""
     prediction = apply(parameters, pair.source)
-    return prediction if pair.shift is None else displace(prediction, pair.shift)
+    if pair.shift is None:
+        return prediction
+    return jax.vmap(displace, in_axes=(-1, 1), out_axes=-1)(prediction, pair.shift)
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:

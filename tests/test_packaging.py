@@ -24,6 +24,7 @@ def test_every_dependency_is_pinned():
     pinned = {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *extras["test"], *extras["dev"]]
+    wanted += extras["notebooks"]
     names = {w.replace("[", ">").split(">")[0].split("<")[0].lower() for w in wanted}
     assert names <= pinned
 

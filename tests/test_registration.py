@@ -82,7 +82,7 @@ def test_pair_says_where_the_target_lies():
     batch = jax.tree.map(lambda a: jnp.repeat(a, 16, axis=0), batch)
     pair = Smae(augment="d4", shift=view_shift(center, half)).pair(jax.random.key(0), batch)
     plain = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
-    met = jnp.abs(displace(pair.source[..., :1], pair.shift) - pair.target) * pair.weight
+    met = jnp.abs(displace(pair.source[..., :1], pair.shift[:, 0]) - pair.target) * pair.weight
     assert float(met[:, 4:-4, 4:-4].max()) < 0.25 * float(plain[:, 4:-4, 4:-4].max())
     assert float(pair.weight[:, 0].max()) == 0.0
 

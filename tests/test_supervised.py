@@ -18,7 +18,7 @@ from smae_jax.data.canvas import centred_canvas
 from smae_jax.data.pairing import exposure_ratio, pair_scans
 from smae_jax.data.scan import Geometry, Metadata, Scan
 from smae_jax.methods.supervised import Supervised
-from smae_jax.models.rate import smooth_rate
+from smae_jax.models.rate import rates_of, smoothed_scales
 
 KEY = jax.random.key(0)
 RULES = ["direct", "cross", "average"]
@@ -109,7 +109,8 @@ def test_a_batch_without_reference_is_refused():
 
 def blur(parameters, source):
     """A stand-in for a network: it smooths what it sees, and knows nothing of directions."""
-    return parameters * smooth_rate(source[..., :1], source[..., 1:2], sigma=1.5)
+    scales = smoothed_scales(source[..., :1], source[..., 1:2], sigmas=(1.5,))
+    return parameters * rates_of(scales)[1]
 
 
 @pytest.mark.parametrize("group", ["none", "flips", "d4"])

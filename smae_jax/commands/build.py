@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from smae_jax import models
-from smae_jax.config import DataOptions, TrainConfig, parse_center
+from smae_jax.config import DataOptions, TrainConfig, parse_center, parse_shares
 from smae_jax.data.center import Center
 from smae_jax.data.prepare import prepare_scan
 from smae_jax.data.scan import Scan
 from smae_jax.methods.masked import Masked
+from smae_jax.methods.noise2void import Noise2Void
 from smae_jax.methods.protocol import Method
 from smae_jax.methods.smae import Smae
 from smae_jax.methods.supervised import Supervised
+from smae_jax.methods.thinning import Thinning
 from smae_jax.methods.zero_shot import ZeroShot
 
 LEAST_SHIFT = 0.2
@@ -23,6 +27,7 @@ def build_method(
     rule: str = "run",
     center: tuple[float, float] | None = None,
     half_pixel: tuple[float, float] | None = None,
+    most: int = 2**20 - 1,
 ) -> Method:
     """Return the method that the options name.
 
@@ -31,25 +36,36 @@ def build_method(
       rule: other than "run" replaces the assembling rule.
       center: sub-pixel beam centre (y, x), where it is known.
       half_pixel: the half pixel that partners are counted from.
+      most: largest count of the scan.
 
     Returns:
       The method.
 
     Raises:
-      ValueError: if a rule is asked for and the method does not put two views together.
+      ValueError: if the method does not know the rule that is asked for.
     """
-    if rule != "run" and config.method in ("masked", "zero_shot"):
+    if rule != "run" and config.method in ("masked", "zero_shot", "noise2void"):
         raise ValueError(
             f"--rule {rule}: expected a run of a method with two views of a pixel, got one of method "
             f"{config.method}; leave the option out"
         )
     if config.method == "masked":
         return Masked(config.masked.block_size, config.masked.share, augment=config.data.augment)  # type: ignore[return-value]
+    if config.method == "noise2void":
+        void = config.noise2void
+        return Noise2Void(void.share, void.radius, void.structure, config.data.augment)  # type: ignore[return-value]
     if config.method == "zero_shot":
         return ZeroShot(augment=config.data.augment)  # type: ignore[return-value]
     shift = (0.0, 0.0)
     if config.smae.registration and center and half_pixel:
         shift = view_shift(center, half_pixel)
+    if config.method == "thinning":
+        return _thinning(config, rule, shift, most)  # type: ignore[return-value]
+    if rule == "symmetric":
+        raise ValueError(
+            f"--rule symmetric: expected direct, cross or average for method {config.method}; symmetric "
+            "belongs to method thinning"
+        )
     if config.method == "supervised":
         chosen = config.supervised.rule if rule == "run" else rule
         return Supervised(augment=config.data.augment, rule=chosen, shift=shift)  # type: ignore[arg-type]
@@ -59,6 +75,27 @@ def build_method(
         rule=chosen,  # type: ignore[arg-type]
         reference=config.smae.reference,
         shift=shift,
+    )
+
+
+def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: int) -> Thinning:
+    options = config.thinning
+    if rule == "cross" or (rule != "run" and options.partner not in ("auto", "channel")):
+        raise ValueError(
+            f"--rule {rule}: expected direct, average or symmetric with --thinning.partner channel, got a "
+            f"run with partner {options.partner}; leave the option out"
+        )
+    gaussian = options.gain != 1 or options.readout_noise > 0
+    return Thinning(
+        partner="channel" if options.partner == "auto" else options.partner,
+        shares=parse_shares(options.shares),
+        rule=options.rule if rule == "run" else rule,  # type: ignore[arg-type]
+        augment=config.data.augment,
+        most=most,
+        variants=options.variants,
+        gaussian=(options.gain, options.readout_noise) if gaussian else None,
+        neighbours=options.neighbours != "none",
+        shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
     )
 
 
@@ -81,10 +118,22 @@ def prepare(options: DataOptions) -> tuple[Scan, Center]:
 
 
 def build_model(config: TrainConfig) -> models.Network:
-    """Return the network that the options name."""
+    """Return the network that the options name, as wide as their method asks."""
+    method = build_method(config)
     return models.build(
         config.model,
         widths=config.unet.widths,
         blocks=config.unet.blocks,
         precision=config.train.precision,
+        measurements=method.source_channels // 2,
+        outputs=method.outputs,
+        sizes=network_sizes(config),
+        head="root" if config.rate.head == "auto" else config.rate.head,
+        correction=config.rate.correction,
     )
+
+
+def network_sizes(config: TrainConfig) -> dict[str, int]:
+    """Return the attributes of the small network that the options name; none for the others."""
+    sizes = {"dncnn": config.dncnn, "resnet": config.resnet, "msd": config.msd}.get(config.model)
+    return {} if sizes is None else dataclasses.asdict(sizes)

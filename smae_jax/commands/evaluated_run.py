@@ -20,9 +20,11 @@ from smae_jax.commands.infer import (
     scan_denoiser,
     settle,
 )
+from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig, check_ensemble
 from smae_jax.config_file import dump
 from smae_jax.data.masks import describe
+from smae_jax.data.neighbours import frames_beside
 from smae_jax.data.pairing import take_frames
 from smae_jax.data.prepare import frame_scales
 from smae_jax.data.scan import Geometry, Scan
@@ -83,11 +85,25 @@ class Opened:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Denoise counts of a share of the exposure; return (counts of that share, known, filled)."""
         if self.scale is not None:
-            scales = np.full(len(counts), share * self.scale, np.float32)
+            scales = np.full(len(counts), self.scale, np.float32)
         else:
-            scales = frame_scales(counts, valid, rule=self.trained.data.scale)
+            scales = frame_scales(counts, valid, rule=self.trained.data.scale) / np.float32(share)
         masks = valid[:1] if len(self.scan.valid) == 1 else valid
-        return self.denoise(network.parameters, counts.astype(np.float32), masks, scales)
+        # A chunk of a raster has no neighbours; one of a series has those within the chunk.
+        beside = neighbours_for(self.trained, self.scan)
+        if beside is not None and len(counts) != len(beside):
+            beside = np.full((len(counts), beside.shape[1]), -1, np.int32)
+            if self.trained.thinning.neighbours == "frames":
+                beside = frames_beside(len(counts), kind="frames")
+        found = self.denoise(
+            network.parameters,
+            counts.astype(np.float32),
+            masks,
+            scales,
+            neighbours=beside,
+            share=share,
+        )
+        return share * np.asarray(found.counts), np.asarray(found.known), np.asarray(found.filled)
 
     def estimator(self, network: Network) -> Estimator:
         """Return a checkpoint as the evaluation sees it."""

@@ -17,15 +17,19 @@ from tqdm import tqdm
 from smae_jax import inference, models, symmetry, training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model
+from smae_jax.commands.build_repeats import of_repeats
+from smae_jax.commands.error_bars import FOLDS, check_countable, error_bars_of, largest
+from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
+from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.config_file import dump
 from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
 from smae_jax.data.scan import Geometry, Scan
-from smae_jax.data.writers import check_output, write_frames
+from smae_jax.data.writers import check_output, sigma_path, write_frames
 from smae_jax.evaluation.figures import draw_denoised
-from smae_jax.methods.protocol import Method
+from smae_jax.methods.protocol import Denoised, Method
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
@@ -46,15 +50,22 @@ def infer(config: InferConfig, say: Say) -> None:
             raise ValueError(f"--{name}: expected a path, got none; see --help")
     if os.path.abspath(config.input) == os.path.abspath(config.output):
         raise ValueError(f"--output {config.output}: is the input; choose another name")
-    check_output(config.output, overwrite=config.overwrite)
-    if config.figure:
-        check_output_figure(config)
     folder = RunFolder(Path(config.run))
     trained, prepared = folder.config(), folder.prepared()
+    if of_repeats(trained):
+        infer_repeats(config, trained, prepared, folder, say)
+        return
+    check_output(config.output, overwrite=config.overwrite)
+    if config.sigma and not config.output.endswith((".h5", ".hdf5", ".nxs")):
+        check_output(sigma_path(config.output), overwrite=config.overwrite)
+    if config.figure:
+        check_output_figure(config)
     asked = trained.predict.ensemble if config.ensemble == "run" else config.ensemble
     group = check_ensemble(asked, trained=trained.data.augment)
     scan = read_input(config, trained, folder, prepared)
     say(f"{len(scan.counts)} frames; {describe(scan)}")
+    if config.sigma:
+        check_countable(scan)
     prepared = settle(config, prepared, scan, say)
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
     method = build_method(
@@ -78,19 +89,26 @@ def infer(config: InferConfig, say: Say) -> None:
         group=cast(symmetry.GroupName, group),
         frames=len(scan.counts),
         batch_size=config.batch_size,
+        folds=FOLDS if config.sigma else 0,
+        most=largest(scan) if config.sigma else 0,
     )
-    counts, known, filled = denoise(
-        parameters,
-        scan.counts,
-        scan.valid,
-        scales,
-        progress=functools.partial(_progress, total=len(scan.counts)),
+    beside = neighbours_for(trained, scan)
+    progress = functools.partial(_progress, total=len(scan.counts))
+    answer = denoise(
+        parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
     )
+    counts, known, filled = (np.asarray(a) for a in (answer.counts, answer.known, answer.filled))
+    sigma = None
+    if config.sigma:
+        apply_to = functools.partial(denoise, parameters, neighbours=beside, progress=progress)
+        sigma, said = error_bars_of(answer, scan, apply_to, scales, whole_scan=beside is not None)
+        say(said)
     write_frames(
         config.output,
         counts,
         valid=known & ~filled,
         filled=filled,
+        sigma=sigma,
         sources=scan.metadata.sources,
         geometry=Geometry(
             center=prepared.center_subpixel,
@@ -137,9 +155,11 @@ class DenoiseScan(Protocol):
         valid: np.ndarray,
         scales: np.ndarray,
         *,
+        neighbours: np.ndarray | None = None,
+        share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (counts, known, filled) as `inference.denoise_frames`, of all frames."""
+    ) -> Denoised:
+        """Return the answers of `inference.denoise_frames` for all frames, numpy arrays."""
         ...
 
 
@@ -152,6 +172,8 @@ def scan_denoiser(
     group: symmetry.GroupName,
     frames: int,
     batch_size: int = 0,
+    folds: int = 0,
+    most: int = 0,
 ) -> DenoiseScan:
     """Return the function that denoises stacks of frames as the run says; it compiles once.
 
@@ -163,6 +185,8 @@ def scan_denoiser(
       group: motions that predictions are averaged over.
       frames: most frames that are given at once.
       batch_size: frames per batch; 0 = as the run says.
+      folds: of the photons, for error bars; 0 = none.
+      most: largest count that is given, where there are folds.
     """
     mesh, canvas = training.make_mesh(), prepared.canvas()
     denoise = inference.make_denoiser(
@@ -171,6 +195,8 @@ def scan_denoiser(
         group=group,
         conserve_totals=trained.predict.conserve_totals,
         mesh=mesh,
+        folds=folds,
+        most=most,
     )
     size = inference.frames_per_batch(
         canvas,
@@ -185,8 +211,10 @@ def scan_denoiser(
         valid: np.ndarray,
         scales: np.ndarray,
         *,
+        neighbours: np.ndarray | None = None,
+        share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> Denoised:
         pieces = inference.denoise_frames(
             denoise,
             parameters,
@@ -195,10 +223,11 @@ def scan_denoiser(
             scales,
             canvas=canvas,
             batch_size=size,
+            neighbours=neighbours,
+            share=share,
             progress=progress,
         )
-        counts, known, filled = (np.concatenate(part) for part in zip(*pieces, strict=True))
-        return counts, known, filled
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *pieces)
 
     return denoise_scan
 
@@ -267,6 +296,15 @@ def load_network(
     Raises:
       ValueError: if there is no such checkpoint, or it is of another network.
     """
+    if of_repeats(trained):
+        return load_repeats_network(
+            trained,
+            folder.prepared(),
+            folder,
+            wanted,
+            axes=trained.data.dimensions,
+            channels=trained.data.channel_axis is not None,
+        )[:3]
     checkpoints = Checkpoints(folder.best if wanted == "best" else folder.checkpoints)
     steps = checkpoints.steps()
     if not steps:

@@ -16,8 +16,11 @@ from jax import Array
 from smae_jax import models, training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model, prepare
+from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.hooks import Logger, Saver, Validator
 from smae_jax.commands.reference import check_reference, read_reference
+from smae_jax.commands.thinning import neighbours_for, settle_thinning
+from smae_jax.commands.train_repeats import train_repeats
 from smae_jax.commands.warm_start import exposure_note, read_base, take_over, taken_in_words
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
@@ -36,6 +39,8 @@ from smae_jax.run_folder import Prepared, RunFolder
 Say = Callable[[str], None]
 # Parts of the random stream that no step number reaches.
 INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2
+FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
+"""Options that leave to the data what a run then keeps."""
 
 
 def train(config: TrainConfig, say: Say) -> Path:
@@ -61,8 +66,9 @@ def train(config: TrainConfig, say: Say) -> Path:
     check_reference(config)
     if not config.data.path:
         raise ValueError("--data.path: expected files of frames, got none; see --help")
-    loss, module = parse_loss(config.loss), build_model(config)
-    mesh = training.make_mesh(config.train.devices)
+    if of_repeats(config):
+        return train_repeats(config, folder, say)
+    loss, mesh = parse_loss(config.loss), training.make_mesh(config.train.devices)
     if config.train.batch_size % mesh.size:
         raise ValueError(
             f"--train.batch-size {config.train.batch_size}: expected a multiple of the {mesh.size} "
@@ -73,7 +79,14 @@ def train(config: TrainConfig, say: Say) -> Path:
     scan, center = prepare(config.data)
     paired = read_reference(config, scan, say)
     scan = scan if paired is None else paired.scan
-    method = build_method(config, center=center.subpixel, half_pixel=center.half_pixel)
+    config = settle_thinning(config, scan, center, say)
+    module = build_model(config)
+    method = build_method(
+        config,
+        center=center.subpixel,
+        half_pixel=center.half_pixel,
+        most=int(scan.counts.max(initial=1)),
+    )
     data, validation, patch_shape = place_data(config, method, scan, center, paired)
     for line in in_words(config, scan, center, patch_shape, mesh.size):
         say(line)
@@ -106,7 +119,7 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
         )
     asked, kept = flat(config), flat(own)
     for name in sorted(asked.keys() - {"run", "config", "resume", "overwrite", "train.steps"}):
-        if asked[name] != kept[name]:
+        if asked[name] != kept[name] and (name, asked[name]) not in FOUND_OUT:
             raise ValueError(
                 f"--{name.replace('_', '-')}: {folder.path} was started with {kept[name]!r} and goes on "
                 f"with it, not with {asked[name]!r}; leave the option out, or start a new run"
@@ -116,7 +129,7 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
             f"--train.steps {config.train.steps}: expected {max(own.train.steps, steps[-1])} or more with "
             f"--resume; {folder.path} has done {steps[-1]} steps"
         )
-    return dataclasses.replace(config, overwrite=False)
+    return dataclasses.replace(config, overwrite=False, thinning=own.thinning, data=own.data)
 
 
 def place_data(
@@ -177,8 +190,10 @@ def place_data(
             usable,
             patch_shape,
             region=method.region,
+            partners=method.extent == "common",
             mean_counts=counts.sum(axis=0, dtype=np.float64) / seen,
         ),
+        neighbours=neighbours_for(config, scan),
         **reference,
     )
     data = batches.Canvases(**placed)

@@ -17,6 +17,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch
+from smae_jax.splitting import pixel_identity
 
 
 @jax.tree_util.register_dataclass
@@ -34,6 +35,7 @@ class Canvases:
       reference_counts: of a paired high-count scan, as `counts`, or None.
       reference_valid: where they are to be used, bool, (1 or frames, height, width), or None.
       reference_ratio: exposure of each reference frame in frames of `counts`, (frames,), float32, or None.
+      neighbours: frames beside each frame, int32, (frames, n), -1 where there is none; or None.
     """
 
     counts: Array
@@ -45,6 +47,7 @@ class Canvases:
     reference_counts: Array | None = None
     reference_valid: Array | None = None
     reference_ratio: Array | None = None
+    neighbours: Array | None = None
 
 
 def patch_shape_for(
@@ -67,6 +70,7 @@ def patch_origins(
     *,
     region: Literal["half", "frame"],
     mean_counts: np.ndarray | None = None,
+    partners: bool = True,
     least: float = 0.5,
 ) -> np.ndarray:
     """List the corners of the patches to train on; drawing them evenly is drawing the patches.
@@ -79,16 +83,17 @@ def patch_origins(
       patch_shape: (height, width) in pixels.
       region: "half" keeps a patch within one half-plane of the canvas; a middle column belongs to neither.
       mean_counts: mean frame, (height, width), 0 where invalid; None = every place alike.
+      partners: in region "half" only pixels count whose partner is valid too.
       least: patches count whose number of usable pixel pairs reaches this share of the best patch's.
 
     Returns:
       Corners (y, x), int32, (m, 2), m >= 1.
 
     Raises:
-      ValueError: if no valid pixel has a valid partner (or, for region "frame", if no pixel is valid).
+      ValueError: if no valid pixel has a valid partner (or, where none is asked for, if no pixel is valid).
     """
     width = valid.shape[1]
-    usable = valid * valid[::-1, ::-1] if region == "half" else valid
+    usable = valid * valid[::-1, ::-1] if region == "half" and partners else valid
     pixels = _patch_sums(usable, patch_shape)
     if region == "half":
         start = np.arange(pixels.shape[1])
@@ -173,16 +178,37 @@ def gather(
         eligible = cut(data.held_out[None], frame, y, x) == held_out
         return (*own, *partner, eligible)
 
+    def beside(frame: Array, origin: Array) -> tuple[Array, ...]:
+        own, partner = (jnp.zeros((2, rows, columns), as_float) for _ in range(2))
+        for k in range(data.neighbours.shape[1]):  # type: ignore[union-attr]
+            neighbour = data.neighbours[frame, k]  # type: ignore[index]
+            there = (neighbour >= 0).astype(as_float)
+            counts, valid, turned, turned_valid, _ = one(jnp.maximum(neighbour, 0), origin)
+            own += there * jnp.stack([counts, valid])
+            partner += there * jnp.stack([turned, turned_valid])
+        return (*own, *partner)
+
     def one_reference(frame: Array, origin: Array) -> tuple[Array, Array]:
         stacks, (y, x) = (data.reference_counts, data.reference_valid), origin
         counts, valid = (cut(stack, frame, y, x) for stack in stacks)  # type: ignore[arg-type]
         return counts.astype(as_float), valid * data.reference_ratio[frame]  # type: ignore[index]
+
+    def identities(frame: Array, origin: Array) -> tuple[Array, Array]:
+        y, x = jnp.mgrid[:rows, :columns]
+        pixel = (origin[0] + y) * width + origin[1] + x
+        turned = height * width - 1 - pixel
+        return pixel_identity(frame, pixel), pixel_identity(frame, turned)
 
     as_float = jnp.float32
     counts, valid, partner_counts, partner_valid, eligible = jax.vmap(one)(frames, origins)
     reference: tuple[Array | None, Array | None] = (None, None)
     if data.reference_counts is not None:
         reference = jax.vmap(one_reference)(frames, origins)
+    identity, partner_identity = jax.vmap(identities)(frames, origins)
+    neighbours = None
+    if data.neighbours is not None:
+        found = jax.vmap(beside)(frames, origins)
+        neighbours = (found[:2], found[2:])
     return Batch(
         counts=counts.astype(as_float),
         exposure=valid.astype(as_float),
@@ -192,6 +218,9 @@ def gather(
         eligible=eligible.astype(as_float),
         reference_counts=reference[0],
         reference_exposure=reference[1],
+        identity=identity,
+        partner_identity=partner_identity,
+        neighbours=neighbours,  # type: ignore[arg-type]
     )
 
 
@@ -207,9 +236,11 @@ def gather_on_host(
     height, width = data.counts.shape[-2:]
     rows, columns = patch_shape
 
-    def cut(stack: Any, *, turned: bool) -> Any:
-        patches = np.empty((len(frames), rows, columns), np.float32)
-        for patch, frame, (y, x) in zip(patches, frames, origins, strict=True):
+    def cut(stack: Any, *, turned: bool, which: Any = frames) -> Any:
+        patches = np.zeros((len(frames), rows, columns), np.float32)
+        for patch, frame, (y, x) in zip(patches, which, origins, strict=True):
+            if frame < 0:
+                continue
             if turned:
                 y, x = height - rows - y, width - columns - x
             found = stack[min(frame, len(stack) - 1), y : y + rows, x : x + columns]
@@ -221,6 +252,20 @@ def gather_on_host(
         seen = cut(data.reference_valid, turned=False)
         ratio = data.reference_ratio[frames]  # type: ignore[index]
         reference = cut(data.reference_counts, turned=False), seen * ratio[:, None, None]
+    neighbours: Any = None
+    if data.neighbours is not None:
+        columns_of = np.asarray(data.neighbours)[frames].T
+
+        def beside(stack: Any, turned: bool) -> Any:
+            return sum(cut(stack, turned=turned, which=which) for which in columns_of)
+
+        neighbours = tuple(
+            (beside(data.counts, turned), beside(data.valid, turned)) for turned in (False, True)
+        )
+    y, x = np.mgrid[:rows, :columns]
+    corner = np.asarray(origins)[:, 0] * width + np.asarray(origins)[:, 1]
+    pixel = corner[:, None, None] + y * width + x
+    of_frame = np.asarray(frames)[:, None, None]
     return Batch(  # numpy arrays, on their way to the device
         counts=cut(data.counts, turned=False),
         exposure=cut(data.valid, turned=False),
@@ -230,11 +275,19 @@ def gather_on_host(
         eligible=(cut(data.held_out[None], turned=False) == held_out).astype(np.float32),
         reference_counts=reference[0],
         reference_exposure=reference[1],
+        identity=pixel_identity(of_frame, pixel),  # type: ignore[arg-type]
+        partner_identity=pixel_identity(of_frame, height * width - 1 - pixel),  # type: ignore[arg-type]
+        neighbours=neighbours,
     )
 
 
-def whole(counts: Array, valid: Array, scale: Array) -> Batch:
-    """Make a batch of whole canvases (batch, height, width) for prediction; all pixels eligible."""
+def whole(
+    counts: Array, valid: Array, scale: Array, neighbours: tuple[Array, Array] | None = None
+) -> Batch:
+    """Make a batch of whole canvases (batch, height, width) for prediction; all pixels eligible.
+
+    `neighbours` are counts and exposure of the frames beside each, shaped as `counts`.
+    """
     exposure = jnp.broadcast_to(valid, counts.shape).astype(jnp.float32)
     counts = jnp.where(exposure > 0, counts, 0.0).astype(jnp.float32)
     return Batch(
@@ -244,4 +297,7 @@ def whole(counts: Array, valid: Array, scale: Array) -> Batch:
         partner_exposure=symmetry.rotate180(exposure),
         scale=scale,
         eligible=jnp.ones_like(exposure),
+        neighbours=None
+        if neighbours is None
+        else (neighbours, tuple(map(symmetry.rotate180, neighbours))),  # type: ignore[arg-type]
     )

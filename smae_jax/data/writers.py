@@ -55,6 +55,7 @@ def write_frames(
     *,
     valid: np.ndarray,
     filled: np.ndarray | None = None,
+    sigma: np.ndarray | None = None,
     sources: Sequence[str],
     geometry: Geometry | None = None,
     process: dict[str, str] | None = None,
@@ -71,6 +72,8 @@ def write_frames(
       counts: (frames, height, width), float.
       valid: True = measured and used, bool, (height, width), (1, height, width) or as `counts`.
       filled: True = not measured, but filled from its partner; shapes as for `valid`.
+      sigma: one standard deviation of `counts`, shaped as they are: `data_errors` in NeXus, a second output
+        with `_sigma` at the end of its name otherwise.
       sources: one per frame.
       geometry: beam and detector.
       process: what made the frames, e.g. `config`; program, version and date are added.
@@ -88,17 +91,30 @@ def write_frames(
     measured = _per_frame(valid, shape)
     patched = _per_frame(np.zeros(shape[1:], np.bool_) if filled is None else filled, shape)
 
-    def frames() -> Iterator[np.ndarray]:
+    def answered(values: np.ndarray) -> Iterator[np.ndarray]:
         for i in range(shape[0]):
-            answered = measured[i % len(measured)] | patched[i % len(patched)]
-            yield np.where(answered, counts[i], np.nan).astype(np.float32)
+            there = measured[i % len(measured)] | patched[i % len(patched)]
+            yield np.where(there, values[i], np.nan).astype(np.float32)
+
+    def frames() -> Iterator[np.ndarray]:
+        return answered(counts)
 
     suffix = _suffix(path)
+    if sigma is not None and suffix not in _HDF5:
+        write_frames(
+            sigma_path(path),
+            sigma,
+            valid=valid,
+            filled=filled,
+            sources=sources,
+            overwrite=overwrite,
+        )
     with atomic_path(path, overwrite) as temporary:
         if suffix in _HDF5:
             bad, new = ~(measured | patched), patched & ~measured
             bad, new = (one[0] if len(one) == 1 else one for one in (bad, new))
-            _write_nexus(temporary, frames, shape, bad, new, sources, geometry, process)
+            errors = None if sigma is None else answered(np.asarray(sigma))
+            _write_nexus(temporary, frames, errors, shape, bad, new, sources, geometry, process)
         elif suffix == ".npy":
             _write_npy(temporary, frames(), shape)
         elif suffix:
@@ -107,6 +123,13 @@ def write_frames(
             temporary.mkdir()
             for name, frame in zip(_file_names(sources), frames(), strict=True):
                 _write_tiff(temporary / name, iter([frame]), (1, *shape[1:]))
+
+
+def sigma_path(path: str) -> str:
+    """Return where error bars go that have no place in the file: `a/b.tif` -> `a/b_sigma.tif`."""
+    folder = path.rstrip("/" + os.sep)
+    stem, suffix = os.path.splitext(folder)
+    return f"{folder}_sigma/" if not _suffix(path) else f"{stem}_sigma{suffix}"
 
 
 def _suffix(path: str) -> str:
@@ -170,6 +193,7 @@ def _write_npy(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...])
 def _write_nexus(
     path: Path,
     frames: Callable[[], Iterator[np.ndarray]],
+    errors: Iterator[np.ndarray] | None,
     shape: tuple[int, ...],
     bad: np.ndarray,
     filled: np.ndarray,
@@ -195,6 +219,12 @@ def _write_nexus(
         signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
         for i, frame in enumerate(frames()):
             signal[i] = frame
+        if errors is not None:
+            deviation = data.create_dataset("data_errors", shape, np.float32, **packed)
+            deviation.attrs["units"] = "counts"
+            deviation.attrs["long_name"] = "one standard deviation of the denoised counts"
+            for i, frame in enumerate(errors):
+                deviation[i] = frame
         for name, flags, meaning in (
             ("pixel_mask", bad.astype(np.uint32), "nonzero = no answer"),
             ("filled", filled.astype(np.uint8), "1 = not measured, filled from the partner"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -47,6 +48,30 @@ def draw_denoised(
     counts: ArrayLike,
     denoised: ArrayLike,
     *,
+    overwrite: bool = False,
+    **options: Any,
+) -> None:
+    """Draw one frame before and after to a PNG; arguments as of `denoised_figure`.
+
+    Args:
+      path: PNG to write.
+      counts: see `denoised_figure`.
+      denoised: see `denoised_figure`.
+      overwrite: replace an existing picture.
+      options: see `denoised_figure`.
+
+    Raises:
+      OutputError: in one line, if the picture exists or cannot be written.
+    """
+    figure = denoised_figure(counts, denoised, **options)
+    with atomic_path(path, overwrite) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def denoised_figure(
+    counts: ArrayLike,
+    denoised: ArrayLike,
+    *,
     valid: ArrayLike,
     truth: ArrayLike | None = None,
     truth_name: str = "truth",
@@ -54,8 +79,7 @@ def draw_denoised(
     center: tuple[float, float] | None = None,
     frame: int = 0,
     title: str = "",
-    overwrite: bool = False,
-) -> None:
+) -> Figure:
     """Draw one frame before and after, its truth if there is one, and the residual in sigmas.
 
     The residual is (counts - denoised) / sqrt(denoised): photon noise has an rms of 1 and no
@@ -63,7 +87,6 @@ def draw_denoised(
     surroundings of the beam pixel by pixel.
 
     Args:
-      path: PNG to write.
       counts: measured, (height, width) or (frames, height, width); anything where invalid.
       denoised: expected counts, shaped as `counts`; NaN where there is no answer.
       valid: True = use the pixel, bool, (height, width), (1, height, width) or as `counts`.
@@ -74,10 +97,9 @@ def draw_denoised(
       center: (y, x) in pixels that a large frame is enlarged about; by default where the counts are.
       frame: index of the frame drawn.
       title: headline.
-      overwrite: replace an existing picture.
 
-    Raises:
-      OutputError: in one line, if the picture exists or cannot be written.
+    Returns:
+      The figure, not yet written; a notebook shows it.
     """
     use = _one(valid, frame).astype(bool)
     measured = np.where(use, _one(counts, frame).astype(np.float64), np.nan)
@@ -116,8 +138,7 @@ def draw_denoised(
             _frame_window(axes, window)
     _add_scales(figure, grid)
     figure.suptitle(title or "Before and after", fontsize=14, fontweight="bold")
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
 
 
 def _one(array: ArrayLike, frame: int) -> np.ndarray:

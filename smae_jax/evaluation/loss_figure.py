@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter1d
@@ -22,17 +23,34 @@ _NOTE = (
 def draw_losses(
     path: str | Path, metrics_jsonl_path: str | Path, *, overwrite: bool = False
 ) -> None:
-    """Draw the losses of a training against its steps.
+    """Draw the losses of a training to a PNG.
 
     Args:
       path: PNG to write.
-      metrics_jsonl_path: one JSON object a line, `{"step": 10, "loss": 0.3, ...}` or
-        `{"step": 50, "validation_loss": 0.2}`; of a step that comes twice the later line counts.
+      metrics_jsonl_path: see `loss_figure`.
       overwrite: replace an existing picture.
 
     Raises:
       ValueError: in one line, if the metrics cannot be read or hold no loss, or the picture exists
         or cannot be written.
+    """
+    figure = loss_figure(metrics_jsonl_path)
+    with atomic_path(path, overwrite) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def loss_figure(metrics_jsonl_path: str | Path) -> Figure:
+    """Draw the losses of a training against its steps.
+
+    Args:
+      metrics_jsonl_path: one JSON object a line, `{"step": 10, "loss": 0.3, ...}` or
+        `{"step": 50, "validation_loss": 0.2}`; of a step that comes twice the later line counts.
+
+    Returns:
+      The figure, not yet written; a notebook shows it.
+
+    Raises:
+      ValueError: in one line, if the metrics cannot be read or hold no loss.
     """
     training = read_losses(metrics_jsonl_path, "loss")
     validation = read_losses(metrics_jsonl_path, "validation_loss")
@@ -48,12 +66,15 @@ def draw_losses(
     axes.plot(steps, losses, color=_TRAINING, linewidth=0.8, alpha=0.5, label="training")
     axes.plot(steps, smooth, color=_TRAINING, linewidth=2.4, label="training, smoothed")
     seen = [_after_the_start(losses), _after_the_start(smooth)]
+    panel = axes
     if len(validation[0]):
+        if apart := needs_own_scale(_after_the_start(smooth), _after_the_start(validation[1])):
+            panel = own_scale(axes, _VALIDATION)
         best = int(np.argmin(validation[1]))
         step, lowest = validation[0][best], validation[1][best]
-        axes.plot(*validation, "o-", color=_VALIDATION, markersize=4, label="validation")
-        axes.plot([step, step], [-1e30, lowest], ":", color=_VALIDATION, linewidth=1.2, zorder=1)
-        axes.plot(
+        panel.plot(*validation, "o-", color=_VALIDATION, markersize=4, label="validation")
+        panel.plot([step, step], [-1e30, lowest], ":", color=_VALIDATION, linewidth=1.2, zorder=1)
+        panel.plot(
             step,
             lowest,
             "*",
@@ -62,7 +83,11 @@ def draw_losses(
             markeredgecolor="white",
             label=f"best: step {step:.0f}, {lowest:.5g}",
         )
-        seen.append(np.r_[_after_the_start(validation[1]), lowest])
+        held_out = np.r_[_after_the_start(validation[1]), lowest]
+        if apart:
+            panel.set_ylim(*_limits(held_out))
+        else:
+            seen.append(held_out)
     low, high = _limits(np.concatenate(seen))
     axes.set_ylim(low, high)
     axes.set_xlim(0, max(steps[-1], *validation[0][-1:], 1) * 1.02)
@@ -72,11 +97,33 @@ def draw_losses(
     figure.suptitle("Training", fontsize=13, fontweight="bold")
     axes.grid(color="#eeeeee")
     axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    axes.spines["top"].set_visible(False)
+    axes.spines["right"].set_visible(panel is not axes)
+    handles = [h for a in dict.fromkeys((axes, panel)) for h in a.get_legend_handles_labels()[0]]
+    axes.legend(
+        handles=handles, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4
+    )
     figure.supxlabel(_NOTE, fontsize=8.5, color="#666666")
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
+
+
+def needs_own_scale(training: np.ndarray, validation: np.ndarray) -> bool:
+    """Whether one scale would show the validation loss as a flat line.
+
+    It does where both lie far apart, or where the training loss jumps with the examples of each step.
+    """
+    spans = [float(np.ptp(values)) for values in (training, validation)]
+    gap = max(training.min() - validation.max(), validation.min() - training.max())
+    return gap > 2 * max(spans) or 0 < spans[1] < 0.1 * spans[0]
+
+
+def own_scale(axes: Axes, color: str) -> Axes:
+    """Return a second vertical axis, on the right and in the colour of what is drawn on it."""
+    second = axes.twinx()
+    second.spines["top"].set_visible(False)
+    second.set_ylabel("loss on held-out points", color=color)
+    second.tick_params(axis="y", colors=color)
+    return second
 
 
 def read_losses(path: str | Path, name: str) -> tuple[np.ndarray, np.ndarray]:

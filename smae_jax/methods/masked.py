@@ -84,6 +84,8 @@ class Masked:
     extent = "all"
     region = "frame"
     source_channels = 2
+    outputs = 1
+    sees_exposure = False
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Hide random blocks of every example; their counts are the target.

@@ -13,6 +13,8 @@ from jax import Array
 
 Predict = Callable[[Array], Array]
 """(batch, *spatial, channel) source -> (batch, *spatial, output) rate, both in units of the scale."""
+Measurement = tuple[Array, Array]
+"""Counts and the exposure behind them, (batch, *spatial) each."""
 
 
 @jax.tree_util.register_dataclass
@@ -30,6 +32,11 @@ class Batch:
         training pixels from held-out ones and is the same for a pixel and its partner.
       reference_counts: photons of a paired high-count measurement, as `counts`; None where there is none.
       reference_exposure: full frames behind them, in frames of `counts`; 0 where invalid.
+      identity: a number of its own for every pixel of every frame, uint32, as `counts`; None where nothing
+        is drawn for pixels.
+      partner_identity: of the turned pixel.
+      neighbours: what neighbouring frames of the scan measured together at the pixel, and at its partner;
+        None where no method asks for it.
     """
 
     counts: Array
@@ -40,6 +47,9 @@ class Batch:
     eligible: Array
     reference_counts: Array | None = None
     reference_exposure: Array | None = None
+    identity: Array | None = None
+    partner_identity: Array | None = None
+    neighbours: tuple[Measurement, Measurement] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -48,11 +58,11 @@ class Pair:
     """What one training step sees; rates in units of the scale.
 
     Attributes:
-      source: the network's input, (batch, *spatial, channel): for each view its rate and its exposure.
+      source: the network's input, (batch, *spatial, channel): of each measurement its rate and its exposure.
       target: an independent measurement of the rate, (batch, *spatial, output); 0 where the weight is.
       weight: the target's exposure, (batch, *spatial, output); 0 keeps a pixel out of loss and gradient.
-      shift: where the target's grid lies beside the source's, (batch, 2) pixels: the trainer displaces the
-        prediction by it before the loss sees it. None = both grids are one.
+      shift: where the target's grid lies beside the source's, (batch, output, 2) pixels: the trainer
+        displaces each predicted rate by it before the loss sees it. None = all grids are one.
     """
 
     source: Array
@@ -70,11 +80,14 @@ class Denoised:
       counts: expected counts, (batch, *spatial), float32; NaN where `known` is False.
       known: whether there is an answer, bool, (batch, *spatial).
       filled: whether the answer stands on the partner alone, the pixel itself being invalid, bool.
+      variance: the jackknife's estimate of what photon noise does to the answer, as `counts`; None where it
+        was not asked for.
     """
 
     counts: Array
     known: Array
     filled: Array
+    variance: Array | None = None
 
 
 class Method(Protocol):
@@ -92,7 +105,17 @@ class Method(Protocol):
 
     @property
     def source_channels(self) -> int:
-        """Length of the channel axis of `Pair.source`."""
+        """Length of the channel axis of `Pair.source`: two for each measurement."""
+        ...
+
+    @property
+    def sees_exposure(self) -> bool:
+        """Whether training varies the exposure of the source, so that the network knows what it means."""
+        ...
+
+    @property
+    def outputs(self) -> int:
+        """Rates that the network answers with: those of the first measurements of the source."""
         ...
 
     def pair(self, key: Array, batch: Batch) -> Pair:

@@ -20,7 +20,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved_pair, rate_of
+from smae_jax.methods.views import moved_pair, moved_shift, rate_of
 from smae_jax.registration import displace
 
 Assemble = Literal["direct", "cross", "average"]
@@ -72,19 +72,6 @@ def assemble(
     return jnp.where(known, value, jnp.nan), known
 
 
-def ramp_of(shift: tuple[float, float]) -> Array:
-    """Return a 3 x 3 ramp that rises by `shift` per pixel (y, x): it turns and flips as images do."""
-    y, x = jnp.mgrid[-1:2, -1:2]
-    return shift[0] * y + shift[1] * x
-
-
-def slope_of(ramp: Array) -> Array:
-    """Read the slope (..., 2) off ramps (..., 3, 3): the inverse of `ramp_of`."""
-    down = (ramp[..., 2, 1] - ramp[..., 0, 1]) / 2
-    right = (ramp[..., 1, 2] - ramp[..., 1, 0]) / 2
-    return jnp.stack([down, right], axis=-1)
-
-
 @dataclass(frozen=True)
 class Smae:
     """Half against turned half, in both directions.
@@ -107,6 +94,8 @@ class Smae:
     extent = "common"
     region = "half"
     source_channels = 2
+    outputs = 1
+    sees_exposure = False
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: the partner's side, turned, is the source; the pixel's own side is the target.
@@ -134,13 +123,9 @@ class Smae:
         # The outermost pixels of a displaced patch would be made up.
         weight = jnp.zeros_like(weight).at[:, 1:-1, 1:-1].set(weight[:, 1:-1, 1:-1])
         pair = moved_pair(key, source, source_exposure, target, weight, group=self.augment)
-        return dataclasses.replace(pair, shift=self._moved_shift(key, len(source)))
-
-    def _moved_shift(self, key: Array, examples: int) -> Array:
-        """Move the shift as `moved_pair` moves the examples: (examples, 2) pixels."""
-        keys = jax.random.split(key, examples)
-        move = jax.vmap(lambda k: symmetry.apply_random(k, ramp_of(self.shift), group=self.augment))
-        return slope_of(move(keys))
+        keys = jax.random.split(key, len(source))  # those of `moved_pair`
+        shift = moved_shift(keys, self.shift, group=self.augment)
+        return dataclasses.replace(pair, shift=shift[:, None])
 
     def denoise(self, predict: Predict, batch: Batch) -> Denoised:
         """Predict every pixel of centred canvases and assemble the two views.

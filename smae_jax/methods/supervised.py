@@ -39,6 +39,8 @@ class Supervised:
     extent = "all"
     region = "frame"
     source_channels = 2
+    outputs = 1
+    sees_exposure = False
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: the pattern is the source; the reference at the same pixels is the target.
@@ -85,5 +87,5 @@ class Supervised:
             value, known = assemble(
                 own, own_seen, batch.partner_exposure > 0, rule=self.rule, shift=self.shift
             )
-        scale = batch.scale[:, None, None]
+        scale = jnp.reshape(batch.scale, (-1,) + (1,) * (value.ndim - 1))
         return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)

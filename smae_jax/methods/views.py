@@ -1,11 +1,15 @@
 """What every method makes its pairs of: rates with their exposures, moved by one random group element."""
 
+from typing import TypeVar
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Pair
+
+Tree = TypeVar("Tree")
 
 
 def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
@@ -22,6 +26,46 @@ def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
     seen = exposure > 0
     unit = jnp.reshape(scale, (-1,) + (1,) * (counts.ndim - 1))
     return jnp.where(seen, counts / (jnp.where(seen, exposure, 1.0) * unit), 0.0)
+
+
+def moved(keys: Array, arrays: Tree, *, group: symmetry.GroupName) -> Tree:
+    """Move every example by a group element of its own.
+
+    Args:
+      keys: typed random keys, (batch,).
+      arrays: pytree of (batch, *spatial); the last two axes are moved, or the one there is.
+      group: "none", "flips" or "d4"; a single axis is mirrored in half of the examples.
+
+    Returns:
+      The moved arrays; all of one example by the same element.
+    """
+    first = jax.tree.leaves(arrays)[0]
+    if first.ndim == 2:
+        if group == "none":
+            return arrays
+        mirrored = jax.vmap(jax.random.bernoulli)(keys)[:, None]
+        return jax.tree.map(lambda x: jnp.where(mirrored, jnp.flip(x, axis=-1), x), arrays)
+    move = jax.vmap(lambda key, example: symmetry.apply_random(key, example, group=group))
+    return move(keys, arrays)
+
+
+def moved_shift(keys: Array, shift: tuple[float, float], *, group: symmetry.GroupName) -> Array:
+    """Move a displacement (y, x) as `moved` moves the examples: (batch, 2) pixels."""
+    ramps = jnp.broadcast_to(ramp_of(shift), (len(keys), 3, 3))
+    return slope_of(moved(keys, ramps, group=group))
+
+
+def ramp_of(shift: tuple[float, float]) -> Array:
+    """Return a 3 x 3 ramp that rises by `shift` per pixel (y, x): it turns and flips as images do."""
+    y, x = jnp.mgrid[-1:2, -1:2]
+    return shift[0] * y + shift[1] * x
+
+
+def slope_of(ramp: Array) -> Array:
+    """Read the slope (..., 2) off ramps (..., 3, 3): the inverse of `ramp_of`."""
+    down = (ramp[..., 2, 1] - ramp[..., 0, 1]) / 2
+    right = (ramp[..., 1, 2] - ramp[..., 1, 0]) / 2
+    return jnp.stack([down, right], axis=-1)
 
 
 def moved_pair(
@@ -47,8 +91,8 @@ def moved_pair(
       The pair: source (batch, height, width, 2), target and weight (batch, height, width, 1).
     """
     keys = jax.random.split(key, source.shape[0])
-    move = jax.vmap(lambda k, f: symmetry.apply_random(k, f, group=group))
-    source, source_exposure, target, weight = move(keys, (source, source_exposure, target, weight))
+    arrays = (source, source_exposure, target, weight)
+    source, source_exposure, target, weight = moved(keys, arrays, group=group)
     return Pair(
         source=jnp.stack([source, source_exposure], axis=-1),
         target=target[..., None],

@@ -57,6 +57,8 @@ class ZeroShot:
     extent = "all"
     region = "frame"
     source_channels = 2
+    outputs = 1
+    sees_exposure = False
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Down-sample every example to its two diagonals; a coin decides which one is the source.

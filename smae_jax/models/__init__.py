@@ -1,6 +1,6 @@
 """Networks by name: all map a method's source (batch, *spatial, channel) to rates in units of the scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -8,13 +8,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from smae_jax.models.rate import PlainRate, RootRate
+from smae_jax.models import scales
+from smae_jax.models.direct import DirectRate
+from smae_jax.models.dncnn import DnCNN
+from smae_jax.models.msd import MSD
+from smae_jax.models.rate import PlainRate, RootRate, answers
+from smae_jax.models.resnet import ResNet
 from smae_jax.models.sedcnn import SEDCNN4
 from smae_jax.models.unet import UNet
 
 Network = nn.Module
 Parameters = Any  # a pytree of float32 arrays
 Apply = Callable[[Parameters, Array], Array]
+SMALL = {"dncnn": DnCNN, "resnet": ResNet, "msd": MSD}
+"""Networks that mix smoothings: small, at full resolution, with edge padding, in 1, 2 and 3 dimensions."""
 
 
 def build(
@@ -23,29 +30,85 @@ def build(
     widths: Sequence[int] = (32, 64, 96),
     blocks: int = 1,
     precision: str = "float32",
+    measurements: int = 1,
+    outputs: int = 1,
+    sizes: Mapping[str, int] | None = None,
+    axes: int = 2,
+    head: str = "auto",
+    counts_per_unit: float = 1.0,
+    readout_variance: float = 0.0,
+    common_variance: float = 0.0,
+    correction: bool = False,
 ) -> Network:
     """Make a network.
 
     Args:
-      name: "unet", or "sedcnn4" for the published one.
+      name: "unet", "dncnn", "resnet", "msd", or "sedcnn4" for the published one.
       widths: channels of each level of the U-Net.
       blocks: residual blocks per level and side of the U-Net.
       precision: "float32" or "bfloat16" of the computation; parameters and output are float32.
+      measurements: how many the source holds.
+      outputs: rates answered, of the first ones of them.
+      sizes: attributes of the small networks, such as `features` and `layers`; their own where not given.
+      axes: spatial axes that the network will see.
+      head: from answers to rates: "root" (`rate.RootRate`), "scales" (`scales.ScaleRate`), "direct" for
+        sources that hold no measurement; "auto" = root for the U-Net, scales for the small networks.
+      counts_per_unit: counts that one unit of rate stands for, see `scales.ScaleRate`.
+      readout_variance: variance beside the photons', in counts^2.
+      common_variance: variance that repeats share, in counts^2.
+      correction: whether head "scales" may add what no smoothing holds.
 
     Returns:
-      A module: source (batch, *spatial, 2 * views) -> rate (batch, *spatial, 1).
+      A module: source (batch, *spatial, 2 * measurements) -> rate (batch, *spatial, outputs).
 
     Raises:
-      ValueError: if the name is unknown.
+      ValueError: if the name is unknown, or the network has one input only.
     """
     dtype = jnp.dtype(precision)
+    if name in SMALL or (name == "unet" and head in ("scales", "direct")):
+        head = "scales" if head == "auto" else head
+        sigmas = (1.0, 3.0)
+        if head == "scales" and outputs > 1:
+            raise ValueError(
+                f"--model {name}: mixes smoothings of one measurement, and the method asks for {outputs} "
+                "rates; use --model unet, or --thinning.partner none"
+            )
+        asked = {
+            "root": lambda: answers(measurements, outputs, sigmas),
+            "scales": lambda: scales.answers(axes, correction=correction),
+            "direct": lambda: outputs,
+        }[head]()
+        body: nn.Module
+        if name == "unet":
+            body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype)
+        else:
+            body = SMALL[name](**(sizes or {}), outputs=asked, dtype=dtype)
+        if head == "root":
+            return RootRate(network=body, outputs=outputs, sigmas=sigmas)
+        if head == "direct":
+            return DirectRate(network=body)
+        return scales.ScaleRate(
+            network=body,
+            counts_per_unit=counts_per_unit,
+            readout_variance=readout_variance,
+            common_variance=common_variance,
+            correction=correction,
+        )
     if name == "unet":
         sigmas = (1.0, 3.0)
-        network = UNet(tuple(widths), blocks, outputs=2 + len(sigmas), dtype=dtype)
-        return RootRate(network=network, sigmas=sigmas)
+        asked = answers(measurements, outputs, sigmas)
+        network = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype)
+        return RootRate(network=network, outputs=outputs, sigmas=sigmas)
     if name == "sedcnn4":
+        if measurements > 1:
+            raise ValueError(
+                f"--model sedcnn4: expected a method with one measurement in the source, got one with "
+                f"{measurements}; use --model unet, or --thinning.partner sum or none"
+            )
         return PlainRate(network=SEDCNN4(dtype=dtype))
-    raise ValueError(f"--model: expected 'unet' or 'sedcnn4', got '{name}'")
+    raise ValueError(
+        f"--model: expected 'unet', 'dncnn', 'resnet', 'msd' or 'sedcnn4', got '{name}'"
+    )
 
 
 def initial_parameters(

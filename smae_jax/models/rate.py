@@ -5,14 +5,14 @@ root of a smoothed rate: the square of the sum cannot be negative, is unbiased u
 and bright and weak pixels bring gradient noise of one size (the Fisher information of the root is constant).
 """
 
-import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
+
+from smae_jax.smoothing import smooth
 
 FLOOR = 0.05
 """Added to a rate, in units of the scale, before its root is taken: keeps the slope finite at zero."""
@@ -22,72 +22,102 @@ FIRST_LOGIT = 2.0
 """Head start of the finest smoothing among the mixing weights."""
 
 
-def smooth(x: Array, *, sigma: float) -> Array:
-    """Blur (batch, *spatial, channel) with a Gaussian of `sigma` pixels, zero outside."""
-    radius = int(np.ceil(2.5 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
-    for axis in range(1, x.ndim - 1):
-        size = x.shape[axis]
-        padded = jnp.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)])
-        moved = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(len(kernel)))
-        x = functools.reduce(jnp.add, (float(k) * m for k, m in zip(kernel, moved, strict=True)))
-    return x
+Scale = tuple[Array, Array]
+"""Counts and exposure, (batch, *spatial, measurement) each, at one width of smoothing."""
 
 
-def smooth_rate(rate: Array, exposure: Array, *, sigma: float) -> Array:
-    """Blur a rate with its exposure as weight; 1, the scan's mean, where nothing was measured nearby.
+def smoothed_scales(rate: Array, exposure: Array, *, sigmas: Sequence[float]) -> list[Scale]:
+    """Return counts and exposure as measured, and smoothed by each of `sigmas` (pixels).
 
     Args:
-      rate: in units of the scale, (batch, *spatial, 1); 0 where the exposure is 0.
+      rate: in units of the scale, (batch, *spatial, measurement); 0 where the exposure is 0.
       exposure: full frames behind each pixel, as `rate`.
-      sigma: in pixels.
-
-    Returns:
-      The smoothed rate, as `rate`.
+      sigmas: widths in pixels, finest first.
     """
-    light = smooth(exposure, sigma=sigma)
-    known = light > 1e-3
-    return jnp.where(
-        known, smooth(rate * exposure, sigma=sigma) / jnp.where(known, light, 1.0), 1.0
-    )
+    counts = rate * exposure
+    wider = [(smooth(counts, sigma=sigma), smooth(exposure, sigma=sigma)) for sigma in sigmas]
+    return [(counts, exposure), *wider]
+
+
+def rates_of(scales: Sequence[Scale]) -> list[Array]:
+    """Divide counts by exposure at every scale.
+
+    Where nothing was measured the first scale takes the second's rate, and the others the scan's mean, 1.
+    """
+    known = [light > 1e-3 for _, light in scales]
+    rates = [
+        jnp.where(seen, counts / jnp.where(seen, light, 1.0), 1.0)
+        for seen, (counts, light) in zip(known, scales, strict=True)
+    ]
+    return [jnp.where(known[0], rates[0], rates[1]), *rates[1:]]
 
 
 class RootRate(nn.Module):
-    """A network that works on roots of rates, and mixes the counted rate with smoothed ones.
+    """A network that works on roots of rates, and mixes the counted rates with smoothed ones.
 
-    With the views r_k of the first rate (itself, and smoothed by each of `sigmas`), the network answers with
-    mixing weights w_k >= 0 of sum 1 and a correction d, at every pixel:
+    The views r_k of a measurement are its rate and the same smoothed by each of `sigmas`. Of several
+    measurements (a pixel and its partner, say) sums have views too: all counts over all exposures, of those
+    answered for and of all. For each output the network answers with mixing weights w_k >= 0 of sum 1, over
+    the views of the sums and those of its own measurement, and with a correction d, at every pixel:
 
         rate = (sqrt(sum_k w_k r_k + FLOOR) + d)^2 + LEAST_RATE
 
     Where photons abound the measured rate passes through, so that sharp reflections are not blurred; where
-    they are few, a smoothed one is the start. At the start of training w prefers the finest smoothing and d
-    is 0.
+    they are few, a smoothed one is the start. At the start of training w prefers the finest smoothing (of
+    the sum, where there is one) and d is 0.
 
     Attributes:
-      network: (batch, *spatial, channel) -> (batch, *spatial, 2 + len(sigmas)).
+      network: (batch, *spatial, channel) -> (batch, *spatial, answers(measurements, outputs, sigmas)).
+      outputs: rates answered, those of the first `outputs` measurements of the source.
       sigmas: widths in pixels of the smoothed views, finest first.
     """
 
     network: nn.Module
+    outputs: int = 1
     sigmas: Sequence[float] = (1.0, 3.0)
 
     @nn.compact
     def __call__(self, source: Array) -> Array:
-        """Map rates and exposures (batch, *spatial, 2 * views) to rates (batch, *spatial, 1)."""
-        features, first = [], []
-        for view in range(source.shape[-1] // 2):
-            rate, exposure = source[..., 2 * view, None], source[..., 2 * view + 1, None]
-            seen = exposure > 0
-            smoothed = [smooth_rate(rate, exposure, sigma=sigma) for sigma in self.sigmas]
-            features += [jnp.where(seen, root(rate), 0.0), exposure, *map(root, smoothed)]
-            first = first or [jnp.where(seen, rate, smoothed[0]), *smoothed]
-        answer = self.network(jnp.concatenate(features, axis=-1))
-        finest = jnp.eye(len(first))[1] * FIRST_LOGIT
-        mixing = jax.nn.softmax(answer[..., 1:] + finest)
-        mixed = jnp.sum(mixing * jnp.concatenate(first, axis=-1), axis=-1, keepdims=True)
-        return jnp.square(root(mixed) + answer[..., :1]) + LEAST_RATE
+        """Map rates and exposures (batch, *spatial, 2 * measurements) to rates (batch, *spatial, outputs)."""
+        rate, exposure = source[..., ::2], source[..., 1::2]
+        scales = smoothed_scales(rate, exposure, sigmas=self.sigmas)
+        own, together = rates_of(scales), list[Array]()
+        features = [jnp.where(exposure > 0, root(rate), 0.0), exposure, *map(root, own[1:])]
+        for number in sums(rate.shape[-1], self.outputs):
+            total = [
+                (_sum(counts[..., :number]), _sum(light[..., :number])) for counts, light in scales
+            ]
+            together += rates_of(total)
+        features += map(root, together)
+        answers = jnp.split(self.network(jnp.concatenate(features, axis=-1)), self.outputs, axis=-1)
+        mixed = [
+            _mix([*together, *(view[..., k, None] for view in own)], answer)
+            for k, answer in enumerate(answers)
+        ]
+        return jnp.concatenate(mixed, axis=-1)
+
+
+def sums(measurements: int, outputs: int) -> list[int]:
+    """Return how many measurements `RootRate` adds up: those answered for, and all, where several."""
+    return sorted({outputs, measurements} - {1})
+
+
+def answers(measurements: int, outputs: int, sigmas: Sequence[float]) -> int:
+    """Return how many numbers `RootRate` asks of its network at every pixel."""
+    views = 1 + len(sigmas)
+    return outputs * (1 + views * (1 + len(sums(measurements, outputs))))
+
+
+def _sum(x: Array) -> Array:
+    return jnp.sum(x, axis=-1, keepdims=True)
+
+
+def _mix(views: Sequence[Array], answer: Array) -> Array:
+    """Mix views (each (batch, *spatial, 1)) and correct them as the network answers."""
+    finest = jnp.eye(len(views))[1] * FIRST_LOGIT
+    mixing = jax.nn.softmax(answer[..., 1:] + finest)
+    mixed = _sum(mixing * jnp.concatenate(views, axis=-1))
+    return jnp.square(root(mixed) + answer[..., :1]) + LEAST_RATE
 
 
 def root(rate: Array) -> Array:

@@ -1,0 +1,330 @@
+"""`smae-jax train` for repeats: spectra, patterns and volumes without a beam centre."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from smae_jax import models, training
+from smae_jax.checkpoint import Checkpoints
+from smae_jax.commands.build_repeats import (
+    build_loss,
+    build_repeats_method,
+    build_repeats_model,
+    check_method,
+    noise_in_words,
+    noise_of,
+    settled,
+)
+from smae_jax.commands.hooks import Logger, Saver, Validator
+from smae_jax.commands.place_repeats import place_repeats, read_data
+from smae_jax.commands.warm_start import Base, read_base, take_over, taken_in_words
+from smae_jax.config import TrainConfig
+from smae_jax.data.repeat_batches import Stack, draw, patch_shape_of
+from smae_jax.data.repeats import Repeats
+from smae_jax.evaluation.loss_figure import draw_losses
+from smae_jax.methods.protocol import Batch, Method
+from smae_jax.run_folder import Prepared, RunFolder
+
+Say = Callable[[str], None]
+INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2  # parts of the random stream that no step number reaches
+
+
+class EnoughTrainedError(Exception):
+    """The held-out loss has not fallen for as long as the options allow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a training on repeats consists of.
+
+    Attributes:
+      method: makes the pairs.
+      module: network.
+      loss: (prediction, target, weight) -> scalar.
+      stack: what is trained on, numpy arrays.
+      held_out: what judges.
+      patch_shape: of an example.
+      prepared: what inference will need.
+    """
+
+    method: Method
+    module: models.Network
+    loss: training.Loss
+    stack: Stack
+    held_out: Stack
+    patch_shape: tuple[int, ...]
+    prepared: Prepared
+
+
+def train_repeats(config: TrainConfig, folder: RunFolder, say: Say) -> Path:
+    """Train on repeats as the options say, or go on with a training.
+
+    Args:
+      config: the options, with --resume already settled by the run's own.
+      folder: of the run; may be written to.
+      say: receives every line that a person should read.
+
+    Returns:
+      The run folder.
+
+    Raises:
+      ValueError: in one line, for anything that a user can mend.
+    """
+    check_method(config)
+    mesh = training.make_mesh(config.train.devices or devices_for(examples(config)))
+    if examples(config) % mesh.size:
+        raise ValueError(
+            f"--train.devices {mesh.size}: expected a divisor of the {examples(config)} examples a step; "
+            "change it, or --train.batch-size"
+        )
+    base = None if config.resume else read_base(config, say)
+    repeats = read_data(
+        config.data, config.data.path, repeats=config.data.repeats, mask=config.data.mask
+    )
+    config = settled(config, repeats)
+    for note in repeats.notes:
+        say(note)
+    setup = set_up(config, repeats, say, init_step=None if base is None else base.step)
+    for line in in_words(config, repeats, setup, mesh.size):
+        say(line)
+    if config.resume:
+        folder.go_on(config, setup.prepared)
+    else:
+        folder.create(config, setup.prepared, None)
+    fit(config, folder, setup, mesh, say, base)
+    draw_losses(folder.figures / "loss.png", folder.metrics, overwrite=True)
+    say(
+        f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
+    )
+    return folder.path
+
+
+def set_up(
+    config: TrainConfig, repeats: Repeats, say: Say, *, init_step: int | None = None
+) -> Setup:
+    """Lay the repeats out and build method, network and loss."""
+    stack, held_out, scale = place_repeats(config, repeats, say)
+    noise = noise_of(config, repeats)
+    measured = config.method == "noise2noise" and len(repeats.counts) > 2
+    say(noise_in_words(noise, measured))
+    method = build_repeats_method(
+        config,
+        channels=repeats.channels,
+        most=max(1, int(repeats.counts.max())),
+        common_variance=noise.common_variance,
+    )
+    axes = len(repeats.spatial)
+    whole = config.method == "deep_image_prior"
+    return Setup(
+        method=method,
+        module=build_repeats_model(config, method, axes=axes, scale=scale, noise=noise),
+        loss=build_loss(config, noise, scale),
+        stack=stack,
+        held_out=held_out,
+        patch_shape=patch_shape_of(
+            repeats.spatial,
+            patch=0 if whole else config.train.patch,
+            square=config.data.augment == "d4" and axes > 1 and not whole,
+        ),
+        prepared=Prepared(
+            center=None,
+            center_subpixel=None,
+            frame_shape=repeats.spatial,  # type: ignore[arg-type]
+            scale=scale,
+            mean_counts=scale,
+            frames=len(repeats.counts),
+            init_step=init_step,
+            gain=noise.gain,
+            readout_variance=noise.readout_variance,
+            common_variance=noise.common_variance,
+        ),
+    )
+
+
+def fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    setup: Setup,
+    mesh: jax.sharding.Mesh,
+    say: Say,
+    base: Base | None = None,
+) -> training.TrainState:
+    """Build the step, restore what there is, and train with logging, validation and checkpoints."""
+    options, key = config.train, jax.random.key(config.seed)
+    apply, method = models.apply_of(setup.module), setup.method
+    schedule = training.make_schedule(
+        options.schedule,
+        learning_rate=options.learning_rate,
+        steps=options.steps,
+        warmup_steps=options.warmup_steps,
+        halve_every=options.halve_every,
+        restarts=options.restarts,
+    )
+    optimizer = training.make_optimizer(
+        options.optimizer,
+        schedule,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        accumulate=options.accumulate,
+    )
+    state = first_state(config, setup, optimizer, mesh, say, base)
+    batch_size = examples(config)
+
+    def drawn(key: Array, stack: Stack) -> Batch:
+        return draw(key, stack, batch_size=batch_size, patch_shape=setup.patch_shape)
+
+    step = training.make_step(
+        apply=apply,
+        pair=method.pair,
+        loss=setup.loss,
+        optimizer=optimizer,
+        average_decay=options.average_decay,
+    )
+    per_dispatch = options.steps_per_dispatch or steps_per_dispatch(config)
+    run = training.make_resident_run(
+        step, drawn, key=key, data=setup.stack, mesh=mesh, looped=per_dispatch > 1
+    )
+    checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
+    best, notes = Checkpoints(folder.best), None
+    if config.resume:
+        last = checkpoints.steps()[-1]
+        state, notes = checkpoints.restore(last, "state", state), checkpoints.notes(last)
+        for kept in (checkpoints, best):
+            kept.remove_unfinished()
+        best.keep_only([step for step in best.steps() if step <= last])  # later ones come again
+        say(f"going on after step {last} of {options.steps}")
+    saver = Saver(checkpoints, notes)
+    hooks: list[tuple[int, training.Hook]] = []
+    with Logger(folder.metrics, schedule, steps=options.steps, start=int(state.step)) as logger:
+        hooks.append((options.log_every, logger))
+        if options.validation != "none":
+            validate = training.make_validation(
+                apply=apply,
+                pair=method.pair,
+                loss=setup.loss,
+                batches=held_out_batches(config, setup, batch_size),
+                key=jax.random.fold_in(key, VALIDATION),
+                mesh=mesh,
+            )
+            validator = Validator(validate, best, saver, logger)
+            if base is not None:
+                validator(0, state, {})
+            hooks.append((options.validate_every, validator))
+        hooks.append((options.checkpoint_every or options.steps, saver))
+        if config.method == "deep_image_prior" and config.deep_image_prior.patience:
+            patience = config.deep_image_prior.patience
+            hooks.append((options.validate_every, early_stopping(saver, patience, options.steps)))
+        try:
+            state = training.fit(
+                state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
+            )
+        except EnoughTrainedError as enough:
+            say(str(enough))
+        if options.validation == "none" and options.steps not in best.steps():
+            best.save(options.steps, parameters=state.average, notes={})
+    best.keep_only(best.steps()[-1:])
+    say(f"best step {best.steps()[-1]} of {options.steps}")
+    checkpoints.close()
+    best.close()
+    return state
+
+
+def first_state(
+    config: TrainConfig,
+    setup: Setup,
+    optimizer: Any,
+    mesh: jax.sharding.Mesh,
+    say: Say,
+    base: Base | None,
+) -> training.TrainState:
+    """Draw the parameters, or take those of a base over."""
+    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+    def begin(key: Array) -> training.TrainState:
+        channels = setup.method.source_channels
+        parameters = models.initial_parameters(
+            setup.module, key, channels=channels, spatial=setup.patch_shape
+        )
+        return training.initial_state(parameters, optimizer)
+
+    start_key = jax.random.fold_in(jax.random.key(config.seed), INITIAL)
+    state = jax.jit(begin, out_shardings=everywhere)(start_key)
+    count = models.count_parameters(state.parameters)
+    say(f"{config.model}: {count:,} parameters; loss {config.loss}")
+    if base is None:
+        return state
+    merged, taken, kept = take_over(state.parameters, base.parameters)
+    say(taken_in_words(state.parameters, taken, kept))
+    again = jax.jit(lambda p: training.initial_state(p, optimizer), out_shardings=everywhere)
+    return again(jax.tree.map(jnp.asarray, merged))
+
+
+def held_out_batches(config: TrainConfig, setup: Setup, batch_size: int) -> Sequence[Batch]:
+    """Draw what validation looks at, the same at every validation."""
+    split = (
+        config.method != "deep_image_prior"
+    )  # there it is the counts that are held out, all points
+    place = jax.jit(
+        lambda key, stack: draw(
+            key, stack, batch_size=batch_size, patch_shape=setup.patch_shape, held_out=split
+        )
+    )
+    key = jax.random.fold_in(jax.random.key(config.seed), VALIDATION)
+    keys = jax.random.split(key, config.train.validation_batches)
+    return [place(k, setup.held_out) for k in keys]
+
+
+def examples(config: TrainConfig) -> int:
+    """Return how many examples a step takes: a deep image prior has but one."""
+    return 1 if config.method == "deep_image_prior" else config.train.batch_size
+
+
+def devices_for(batch_size: int) -> int:
+    """Return as many devices as divide a batch: few examples need no more."""
+    return max(n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
+
+
+def steps_per_dispatch(config: TrainConfig) -> int:
+    """Return how many steps one dispatch does: one where XLA's slow convolutions would stand in a loop."""
+    on_cpu = jax.devices()[0].platform == "cpu"
+    return 1 if on_cpu and config.model == "unet" else 50
+
+
+def early_stopping(saver: Saver, patience: int, steps: int) -> training.Hook:
+    """Return the hook that ends a training whose best step lies `patience` steps back."""
+
+    def hook(step: int, state: training.TrainState, metrics: training.Metrics) -> None:
+        best = saver.notes["best_step"]
+        if best and step < steps and step - best >= patience:
+            if step not in saver.checkpoints.steps():
+                saver(step, state, metrics)
+            raise EnoughTrainedError(
+                f"stopped after step {step}: the held-out counts were predicted best at step {best}"
+            )
+
+    return hook
+
+
+def in_words(config: TrainConfig, repeats: Repeats, setup: Setup, devices: int) -> list[str]:
+    """Say what was understood and chosen, a line each."""
+    shape = " x ".join(map(str, repeats.spatial))
+    kind = {1: "spectra", 2: "patterns", 3: "volumes"}[len(repeats.spatial)]
+    channels = f" of {repeats.counts.shape[-1]} channels" if repeats.channels else ""
+    invalid = 1 - float(repeats.valid.mean())
+    method = config.method
+    if method == "noise2noise":
+        method += f" {config.noise2noise.strategy}"
+    return [
+        f"{len(repeats.counts)} {kind} of {shape}{channels}, {repeats.dtype}, from {repeats.source}"
+        + (f"; {100 * invalid:.2f} % not measured" if invalid else ""),
+        f"method {method}, {setup.prepared.scale:.4g} counts per value, moved by: {config.data.augment}, "
+        f"examples of {' x '.join(map(str, setup.patch_shape))}, {config.train.batch_size} a step on "
+        f"{devices} device(s)",
+    ]

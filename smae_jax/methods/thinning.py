@@ -1,0 +1,263 @@
+"""Symmetric photon thinning: photons of a pixel and of its partner are split, one part predicts the other.
+
+A Poisson count divided binomially gives two independent Poisson counts. The source holds a share of the
+pixel's photons and a share of its partner's, each with its exposure; the rest of both is the target. SMAE is
+the corner where all photons of one side predict all of the other. The network answers with two rates, the
+pixel's and its partner's, each trained on its own rest, so that an asymmetry is kept and not averaged away.
+
+A patch lies within one half-plane and its partner's patch in the other, so no photon is in an example twice:
+every one is either source or target, everywhere that it can be seen.
+
+Reference:
+  Neufeld et al. 2024, "Data thinning for convolution-closed distributions" (the split); Monroy et al. 2025,
+  "Generalized Recorrupted-to-Recorrupted" (denoising with it). The partner's channel and the family of
+  shares are this project's own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from smae_jax import symmetry
+from smae_jax.methods.protocol import Batch, Denoised, Measurement, Pair, Predict
+from smae_jax.methods.views import moved, moved_shift, rate_of
+from smae_jax.registration import displace
+from smae_jax.splitting import fission, local_variance, thin_counts
+
+Partner = Literal["channel", "sum", "none"]
+Rule = Literal["direct", "average", "symmetric"]
+BESIDE = 0.9
+"""Share of the examples that see their neighbours: the network must do without them at a scan's ends."""
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """A share of the photons of a pixel and of its partner predicts the rest of them.
+
+    Attributes:
+      partner: "channel" gives pixel and partner to the network apart, "sum" together (where the symmetry is
+        exact), "none" leaves the partner out (data without symmetry).
+      shares: (own, partner) of the photons in the source; each example draws one of these, evenly.
+      rule: with partner "channel": "direct" takes the rate answered at the pixel's own place, "average" its
+        mean with the rate answered at the partner's place for it, "symmetric" the mean of both pixels' rates.
+      augment: group from which one element per example is drawn in `pair`.
+      most: largest count of the scan.
+      variants: ways in which a pixel of a frame is split, the same whenever it is met again; 0 = another one
+        every time. Of a fixed count the rest is what was not seen, and a network that is shown many splits of
+        few frames learns just that.
+      gaussian: (values per photon, rms readout noise in values) of an integrating detector, whose values are
+        split as Gaussian ones of that variance; None = photons, split exactly.
+      neighbours: whether the batch holds counts of neighbouring frames, which go to the source whole.
+      shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
+    """
+
+    partner: Partner = "channel"
+    shares: Sequence[tuple[float, float]] = ((0.8, 0.8),)
+    rule: Rule = "average"
+    augment: symmetry.GroupName = "d4"
+    most: int = 2**20 - 1
+    variants: int = 1
+    gaussian: tuple[float, float] | None = None
+    neighbours: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    extent = "all"
+    sees_exposure = True
+
+    @property
+    def region(self) -> Literal["half", "frame"]:
+        """Half-planes, so that a patch and its partner's share no photon."""
+        return "frame" if self.partner == "none" else "half"
+
+    @property
+    def outputs(self) -> int:
+        """Rates that the network answers with."""
+        return 2 if self.partner == "channel" else 1
+
+    @property
+    def source_channels(self) -> int:
+        """Rate and exposure of every measurement."""
+        return 2 * self.outputs * (2 if self.neighbours else 1)
+
+    def pair(self, key: Array, batch: Batch) -> Pair:
+        """Split the photons of every pixel and of its partner.
+
+        Args:
+          key: typed random key.
+          batch: patches within one half-plane, (batch, *spatial).
+
+        Returns:
+          Source (batch, *spatial, 2, 4 or 8): rate and exposure of the pixel, of its partner, and the same
+          of neighbouring frames. Target and weight (batch, *spatial, 1 or 2): the rest of each.
+        """
+        draw_key, move_key, *split_keys = jax.random.split(key, 4)
+        chosen = jax.random.randint(draw_key, batch.scale.shape, 0, len(self.shares))
+        sources, rests = [], []
+        variant_key, draw_key = jax.random.split(draw_key)
+        variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
+        salts = (chosen * max(self.variants, 1) + variant).astype(jnp.uint32) * jnp.uint32(64)
+        identities = [batch.identity, batch.partner_identity]
+        for side, measured in enumerate(self._sides(batch)):
+            source, rest = self._split(
+                split_keys[side],
+                measured,
+                chosen,
+                side,
+                identities[side] if self.variants else None,
+                salts,
+            )
+            sources.append(source)
+            rests.append(rest)
+        # Held-out pixels keep their photons in the source: their rest is what validation looks at.
+        source, rest = self._combined(sources), self._combined(rests)
+        beside_key, move_key = jax.random.split(move_key)
+        here = jax.random.bernoulli(beside_key, BESIDE, batch.scale.shape)
+        here = jnp.reshape(here, (-1,) + (1,) * (batch.counts.ndim - 1))
+        beside = [(counts * here, light * here) for counts, light in self._neighbours(batch)]
+        source += self._combined(beside)
+        keys = jax.random.split(move_key, len(batch.scale))
+        shift = moved_shift(keys, self.shift, group=self.augment) if any(self.shift) else None
+        views = [(rate_of(*one, batch.scale), one[1]) for one in source]
+        target = [rate_of(*one, batch.scale) for one in rest]
+        weight = [exposure * batch.eligible for _, exposure in rest]
+        if shift is not None:  # the outermost pixels of a displaced patch would be made up
+            weight = [_without_border(w) for w in weight]
+        arrays = ([x for view in views for x in view], target, weight)
+        parts = moved(keys, arrays, group=self.augment)
+        source_array, target_array, weight_array = (jnp.stack(part, axis=-1) for part in parts)
+        if shift is None:
+            return Pair(source_array, target_array, weight_array)
+        return Pair(
+            self._registered(source_array, shift),
+            target_array,
+            weight_array,
+            jnp.stack([jnp.zeros_like(shift), -shift][: self.outputs], axis=1),
+        )
+
+    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+        """Predict every pixel of centred canvases from all photons, and put the answers together.
+
+        Args:
+          predict: (batch, *spatial, source_channels) -> (batch, *spatial, outputs).
+          batch: whole canvases; centred, unless the partner is left out.
+
+        Returns:
+          Expected counts per full frame, shaped as the batch. A pixel without a measurement has the rate of
+          its partner, and is marked as filled.
+        """
+        own_seen, partner_seen = batch.exposure > 0, batch.partner_exposure > 0
+        source = self._combined(self._sides(batch)) + self._combined(self._neighbours(batch))
+        # All photons are more than training ever showed; the network hears of the most that it knows.
+        known_light = max(
+            max(pair) for pair in self.shares if sum(pair) == max(map(sum, self.shares))
+        )
+        channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1] * known_light)]
+        shift = jnp.broadcast_to(jnp.asarray(self.shift), (len(batch.scale), 2))
+        registered = any(self.shift)
+        array = jnp.stack(channels, axis=-1)
+        rates = predict(self._registered(array, shift) if registered else array)
+        known = own_seen if self.partner == "none" else own_seen | partner_seen
+        if self.partner == "channel":
+            value = self._assembled(rates, own_seen, partner_seen, shift if registered else None)
+        else:
+            value = rates[..., 0]
+        unit = jnp.reshape(batch.scale, (-1,) + (1,) * (value.ndim - 1))
+        return Denoised(
+            counts=jnp.where(known, value * unit, jnp.nan), known=known, filled=known & ~own_seen
+        )
+
+    def _sides(self, batch: Batch) -> list[Measurement]:
+        sides = [(batch.counts, batch.exposure), (batch.partner_counts, batch.partner_exposure)]
+        return sides[: 1 if self.partner == "none" else 2]
+
+    def _neighbours(self, batch: Batch) -> list[Measurement]:
+        if not self.neighbours:
+            return []
+        assert batch.neighbours is not None, "the data side gives what the method asks for"
+        return list(batch.neighbours[: 1 if self.partner == "none" else 2])
+
+    def _combined(self, sides: list[Measurement]) -> list[Measurement]:
+        """Add counts and exposures of both sides under partner "sum"."""
+        if self.partner != "sum" or not sides:
+            return sides
+        (counts, exposure), *others = sides
+        for other_counts, other_exposure in others:
+            counts, exposure = counts + other_counts, exposure + other_exposure
+        return [(counts, exposure)]
+
+    def _split(
+        self,
+        key: Array,
+        measured: Measurement,
+        chosen: Array,
+        side: int,
+        identity: Array | None,
+        salts: Array,
+    ) -> tuple[Measurement, Measurement]:
+        counts, exposure = measured
+        shares = tuple(pair[side] for pair in self.shares)
+        share = jnp.asarray(shares, jnp.float32)[chosen]
+        share = jnp.reshape(share, (-1,) + (1,) * (counts.ndim - 1))
+        if self.gaussian:
+            gain, noise = self.gaussian
+            variance = local_variance(counts, exposure, gain=gain, readout_noise=noise)
+            kept = jnp.where(exposure > 0, fission(key, counts, variance, share), 0.0)
+        else:
+            kept = thin_counts(
+                key,
+                counts,
+                chosen,
+                shares=shares,
+                most=self.most,
+                identity=identity,
+                salts=salts,
+            )
+        return (kept, exposure * share), (counts - kept, exposure * (1 - share))
+
+    def _registered(self, source: Array, shift: Array) -> Array:
+        """Bring the partner's views, (batch, *spatial, channel), onto the pixel's own grid.
+
+        Interpolation correlates their noise; that is harmless in a source, and targets are never touched.
+        """
+        if self.partner != "channel":
+            return source
+        pieces = []
+        for first in range(0, source.shape[-1], 2):
+            rate, exposure = source[..., first], source[..., first + 1]
+            if first % 4 == 2:
+                most = jnp.max(exposure, axis=tuple(range(1, exposure.ndim)), keepdims=True)
+                light = displace(exposure, shift)
+                counts = displace(rate * exposure, shift)
+                seen = (light > 0.5 * most) & (light > 0)
+                rate = jnp.where(seen, counts / jnp.where(seen, light, 1.0), 0.0)
+                exposure = jnp.where(seen, light, 0.0)
+            pieces += [rate, exposure]
+        return jnp.stack(pieces, axis=-1)
+
+    def _assembled(
+        self, rates: Array, own_seen: Array, partner_seen: Array, shift: Array | None
+    ) -> Array:
+        """Put the two rates of every pixel together, and fill in from the partner."""
+
+        def onto_own(turned: Array) -> Array:
+            return turned if shift is None else displace(turned, shift)
+
+        own = rates[..., 0]
+        # At the partner's place the second output is this pixel's rate; its grid is the partner's turned.
+        partner = rates[..., 1] if shift is None else displace(rates[..., 1], -shift)
+        there = symmetry.rotate180(partner)
+        value = own if self.rule == "direct" else (own + there) / 2
+        turned = onto_own(symmetry.rotate180(value))
+        if self.rule == "symmetric":
+            value = jnp.where(partner_seen, (value + turned) / 2, value)
+        return jnp.where(own_seen, value, turned)
+
+
+def _without_border(weight: Array) -> Array:
+    """Set the outermost pixels to 0."""
+    inner = (slice(None), *(slice(1, -1),) * (weight.ndim - 1))
+    return jnp.zeros_like(weight).at[inner].set(weight[inner])

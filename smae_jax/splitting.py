@@ -1,0 +1,170 @@
+"""Split counts in two: exactly for photons, nearly exactly for Gaussian noise of known variance.
+
+A Poisson count divided binomially gives two independent Poisson counts; that is all that methods need to
+make source and target of one measurement. `jax.random.binomial` rejects samples in a loop, which takes as
+long as the rest of a training step on a CPU; here a count is a sum of powers of two, and the share of each
+is looked up in a table of its distribution function.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy import stats
+
+from smae_jax.smoothing import smooth
+
+TAIL = 1e-9
+"""Probability on either side of a table that is left out; a float32 uniform number does not reach it."""
+
+
+@functools.lru_cache(maxsize=64)
+def share_tables(shares: tuple[float, ...], most: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Tabulate Binomial(2**b, share) for every bit b of counts up to `most`.
+
+    Args:
+      shares: each in [0, 1].
+      most: largest count that will be split.
+
+    Returns:
+      For every bit (first, table): the smallest outcome, int32 (shares,), and the distribution function from
+      there on, float32 (shares, n), filled up with 2.
+    """
+    tables = []
+    for bit in range(max(1, int(most).bit_length())):
+        trials = 2**bit
+        low = [int(stats.binom.ppf(TAIL, trials, share)) if share > 0 else 0 for share in shares]
+        low = [max(first, 0) for first in low]
+        high = [int(stats.binom.isf(TAIL, trials, share)) if share > 0 else 0 for share in shares]
+        table = np.full(
+            (len(shares), max(1, *(h - f for f, h in zip(low, high, strict=True)))), 2.0
+        )
+        for row, share, first, last in zip(table, shares, low, high, strict=True):
+            row[: last - first] = stats.binom.cdf(np.arange(first, last), trials, share)
+        tables.append((np.array(low, np.int32), table.astype(np.float32)))
+    return tuple(tables)
+
+
+def pixel_identity(frame: Array, pixel: Array) -> Array:
+    """Return a number of its own for a pixel of a frame, uint32, of int32 indices that broadcast."""
+    return _mixed(_mixed(frame.astype(jnp.uint32)) + pixel.astype(jnp.uint32))
+
+
+def _mixed(x: Array) -> Array:
+    """Mix the bits of uint32 numbers; one to one.
+
+    Reference:
+      C. Wellons 2018, "Prospecting for hash functions" (the two-round hash of least bias, 0.17).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+def thin_counts(
+    key: Array,
+    counts: Array,
+    chosen: Array,
+    *,
+    shares: Sequence[float],
+    most: int,
+    identity: Array | None = None,
+    salts: Array | None = None,
+) -> Array:
+    """Draw how many of the photons of each pixel go to the first part.
+
+    Args:
+      key: typed random key.
+      counts: photons, (batch, *spatial), float32 holding integers >= 0.
+      chosen: which of the shares each example has, int32, (batch,).
+      shares: that may be chosen, each in [0, 1].
+      most: largest count that occurs; bits above it are not looked at.
+      identity: of every pixel, uint32, as `counts`: split each the same way wherever it is met again. None =
+        split with fresh random numbers of `key`.
+      salts: with `identity`, uint32 (batch,): which of the many ways; `key` is not looked at then.
+
+    Returns:
+      Binomial(counts, share), shaped as `counts`; the rest is the other part, and the two are independent
+      Poisson counts if `counts` are Poisson.
+
+    Reference:
+      Neufeld et al. 2024, "Data thinning for convolution-closed distributions", section 2 (Poisson).
+    """
+    whole = counts.astype(jnp.int32)
+    kept = jnp.zeros_like(whole)
+    like = (-1,) + (1,) * (counts.ndim - 1)
+    for bit, (first, table) in enumerate(share_tables(tuple(map(float, shares)), most)):
+        if identity is None:
+            uniform = jax.random.uniform(jax.random.fold_in(key, bit), counts.shape)
+        else:
+            assert salts is not None, "identity and salts come together"
+            salt = _mixed(salts + jnp.uint32(bit)).reshape(like)
+            uniform = (_mixed(identity ^ salt) >> 8).astype(jnp.float32) * 2.0**-24
+        drawn = jnp.asarray(first)[chosen].reshape(like) + _above(
+            jnp.asarray(table)[chosen], uniform
+        )
+        kept += jnp.where((whole >> bit) & 1, drawn, 0)
+    return kept.astype(counts.dtype)
+
+
+def _above(rows: Array, uniform: Array) -> Array:
+    """Count the entries of each example's row (batch, n) that lie at or below its numbers."""
+    if rows.shape[1] <= 16:
+        like = (-1,) + (1,) * (uniform.ndim - 1)
+        return sum(
+            ((uniform >= rows[:, k].reshape(like)).astype(jnp.int32) for k in range(rows.shape[1])),
+            start=jnp.zeros(uniform.shape, jnp.int32),
+        )
+    search = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))
+    return search(rows, uniform).astype(jnp.int32)
+
+
+def fission(key: Array, values: Array, variance: Array, share: Array) -> Array:
+    """Draw the first part of measurements with Gaussian noise of known variance.
+
+    With n ~ N(m, v), first = share * n + sqrt(share * (1 - share) * v) * noise and rest = n - first are
+    independent, with means in the ratio share : 1 - share, as the parts of a split count are.
+
+    Args:
+      key: typed random key.
+      values: measured, any shape, float32.
+      variance: of their noise, as `values`.
+      share: of the first part, in [0, 1], broadcastable to `values`.
+
+    Returns:
+      The first part, shaped as `values`.
+
+    Reference:
+      Neufeld et al. 2024, table 2 (Gaussian with known variance); Rasines & Young 2023, section 2.
+    """
+    noise = jax.random.normal(key, values.shape, values.dtype)
+    spread = jnp.sqrt(jnp.maximum(share * (1 - share) * variance, 0.0))
+    return share * values + spread * noise
+
+
+def local_variance(
+    values: Array, exposure: Array, *, gain: float, readout_noise: float, sigma: float = 2.0
+) -> Array:
+    """Estimate the variance of an integrating detector's values from their surroundings.
+
+    Args:
+      values: gain * photons with Gaussian noise beside theirs, (batch, *spatial), float32.
+      exposure: full frames behind each pixel, as `values`.
+      gain: values per photon.
+      readout_noise: rms of the Gaussian noise, in values.
+      sigma: of the surroundings, in pixels.
+
+    Returns:
+      gain * local mean (not below 0) + readout_noise**2, shaped as `values`. It takes no account of what is
+      sharper than `sigma`, and the pixel itself is part of its surroundings: the parts are independent up to
+      that.
+    """
+    light = smooth(exposure[..., None], sigma=sigma)[..., 0]
+    seen = jnp.where(exposure > 0, values, 0.0)
+    mean = smooth(seen[..., None], sigma=sigma)[..., 0] / jnp.maximum(light, 1e-3)
+    return gain * jnp.maximum(mean * exposure, 0.0) + readout_noise**2

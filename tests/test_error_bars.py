@@ -1,0 +1,120 @@
+"""Error bars: the jackknife finds photon noise, and held-out photons find what it misses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smae_jax.error_bars import (
+    averaged,
+    calibrate,
+    error_bars,
+    jackknife_variance,
+    without_each_fold,
+)
+from smae_jax.smoothing import smooth
+from tests.conftest import SMALL
+
+SIGMA = 1.5
+
+
+def blurred(counts):
+    return smooth(counts[..., None], sigma=SIGMA)[..., 0]
+
+
+def test_every_photon_is_left_out_once():
+    counts = jnp.asarray(np.random.default_rng(0).poisson(6.0, (3, 20, 30)), jnp.float32)
+    parts = without_each_fold(jax.random.key(0), counts, folds=4, most=31)
+    left_out = sum(counts - part for part in parts)
+    np.testing.assert_array_equal(left_out, counts)
+    for part in parts:
+        assert abs(float((counts - part).sum() / counts.sum()) - 0.25) < 0.02
+    alone = without_each_fold(jax.random.key(0), counts[1:2], folds=4, most=31)
+    np.testing.assert_array_equal(alone[2][0], parts[2][1])  # whatever stands beside it
+
+
+def test_the_jackknife_finds_the_variance_of_a_linear_filter():
+    """A blur of Poisson counts has a variance that can be written down."""
+    rate, folds = 4.0, 5
+    counts = jnp.asarray(np.random.default_rng(1).poisson(rate, (2, 96, 96)), jnp.float32)
+    parts = without_each_fold(jax.random.key(1), counts, folds=folds, most=31)
+    estimates = [blurred(part) * folds / (folds - 1) for part in parts]
+    found = np.asarray(averaged(jackknife_variance(estimates), counts >= 0))[:, 10:-10, 10:-10]
+    one = np.zeros((1, 41, 41), np.float32)
+    one[0, 20, 20] = 1
+    expected = rate * float((np.asarray(blurred(jnp.asarray(one))) ** 2).sum())
+    assert abs(found.mean() / expected - 1) < 0.05
+    assert found.std() / found.mean() < 0.6
+
+
+def test_calibration_adds_what_the_filter_loses():
+    """A blur misses a sharp line: its error there is bias, which no jackknife sees."""
+    rng = np.random.default_rng(2)
+    truth = np.full((16, 64, 64), 2.0)
+    truth[:, :, ::16] = 30.0
+    seen, held_out = rng.poisson(truth / 2), rng.poisson(truth / 2)
+    answer = 2 * np.asarray(blurred(jnp.asarray(seen, jnp.float32)))
+    parts = without_each_fold(jax.random.key(2), jnp.asarray(seen, jnp.float32), folds=5, most=63)
+    variance = np.asarray(
+        averaged(
+            jackknife_variance([2 * blurred(p) * 5 / 4 for p in parts]), jnp.ones(seen.shape, bool)
+        )
+    )
+    use = np.ones(truth.shape, bool)
+    factors = calibrate(answer, variance, held_out, exposure=0.5, use=use)
+    square = error_bars(answer, variance, factors).astype(np.float64) ** 2
+    error = (answer - truth) ** 2
+    assert 0.7 < square.mean() / error.mean() < 1.4
+    assert variance.mean() < 0.5 * error.mean()
+    assert (factors >= 0).all()
+
+
+def test_calibration_leaves_a_right_variance_alone():
+    rng = np.random.default_rng(3)
+    truth = rng.uniform(2, 20, (40, 50, 50))
+    variance = truth * 0.05
+    answer = truth + np.sqrt(variance) * rng.standard_normal(truth.shape)
+    held_out = rng.poisson(0.5 * truth)
+    factors = calibrate(answer, variance, held_out, exposure=0.5, use=np.ones(truth.shape, bool))
+    z = (answer - truth) / error_bars(answer, variance, factors)
+    assert 0.63 < (np.abs(z) < 1).mean() < 0.73
+
+
+def test_unknown_pixels_have_no_error_bar():
+    known = np.ones((1, 8, 9), bool)
+    known[0, 2:4, 3] = False
+    variance = jnp.where(jnp.asarray(known), 2.0, jnp.nan)
+    found = np.asarray(averaged(variance, jnp.asarray(known)))
+    assert np.isnan(found[~known]).all()
+    np.testing.assert_allclose(found[known], 2.0, rtol=1e-5)
+    bars = error_bars(np.where(known, 5.0, np.nan), found, np.array([1.0, 0.0, 0.0]))
+    np.testing.assert_allclose(bars[known], np.sqrt(2.0), rtol=1e-5)
+    assert np.isnan(bars[~known]).all()
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npy", ".tif"])
+def test_error_bars_are_written_beside_the_counts(smae, tmp_path, suffix):
+    simulated = ("simulate", "--kind", "saxs", "--frames", 3, "--size", 32, "--output", "s.h5")
+    assert smae(*simulated).status == 0
+    scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
+    assert smae("train", "--method", "thinning", "--run", "r", *scan, *SMALL).status == 0
+    out = f"out{suffix}"
+    infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", out)
+    answer = smae(*infer, "--sigma")
+    assert answer.status == 0, answer.err
+    assert "error bars" in answer.out
+    if suffix == ".h5":
+        import h5py
+
+        with h5py.File(out) as file:
+            counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
+    else:
+        from smae_jax.data.readers import read_scan
+
+        counts, sigma = (read_scan(f"out{name}{suffix}").counts for name in ("", "_sigma"))
+        again = smae(*infer, "--sigma")
+        assert again.status == 2
+        assert "exists" in again.err
+    assert counts.shape == sigma.shape == (3, 32, 32)
+    assert np.nanmin(sigma) >= 0
+    assert np.nanmax(sigma) > 0

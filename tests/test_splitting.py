@@ -1,0 +1,97 @@
+"""Splits of counts are exact, independent, and cheap to describe."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from smae_jax.splitting import fission, local_variance, share_tables, thin_counts
+
+SHARES = (0.8, 0.5, 0.07, 0.0, 1.0)
+
+
+def drawn(counts, chosen, *, shares=SHARES, seed=0):
+    counts = jnp.asarray(counts, jnp.float32)
+    most = int(counts.max())
+    key = jax.random.key(seed)
+    return np.asarray(thin_counts(key, counts, jnp.asarray(chosen), shares=shares, most=most))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 31, 200, 70_001])
+def test_a_part_of_a_count_is_binomial(count):
+    kept = drawn(np.full((3, 150, 200), count), [0, 1, 2])
+    for part, share in zip(kept, SHARES[:3], strict=True):
+        low, high = (int(q) for q in stats.binom.ppf([1e-4, 1 - 1e-4], count, share))
+        edges = np.unique(np.linspace(low, high + 1, min(12, high - low + 2)).astype(int))
+        found, _ = np.histogram(part, np.concatenate([[-1], edges, [count + 2]]) - 0.5)
+        below = stats.binom.cdf(edges - 1, count, share)
+        expected = np.diff(np.concatenate([[0.0], below, [1.0]])) * part.size
+        few = expected < 5
+        assert found[few].sum() <= expected[few].sum() + 5 * np.sqrt(expected[few].sum() + 1)
+        chi_square = ((found - expected)[~few] ** 2 / expected[~few]).sum()
+        assert stats.chi2.sf(chi_square, max(1, (~few).sum() - 1)) > 1e-5
+
+
+def test_all_or_nothing_is_exact():
+    counts = np.random.default_rng(0).poisson(30, (2, 40, 50))
+    kept = drawn(counts, [3, 4])
+    np.testing.assert_array_equal(kept[0], 0)
+    np.testing.assert_array_equal(kept[1], counts[1])
+
+
+def test_parts_of_poisson_counts_are_independent_poisson_counts():
+    counts = np.random.default_rng(1).poisson(3.0, (4, 200, 200))
+    kept = drawn(counts, [0, 0, 1, 1])
+    rest = counts - kept
+    for part, mean in ((kept[:2], 2.4), (rest[:2], 0.6), (kept[2:], 1.5), (rest[2:], 1.5)):
+        assert abs(part.mean() - mean) < 5 * np.sqrt(mean / part.size)
+        assert abs(part.var() / mean - 1) < 5 * np.sqrt((2 + 1 / mean) / part.size)
+    for k, r in ((kept[:2], rest[:2]), (kept[2:], rest[2:])):
+        assert abs(np.corrcoef(k.ravel(), r.ravel())[0, 1]) < 5 / np.sqrt(k.size)
+
+
+def test_works_in_any_number_of_dimensions_and_repeats_with_its_key():
+    for shape in ((2, 17), (2, 5, 6), (2, 3, 4, 5)):
+        counts = np.random.default_rng(2).poisson(9, shape)
+        first = drawn(counts, [0, 1])
+        assert first.shape == shape
+        assert (first <= counts).all()
+        assert (first >= 0).all()
+        np.testing.assert_array_equal(first, drawn(counts, [0, 1]))
+        assert (first != drawn(counts, [0, 1], seed=1)).any()
+
+
+def test_tables_stay_small_for_large_counts():
+    tables = share_tables((0.8, 0.2), 2**20)
+    assert len(tables) == 21
+    assert sum(table.size for _, table in tables) < 100_000
+
+
+def test_gaussian_parts_are_uncorrelated_and_keep_their_means():
+    mean, noise, share = 20.0, 3.0, 0.7
+    rng = np.random.default_rng(3)
+    values = (rng.normal(mean, noise, (2, 200, 200))).astype(np.float32)
+    kept = np.asarray(
+        fission(jax.random.key(0), jnp.asarray(values), jnp.float32(noise**2), jnp.float32(share))
+    )
+    rest = values - kept
+    error = 5 * noise / np.sqrt(values.size)
+    assert abs(kept.mean() - share * mean) < error
+    assert abs(rest.mean() - 0.3 * mean) < error
+    assert abs(np.corrcoef(kept.ravel(), rest.ravel())[0, 1]) < 5 / np.sqrt(values.size)
+
+
+def test_the_local_variance_knows_gain_and_readout_noise():
+    gain, noise = 2.5, 4.0
+    rng = np.random.default_rng(4)
+    values = gain * rng.poisson(40, (1, 80, 80)) + rng.normal(0, noise, (1, 80, 80))
+    values[0, :10] = 0
+    exposure = np.ones_like(values)
+    exposure[0, :10] = 0
+    found = local_variance(
+        jnp.asarray(values, jnp.float32), jnp.asarray(exposure), gain=gain, readout_noise=noise
+    )
+    inner = np.asarray(found)[0, 10:]
+    assert abs(inner.mean() / (gain**2 * 40 + noise**2) - 1) < 0.02
+    assert inner.std() < 0.15 * inner.mean()

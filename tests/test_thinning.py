@@ -1,0 +1,309 @@
+"""Thinning: no photon is source and target, nothing is lost, and what the symmetry says comes back."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smae_jax import models, training
+from smae_jax.data import batches
+from smae_jax.data.batches import whole
+from smae_jax.losses import poisson
+from smae_jax.methods.protocol import Batch
+from smae_jax.methods.thinning import Thinning
+
+MIXTURE = ((0.8, 0.8), (1.0, 0.0), (0.5, 0.5))
+
+
+def canvases(counts, valid=None, **more):
+    frames, height, width = counts.shape
+    valid = np.ones((1, height, width), bool) if valid is None else valid
+    return batches.Canvases(
+        counts=jnp.asarray(counts, jnp.float32),
+        valid=jnp.asarray(valid),
+        scale=jnp.ones(frames),
+        held_out=jnp.zeros((height, width), bool),
+        frames=jnp.arange(frames),
+        origins=jnp.asarray([[0, 0], [2, 0], [1, width // 2]]),
+        **more,
+    )
+
+
+def patches(counts, *, size, number, seed=0, valid=None):
+    data = canvases(counts, valid)
+    places = batches.draw_places(jax.random.key(seed), data, batch_size=number)
+    return batches.gather(data, *places, patch_shape=(size, size))
+
+
+def paired(method, seed, batch):
+    """The pair of a method; compiled at once, which is much faster than operation by operation."""
+    return jax.jit(method.pair)(jax.random.key(seed), batch)
+
+
+def counted(part, weight):
+    """Counts behind rates."""
+    return np.asarray(part * weight)
+
+
+@pytest.mark.parametrize("partner", ["channel", "sum", "none"])
+def test_every_photon_is_source_or_target_once(partner):
+    counts = np.random.default_rng(0).poisson(5.0, (3, 10, 16))
+    batch = patches(counts, size=8, number=6)
+    method = Thinning(partner=partner, shares=MIXTURE, most=int(counts.max()))
+    pair = paired(method, 1, batch)
+    source = counted(pair.source[..., ::2], pair.source[..., 1::2]).sum(axis=(1, 2, 3))
+    target = counted(pair.target, pair.weight).sum(axis=(1, 2, 3))
+    both = batch.counts.sum(axis=(1, 2))
+    if partner != "none":
+        both += batch.partner_counts.sum(axis=(1, 2))
+    np.testing.assert_allclose(source + target, both, rtol=1e-5)
+    light = pair.source[..., 1::2].sum(axis=-1) + pair.weight.sum(axis=-1)
+    np.testing.assert_allclose(light, 1.0 if partner == "none" else 2.0, rtol=1e-6)
+
+
+def test_smae_is_a_corner():
+    """All of one side, without a split, predicts all of the other."""
+    counts = np.random.default_rng(1).poisson(2.0, (2, 10, 16))
+    batch = patches(counts, size=8, number=4)
+    pair = paired(Thinning(shares=((0.0, 1.0),), augment="none", most=20), 0, batch)
+    np.testing.assert_array_equal(pair.source[..., 1], 0)
+    np.testing.assert_array_equal(pair.source[..., 2], batch.partner_counts)
+    np.testing.assert_array_equal(pair.target[..., 0], batch.counts)
+    np.testing.assert_array_equal(pair.weight[..., 0], 1)
+    np.testing.assert_array_equal(pair.weight[..., 1], 0)
+
+
+@pytest.mark.parametrize("shares", [((0.8, 0.8),), ((1.0, 0.0),), MIXTURE])
+def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares):
+    """On the canvas, the turned positions and the patches at the centre line included."""
+    height, width, size, mean = 12, 24, 12, 2.0
+    counts = np.random.default_rng(2).poisson(mean, (600, height, width))
+    data = dataclasses.replace(canvases(counts), origins=jnp.asarray([[0, 0], [0, width - size]]))
+    method = Thinning(shares=shares, augment="none", most=int(counts.max()))
+    frames = np.repeat(np.arange(600), 2)
+    batch = batches.gather(
+        data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)], patch_shape=(size, size)
+    )
+    pair = paired(method, 3, batch)
+
+    def noise(counts, light):
+        """Deviations on the canvas of two patches: own where it lies, partner at the turned place."""
+        z = np.asarray(counts - mean * light)
+        canvas = np.zeros((len(z), height, width))
+        canvas[0::2, :, :size] += z[0::2, ..., 0]
+        canvas[1::2, :, size:] += z[1::2, ..., 0]
+        canvas[0::2, :, size:] += z[0::2, ::-1, ::-1, 1]
+        canvas[1::2, :, :size] += z[1::2, ::-1, ::-1, 1]
+        return np.pad(canvas, ((0, 0), (0, height), (0, width)))
+
+    source = noise(pair.source[..., ::2] * pair.source[..., 1::2], pair.source[..., 1::2])
+    target = noise(pair.target * pair.weight, pair.weight)
+    for turned in (target, target[:, ::-1, ::-1]):
+        transforms = np.fft.rfft2(source), np.fft.rfft2(turned).conj()
+        each = np.fft.irfft2(transforms[0] * transforms[1], s=source.shape[1:])
+        error = each.std(axis=0) / np.sqrt(len(each))
+        sigmas = each.mean(axis=0) / np.where(error > 0, error, np.inf)
+        assert np.abs(sigmas).max() < 5.5
+
+
+class Leaky(Thinning):
+    """Two appearances of one photon split apart: what must be noticed."""
+
+    def pair(self, key, batch):
+        other = jax.random.fold_in(key, 1)
+        seen, rest = super().pair(key, batch), super().pair(other, batch)
+        return dataclasses.replace(seen, target=rest.target, weight=rest.weight)
+
+
+@pytest.mark.parametrize("method", [Thinning, Leaky])
+def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
+    """No prediction beats the true rate on independent noise; a leak does."""
+    rate = 1.0
+    counts = np.random.default_rng(5).poisson(rate, (64, 16, 32))
+    data = dataclasses.replace(canvases(counts), origins=jnp.asarray([[0, 0], [0, 16]]))
+    variants = 0 if method is Leaky else 1
+    thinning = method(
+        shares=((0.6, 0.6),), augment="none", most=int(counts.max()), variants=variants
+    )
+    module = models.build("unet", widths=(8,), blocks=0, measurements=2, outputs=2)
+    apply = models.apply_of(module)
+    optimizer = training.make_optimizer("adam", lambda step: 1e-2)
+    step = jax.jit(
+        training.make_step(
+            apply=apply, pair=thinning.pair, loss=poisson, optimizer=optimizer, average_decay=0.9
+        )
+    )
+
+    @jax.jit
+    def drawn(key):
+        places = batches.draw_places(key, data, batch_size=32)
+        return batches.gather(data, *places, patch_shape=(16, 16))
+
+    key = jax.random.key(0)
+    parameters = models.initial_parameters(module, key, channels=4, spatial=(16, 16))
+    state = training.initial_state(parameters, optimizer)
+    for number in range(80):
+        draw_key, pair_key = training.step_keys(key, jnp.asarray(number))
+        state, _ = step(state, pair_key, drawn(draw_key))
+
+    @jax.jit
+    def gain(key):
+        pair = thinning.pair(key, drawn(key))
+        of_truth = poisson(jnp.full_like(pair.target, rate), pair.target, pair.weight)
+        return of_truth - poisson(apply(state.average, pair.source), pair.target, pair.weight)
+
+    gains = np.array([gain(jax.random.fold_in(key, 1000 + k)) for k in range(40)])
+    sigmas = gains.mean() / (gains.std() / np.sqrt(len(gains)))
+    # The field itself was seen in training: its mean may be known a little better than 1.
+    assert (sigmas > 10) if method is Leaky else (gains.mean() < 2e-3)
+
+
+def test_a_pixel_is_split_alike_wherever_it_is_met():
+    """In two overlapping patches, and as its partner's partner in the patch of the other half."""
+    counts = np.random.default_rng(10).poisson(20.0, (2, 12, 24))
+    data = canvases(counts)
+    frames = jnp.ones(3, jnp.int32)
+    origins = jnp.asarray([[0, 0], [2, 3], [2, 14]])  # the third is the first, turned
+    batch = batches.gather(data, frames, origins, patch_shape=(10, 10))
+    method = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=1)
+    own, _, partner, _ = np.moveaxis(np.asarray(paired(method, 0, batch).source), -1, 0)
+    np.testing.assert_array_equal(own[0][2:, 3:], own[1][:-2, :-3])
+    np.testing.assert_array_equal(own[0], partner[2][::-1, ::-1])
+    assert 0.3 < own[0].sum() * 0.5 / counts[1, :10, :10].sum() < 0.7
+    many = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=50)
+    other = np.asarray(paired(many, 1, batch).source)[..., 0]
+    assert (other[0] != own[0]).mean() > 0.5
+
+
+def test_masked_pixels_say_nothing():
+    counts = np.random.default_rng(6).poisson(4.0, (2, 10, 16))
+    valid = np.ones((1, 10, 16), bool)
+    valid[:, :, 2:5] = False
+    spoiled = np.where(valid, counts, 1000)
+    for dirty in (counts, spoiled):
+        batch = patches(np.where(valid, dirty, 0), size=8, number=5, valid=valid)
+        pair = paired(Thinning(shares=MIXTURE, most=1023), 2, batch)
+        weight, exposure = np.asarray(pair.weight), np.asarray(pair.source[..., 1::2])
+        assert (np.asarray(pair.target)[weight == 0] == 0).all()
+        assert (np.asarray(pair.source[..., ::2])[exposure == 0] == 0).all()
+
+
+def see_rates(source):
+    """A network that answers with what it saw."""
+    return source[..., ::2]
+
+
+def test_answers_keep_their_place_and_their_side():
+    """One bright spot off the centre, on one side only: no rule may turn it or put it on both sides."""
+    counts = np.zeros((1, 12, 16), np.float32)
+    counts[0, 2, 3] = 40.0
+    batch = whole(jnp.asarray(counts), jnp.ones((1, 12, 16), bool), jnp.full(1, 2.0))
+    for rule in ("direct", "average"):
+        answer = Thinning(rule=rule).denoise(see_rates, batch)
+        np.testing.assert_allclose(answer.counts, counts, atol=1e-4)
+    symmetric = Thinning(rule="symmetric").denoise(see_rates, batch)
+    np.testing.assert_allclose(symmetric.counts, (counts + counts[:, ::-1, ::-1]) / 2, atol=1e-4)
+    none = Thinning(partner="none").denoise(see_rates, batch)
+    np.testing.assert_allclose(none.counts, counts, atol=1e-4)
+    both = Thinning(partner="sum").denoise(see_rates, batch)
+    np.testing.assert_allclose(both.counts, (counts + counts[:, ::-1, ::-1]) / 2, atol=1e-4)
+
+
+def test_an_unmeasured_pixel_has_its_partners_rate_and_says_so():
+    counts = np.random.default_rng(7).poisson(5.0, (1, 12, 16)).astype(np.float32)
+    valid = np.ones((1, 12, 16), bool)
+    valid[0, 2, 3] = valid[0, 5, 8] = valid[0, 6, 7] = False  # the last two are partners
+    batch = whole(jnp.asarray(counts), jnp.asarray(valid), jnp.ones(1))
+    for partner in ("channel", "sum"):
+        answer = Thinning(partner=partner).denoise(see_rates, batch)
+        assert answer.filled[0, 2, 3]
+        assert answer.filled.sum() == 1
+        np.testing.assert_allclose(answer.counts[0, 2, 3], counts[0, 9, 12], rtol=1e-5)
+        assert np.isnan(answer.counts[0, 5, 8])
+        assert not answer.known[0, 5, 8]
+    alone = Thinning(partner="none").denoise(see_rates, batch)
+    assert np.isnan(alone.counts[0, 2, 3])
+    assert not alone.filled.any()
+
+
+def test_a_centre_between_half_pixels_is_registered():
+    """A smooth pattern about an odd centre: predictions meet the partner's counts only if displaced."""
+    y, x = np.mgrid[:32, :32].astype(np.float64)
+    shift = (0.4, -0.3)
+
+    def pattern(y, x):
+        return (
+            20
+            * np.exp(-((y**2) / 60 + (x**2) / 90 + x * y / 200))
+            * (2 + np.cos(0.5 * x - 0.3 * y))
+        )
+
+    def symmetric(y, x):
+        return pattern(y, x) + pattern(-y, -x)
+
+    # The beam is half the shift away from the middle that partners are counted from.
+    frame = symmetric(y - 15.5 - shift[0] / 2, x - 15.5 - shift[1] / 2).astype(np.float32)
+    batch = whole(jnp.asarray(frame[None]), jnp.ones((1, 32, 32), bool), jnp.ones(1))
+    errors = []
+    for used in ((0.0, 0.0), shift, (-0.4, 0.3)):
+        method = Thinning(rule="symmetric", shift=used)
+        errors.append(np.abs(method.denoise(see_rates, batch).counts - frame)[0, 6:-6, 6:-6].max())
+    assert errors[1] < 0.3 * errors[0]
+    assert errors[1] < 0.3 * errors[2]
+    several = jax.tree.map(lambda a: jnp.repeat(jnp.round(a), 12, axis=0), batch)
+    pair = paired(Thinning(shares=((1.0, 0.0),), augment="d4", most=200, shift=shift), 0, several)
+    met = jax.vmap(displace_channel, in_axes=(-1, 1), out_axes=-1)(
+        jnp.repeat(pair.source[..., :1], 2, axis=-1), pair.shift
+    )
+    apart = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
+    together = jnp.abs(met - pair.target) * pair.weight
+    assert float(together[:, 6:-6, 6:-6].mean()) < 0.5 * float(apart[:, 6:-6, 6:-6].mean())
+
+
+def displace_channel(image, shift):
+    from smae_jax.registration import displace
+
+    return displace(image, shift)
+
+
+def test_spectra_are_split_too():
+    counts = jnp.asarray(np.random.default_rng(8).poisson(30.0, (4, 50)), jnp.float32)
+    ones = jnp.ones_like(counts)
+    batch = Batch(counts, ones, counts, ones, jnp.full(4, 30.0), ones)
+    method = Thinning(partner="none", augment="flips", most=80)
+    pair = paired(method, 0, batch)
+    assert pair.source.shape == (4, 50, 2)
+    assert pair.target.shape == (4, 50, 1)
+    total = pair.source[..., 0] * 0.8 + pair.target[..., 0] * pair.weight[..., 0]
+    np.testing.assert_allclose(total.sum(), counts.sum() / 30, rtol=1e-5)
+    answer = method.denoise(lambda source: source[..., :1], batch)
+    np.testing.assert_allclose(answer.counts, counts, rtol=1e-5)
+
+
+def test_neighbours_are_shown_whole_and_sometimes_not():
+    rng = np.random.default_rng(9)
+    counts = rng.poisson(3.0, (5, 10, 16))
+    beside = np.array([[-1, 1], [0, 2], [1, 3], [2, 4], [3, -1]], np.int32)
+    data = canvases(counts, neighbours=jnp.asarray(beside))
+    frames, origins = jnp.repeat(jnp.arange(5), 40), jnp.zeros((200, 2), jnp.int32)
+    batch = batches.gather(data, frames, origins, patch_shape=(8, 8))
+    on_host = batches.gather_on_host(
+        jax.tree.map(np.asarray, data), np.asarray(frames), np.asarray(origins), patch_shape=(8, 8)
+    )
+    for ours, theirs in zip(
+        jax.tree.leaves(batch.neighbours), jax.tree.leaves(on_host.neighbours), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    own, partner = batch.neighbours
+    np.testing.assert_array_equal(own[0][80], (counts[1] + counts[3])[:8, :8])
+    np.testing.assert_array_equal(partner[0][80], (counts[1] + counts[3])[::-1, ::-1][:8, :8])
+    np.testing.assert_array_equal(own[1][0], 1)  # the first frame has one neighbour
+    method = Thinning(neighbours=True, augment="none", most=20)
+    pair = paired(method, 0, batch)
+    assert pair.source.shape[-1] == method.source_channels == 8
+    light = np.asarray(pair.source[:, 0, 0, 5])
+    shown = light > 0
+    assert 0.8 < shown.mean() < 0.98
+    np.testing.assert_array_equal(light[shown], np.asarray(own[1][:, 0, 0])[shown])

@@ -1,0 +1,116 @@
+"""Method thinning from the command line: what it chooses, refuses and keeps."""
+
+import numpy as np
+import pytest
+
+from smae_jax.commands.thinning import choose_partner
+from smae_jax.config import TrainConfig, parse_raster, parse_shares
+from smae_jax.config_file import dump, load
+from smae_jax.data.neighbours import frames_beside, sum_beside
+from smae_jax.data.prepare import given_center
+from smae_jax.data.readers import read_scan
+from smae_jax.data.scan import Geometry, Metadata, Scan
+from smae_jax.simulate import simulate
+from tests.conftest import SMALL
+
+THINNING = ("train", "--method", "thinning", *SMALL)
+
+
+def scan_of(kind, **options):
+    made = simulate(kind, frames=32, size=96, seed=3, **options)
+    metadata = Metadata(("x",) * 32, "int32")
+    scan = Scan(made.counts.astype(np.float32), made.valid[None], Geometry(), metadata, {})
+    return scan, given_center(made.center)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "expected"),
+    [
+        ("saxs", {"photons": 3.0}, "channel"),
+        ("saxs", {"photons": 10.0, "asymmetry": 0.05}, "channel"),
+        ("gisaxs", {"photons": 1.0}, "none"),
+    ],
+)
+def test_the_symmetry_of_the_scan_chooses_the_partner(kind, options, expected):
+    partner, reason = choose_partner(*scan_of(kind, **options))
+    assert partner == expected
+    assert "chi-square" in reason
+
+
+def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
+    assert smae("simulate", "--frames", 4, "--size", 32, "--output", "s.h5").status == 0
+    scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
+    first = smae(*THINNING, "--run", "r", *scan)
+    assert first.status == 0, first.err
+    assert "partner channel" in first.out
+    assert load(tmp_path / "r" / "config.toml", TrainConfig).thinning.partner == "channel"
+    again = smae("train", "--run", "r", "--resume", "--train.steps", 6)
+    assert again.status == 0, again.err
+    out = ("infer", "--run", "r", "--input", "s.h5", "--output", "out.npy")
+    assert smae(*out).status == 0
+    counts, truth = np.load("out.npy"), read_scan("s.h5::/entry/data/data").counts
+    assert counts.shape == truth.shape
+    assert np.isfinite(counts).mean() > 0.9
+    refused = smae(*out, "--overwrite", "--rule", "cross")
+    assert refused.status == 2
+    assert "symmetric" in refused.err
+
+
+def test_values_that_are_no_photons_are_refused_unless_their_noise_is_known(smae):
+    rng = np.random.default_rng(0)
+    values = 2.5 * rng.poisson(20.0, (3, 32, 32)) + rng.normal(0, 2.0, (3, 32, 32))
+    np.save("charge.npy", values.astype(np.float32))
+    scan = ("--data.path", "charge.npy", "--data.center", "15.5,15.5")
+    refused = smae(*THINNING, "--run", "r", *scan)
+    assert refused.status == 2
+    assert "charge.npy" in refused.err
+    assert "--thinning.gain" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1
+    known = ("--thinning.gain", 2.5, "--thinning.readout-noise", 2.0)
+    accepted = smae(*THINNING, "--run", "r", *scan, *known)
+    assert accepted.status == 0, accepted.err
+
+
+def test_neighbours_in_a_raster_need_its_shape(smae):
+    counts = np.random.default_rng(1).poisson(3.0, (6, 32, 32)).astype(np.int32)
+    np.save("map.npy", counts)
+    scan = (
+        "--data.path",
+        "map.npy",
+        "--data.center",
+        "15.5,15.5",
+        "--thinning.neighbours",
+        "raster",
+    )
+    refused = smae(*THINNING, "--run", "r", *scan)
+    assert refused.status == 2
+    assert "--thinning.raster" in refused.err
+    accepted = smae(*THINNING, "--run", "r", *scan, "--thinning.raster", "2,3")
+    assert accepted.status == 0, accepted.err
+    assert smae("infer", "--run", "r", "--input", "map.npy", "--output", "o.npy").status == 0
+
+
+def test_neighbours_are_those_beside():
+    assert frames_beside(6, kind="raster", raster_shape=(2, 3))[4].tolist() == [1, -1, 3, 5]
+    counts = np.arange(3, dtype=np.float32)[:, None, None] * np.ones((3, 2, 2), np.float32)
+    valid = np.ones((1, 2, 2), bool)
+    beside = frames_beside(3, kind="frames")
+    total, light = sum_beside(counts, valid, beside, np.array([0, 1]))
+    np.testing.assert_array_equal(total[:, 0, 0], [1, 2])
+    np.testing.assert_array_equal(light[:, 0, 0], [1, 2])
+
+
+@pytest.mark.parametrize("text", ["1,1", "0,0", "0.5", "a,b", "1.2,0.1"])
+def test_impossible_shares_are_refused(text):
+    with pytest.raises(ValueError, match=r"thinning\.shares"):
+        parse_shares((text,))
+
+
+def test_options_survive_the_config_file(tmp_path):
+    assert parse_shares(("1,0", "0.8,0.8")) == ((1.0, 0.0), (0.8, 0.8))
+    assert parse_raster("4, 5") == (4, 5)
+    (tmp_path / "c.toml").write_text('[thinning]\nshares = ["0.7,0.2"]\npartner = "none"\n')
+    read = load(tmp_path / "c.toml", TrainConfig)
+    assert read.thinning.shares == ("0.7,0.2",)
+    (tmp_path / "d.toml").write_text(dump(read))
+    assert load(tmp_path / "d.toml", TrainConfig) == read
