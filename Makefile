@@ -1,6 +1,7 @@
 # make demo   install, then simulate, train, denoise and draw: runs/demo/
 # make test   install the test extras and run the tests (about 8 minutes on two cores)
 # make slow   the tests that take minutes each
+# make notebooks   run the tutorials and keep their outputs: docs/tutorials/*.ipynb (a few minutes)
 # make lint   formatting, lint and types
 # make clean  remove what the above made, except runs/
 
@@ -13,7 +14,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c "$(NEW_ENOUGH)" >/dev/null 2>&1 && { echo $$p; break; }; done)
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow notebooks lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/smae-jax demo --overwrite
@@ -23,6 +24,9 @@ test: $(VENV)/installed-test
 
 slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow
+
+notebooks: $(VENV)/installed-notebooks
+	$(BIN)/python -m docs.run_notebook docs/tutorials/*.ipynb
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -46,6 +50,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-notebooks: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks]'
 	@touch $@ $(VENV)/installed
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python

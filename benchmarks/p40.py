@@ -23,6 +23,7 @@ from smae_jax.evaluation.scores import score
 from smae_jax.metrics import match_totals
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+RULES = {"smae": ("direct", "cross", "average"), "thinning": ("direct", "average", "symmetric")}
 SIGMAS = (0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5, 2.0)
 
 
@@ -47,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, denoise, score and print; options beyond ours go to the training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", default="runs/p40-benchmark")
+    parser.add_argument("--method", default="smae", choices=RULES, help="method that is trained")
     parser.add_argument("--keep", action="store_true", help="score the run that is there")
+    parser.add_argument("--checkpoint", default="best", help="which parameters: best or last")
     parser.add_argument(
         "--with-peaks",
         action="store_true",
@@ -63,17 +66,18 @@ def main(arguments: list[str] | None = None) -> int:
     if not ours.keep:
         command = ["train", "--config", "configs/pretrain.toml", "--run", str(run), "--overwrite"]
         command += ["--data.path", files.format("024"), "--data.mask-polarity", "good"]
-        command += ["--data.mask", mask, *training]
+        command += ["--data.mask", mask, "--method", ours.method, *training]
         if status := smae_jax(command):
             return status
     seconds = time.perf_counter() - started
     denoised = {}
-    for rule in ("direct", "cross", "average"):
+    for rule in RULES[ours.method]:
         output = run / f"{rule}.npy"
         command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]
+        command += ["--checkpoint", ours.checkpoint]
         if status := smae_jax([*command, "--output", str(output), "--overwrite"]):
             return status
-        denoised[f"smae, {rule}"] = np.load(output, allow_pickle=False)
+        denoised[f"{ours.method}, {rule}"] = np.load(output, allow_pickle=False)
 
     with np.load(DATA / "muscle_p40_mask.npz", allow_pickle=False) as file:
         center, corner = tuple(file["center"]), [int(v) for v in file["crop_origin"]]

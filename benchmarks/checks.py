@@ -1,0 +1,261 @@
+"""Check that thinning keeps what is real and invents nothing: `python -m benchmarks.checks [--quick]`.
+
+Peaks keep their area and width, a lone spot survives in its frame and in no other, an asymmetry comes back,
+nothing of a partner appears where there is no symmetry, a flat field stays flat, and error bars cover the
+truth as often as they say. All on simulated scans, with the default settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import jax
+import numpy as np
+
+from benchmarks.methods import quiet
+from benchmarks.methods_report import commit, facts_list
+from smae_jax.commands.infer import infer
+from smae_jax.commands.train import train
+from smae_jax.config import DataOptions, InferConfig, ThinningOptions, TrainConfig, TrainOptions
+from smae_jax.data.center import turn
+from smae_jax.simulate import Simulation, simulate
+
+SEED = 0
+SPOT = 20.0
+"""Photons of the lone spot."""
+WIDTH = 0.8
+"""Its sigma in pixels."""
+
+TEXT = """\
+# What thinning keeps, and what it does not invent
+
+    {command}
+
+Simulated scans with the default settings ({steps} steps); every figure stands beside the raw counts, which
+are unbiased and noisy.
+
+{table}
+
+- **Peaks**: in every frame each meridional order is a box about its known places; area = counts above the
+  border of the box, summed over the scan; width = its second moment. Change against the truth, in % and in
+  sigmas of the photons that the boxes counted.
+- **Lone spot**: {spot:g} photons of {width:g} pixel sigma in one frame of the scan, nowhere else. Kept =
+  photons above the surroundings in that frame; in others = the most that any other frame shows there.
+- **Asymmetry**: slope of the answer's odd part on the truth's, 5 % asymmetry.
+- **No symmetry** (GISAXS-like): what the dark side shows over its truth; a copied partner would be seen.
+- **Flat field**: rms of the answer over its mean, beside that of its error bars.
+- **Coverage**: share of the pixels whose truth lies within one error bar; 68 % is honest.
+
+## Made with
+
+{facts}
+"""
+
+
+class Bench:
+    """Trains and denoises simulated scans in one folder."""
+
+    def __init__(self, folder: Path, train_options: TrainOptions) -> None:
+        """Remember where and how."""
+        self.folder, self.options = folder, train_options
+
+    def denoise(
+        self, scan: Simulation, *, sigma: bool = False, **thinning: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Train on a scan and denoise it; return counts and error bars (zeros if not asked for)."""
+        files = {"counts": scan.counts.astype(np.int32), "mask": (~scan.valid).astype(np.uint8)}
+        for name, array in files.items():
+            np.save(self.folder / f"{name}.npy", array)
+        counts, mask = (str(self.folder / f"{name}.npy") for name in files)
+        y, x = scan.center
+        config = TrainConfig(
+            run=str(self.folder / "run"),
+            overwrite=True,
+            seed=SEED,
+            method="thinning",
+            data=DataOptions(path=counts, mask=mask, center=f"{y:g},{x:g}"),
+            thinning=ThinningOptions(**thinning),
+            train=self.options,
+        )
+        output = str(self.folder / "answer.h5")
+        with quiet():
+            train(config, lambda line: None)
+            infer(
+                InferConfig(
+                    run=config.run, input=counts, output=output, sigma=sigma, overwrite=True
+                ),
+                lambda line: None,
+            )
+        with h5py.File(output) as file:
+            answer = np.asarray(file["entry/data/data"], np.float64)
+            errors = file["entry/data"].get("data_errors")  # type: ignore[union-attr]
+            return answer, np.zeros_like(answer) if errors is None else np.asarray(errors)
+
+
+def places_of_orders(scan: Simulation) -> np.ndarray:
+    """Return where the meridional orders lie: (frames, orders, sides, 2) pixels (y, x)."""
+    drifting = scan.parameters["frames"]
+    radius = min(scan.valid.shape) / 2
+    angle = np.asarray(drifting["orientation_rad"])[:, None]
+    order = np.arange(1, 6) * np.asarray(drifting["d_order"])[:, None] * radius
+    along = np.stack([np.cos(angle) * order, np.sin(angle) * order], axis=-1)
+    return np.asarray(scan.center) + np.stack([along, -along], axis=2)
+
+
+def peaks(scan: Simulation, answer: np.ndarray, half: int = 4) -> dict[str, str]:
+    """Compare area and width of every order with the truth, summed over the scan."""
+    found: dict[str, str] = {}
+    places = places_of_orders(scan)
+    offset = np.mgrid[-half : half + 1, -half : half + 1]
+    border = np.maximum(*np.abs(offset)) == half
+    for order in range(places.shape[1]):
+        totals = {name: np.zeros(border.shape) for name in ("truth", "answer")}
+        photons = 0.0
+        for frame in range(len(places)):
+            for place in places[frame, order]:
+                y, x = (np.round(place).astype(int)[:, None, None] + offset).astype(int)
+                if min(y.min(), x.min()) < 0 or y.max() >= scan.valid.shape[0]:
+                    continue
+                if x.max() >= scan.valid.shape[1] or not scan.valid[y, x].all():
+                    continue
+                totals["truth"] += scan.truth[frame][y, x]
+                totals["answer"] += answer[frame][y, x]
+                photons += scan.truth[frame][y, x].sum()
+        if photons == 0:
+            continue
+        area, width = {}, {}
+        for name, box in totals.items():
+            above = box - box[border].mean()
+            area[name] = above.sum()
+            spread = (np.maximum(above, 0) * (offset**2).sum(axis=0)).sum()
+            width[name] = np.sqrt(spread / np.maximum(above, 0).sum() / 2)
+        change = area["answer"] / area["truth"] - 1
+        sigmas = (area["answer"] - area["truth"]) / np.sqrt(photons)
+        found[f"order {order + 1}: area, width"] = (
+            f"{100 * change:+.1f} % ({sigmas:+.1f} sigma), "
+            f"{100 * (width['answer'] / width['truth'] - 1):+.1f} %"
+        )
+    return found
+
+
+def with_spot(scan: Simulation, frame: int, place: tuple[int, int]) -> Simulation:
+    """Add a lone Bragg-like spot to one frame."""
+    y, x = np.ogrid[: scan.valid.shape[0], : scan.valid.shape[1]]
+    spot = np.exp(-((y - place[0]) ** 2 + (x - place[1]) ** 2) / (2 * WIDTH**2))
+    spot *= SPOT / spot.sum()
+    truth, counts = scan.truth.copy(), scan.counts.astype(np.int64)
+    truth[frame] += spot
+    counts[frame] += np.random.default_rng(SEED + 1).poisson(spot)
+    return dataclasses.replace(scan, truth=truth, counts=counts)
+
+
+def spot_in(answer: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """Return the photons above the surroundings at a place, for every frame."""
+    y, x = place
+    box = answer[:, y - 6 : y + 7, x - 6 : x + 7]
+    inner = np.zeros(box.shape[1:], bool)
+    inner[4:-4, 4:-4] = True
+    return (box - box[:, ~inner].mean(axis=1)[:, None, None])[:, inner].sum(axis=1)
+
+
+def run(bench: Bench, *, frames: int, size: int) -> dict[str, str]:
+    """Run all checks; return what was found, by name."""
+    found: dict[str, str] = {}
+    make: dict[str, Any] = {"frames": frames, "size": size, "seed": SEED}
+    scan = simulate("saxs", photons=1.0, **make)
+    answer, sigma = bench.denoise(scan, sigma=True)
+    found |= peaks(scan, answer)
+    seen = np.broadcast_to(scan.valid, scan.truth.shape)
+    cover = (np.abs(answer - scan.truth) < sigma)[seen].mean()
+    found["coverage of one sigma, SAXS, 1 photon/pixel"] = f"{100 * cover:.1f} %"
+
+    place, frame = (size // 4, size // 2 + size // 8), frames // 2
+    spotted = with_spot(scan, frame, place)
+    background = spot_in(scan.truth.astype(np.float64), place)
+    for neighbours in ("none", "raster"):
+        shape = f"{scan.raster_shape[0]},{scan.raster_shape[1]}"
+        answer, _ = bench.denoise(spotted, neighbours=neighbours, raster=shape)
+        photons = spot_in(answer, place) - background
+        counted = spot_in(spotted.counts.astype(np.float64), place)[frame] - background[frame]
+        others = np.delete(photons, frame)
+        found[f"lone spot, neighbours {neighbours}: kept of counted, most in others"] = (
+            f"{photons[frame]:.1f} of {counted:.0f}, {others.max():.1f} photons"
+        )
+
+    uneven = simulate("saxs", photons=3.0, asymmetry=0.05, **make)
+    odd = uneven.truth - np.stack([turn(f, uneven.center, 0.0) for f in uneven.truth])
+    both = uneven.valid & turn(uneven.valid, uneven.center, False)
+    answer, _ = bench.denoise(uneven)
+    ours = answer - np.stack([turn(f, uneven.center, 0.0) for f in answer])
+    slope = (ours * odd)[:, both].sum() / (odd**2)[:, both].sum()
+    found["asymmetry of 5 % that comes back"] = f"{100 * slope:.0f} %"
+
+    grazing = simulate("gisaxs", photons=1.0, **make)
+    dark = grazing.valid & (grazing.truth.mean(axis=0) < 0.3 * grazing.truth.mean())
+    for partner in ("auto", "channel"):
+        answer, sigma = bench.denoise(grazing, sigma=True, partner=partner)
+        excess = answer[:, dark].sum() / grazing.truth[:, dark].sum() - 1
+        found[f"no symmetry, partner {partner}: dark side over its truth"] = (
+            f"{100 * excess:+.1f} %"
+        )
+
+    flat = simulate("flat", photons=1.0, **make)
+    answer, sigma = bench.denoise(flat, sigma=True)
+    spread = answer[:, flat.valid].std() / answer[:, flat.valid].mean()
+    bars = np.sqrt(np.mean(sigma[:, flat.valid] ** 2)) / answer[:, flat.valid].mean()
+    found["flat field: rms of the answer, of its error bars"] = (
+        f"{100 * spread:.2f} %, {100 * bars:.2f} %"
+    )
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the checks and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
+    parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
+    parser.add_argument("--output", default="", help="folder of checks.md; default docs")
+    options = parser.parse_args(arguments)
+    output = Path(options.output or ("runs/checks-quick" if options.quick else "docs"))
+    started, version = time.perf_counter(), commit()
+    steps = options.steps or (4 if options.quick else TrainOptions().steps)
+    chosen = TrainOptions(steps=steps)
+    if options.quick:
+        chosen = dataclasses.replace(chosen, validate_every=2, validation_batches=1)
+    frames, size = (4, 64) if options.quick else (64, 128)
+    with tempfile.TemporaryDirectory() as folder:
+        jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "cache"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        found = run(Bench(Path(folder), chosen), frames=frames, size=size)
+    facts = {
+        "seed": SEED,
+        "commit": version,
+        "minutes": (time.perf_counter() - started) / 60,
+        "load": (0.0, 0.0),
+    }
+    lines = ["| check | found |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in found.items()]
+    output.mkdir(parents=True, exist_ok=True)
+    text = TEXT.format(
+        command="python -m benchmarks.checks" + (" --quick" if options.quick else ""),
+        steps=steps,
+        table="\n".join(lines),
+        spot=SPOT,
+        width=WIDTH,
+        facts=facts_list(facts),
+    )
+    (output / "checks.md").write_text(text, encoding="utf-8")
+    print("\n".join(lines))
+    print(f"{output / 'checks.md'}: written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,313 @@
+"""Compare the thinning variants with SMAE, filters and an oracle: `python -m benchmarks.quality [--quick]`.
+
+Simulated SAXS and WAXD from 0.1 to 30 photons per pixel, symmetric and with an asymmetry, and Poisson samples
+of real muscle patterns. Nothing is scaled, clipped or registered before it is scored: expected counts against
+expected counts, where pixel and partner are valid and where either is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.methods import FULL as METHODS_BUDGET
+from benchmarks.methods import QUICK as METHODS_QUICK
+from benchmarks.methods import SEED, Case, muscle, quiet, trainings
+from benchmarks.methods_report import commit
+from benchmarks.quality_report import write_report
+from smae_jax.commands.infer import infer
+from smae_jax.commands.train import train
+from smae_jax.config import (
+    DataOptions,
+    InferConfig,
+    PredictOptions,
+    SupervisedOptions,
+    ThinningOptions,
+    TrainConfig,
+    TrainOptions,
+)
+from smae_jax.data.center import turn
+from smae_jax.evaluation.filters import conserving_totals, gaussian, rotated_average
+from smae_jax.evaluation.quality import SIGMAS
+from smae_jax.metrics import noise_corrected_score, psnr, rmse
+from smae_jax.simulate import simulate
+
+PHOTONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+ASYMMETRIES = (0.0, 0.05)
+OTHERS = tuple(range(1001, 1009))
+"""Seeds of the eight scans whose clean patterns teach the oracle."""
+RULES = {
+    "SMAE": {"cross": "SMAE, cross", "average": "SMAE, average"},
+    "thinning": {
+        "direct": "thinning, direct",
+        "average": "thinning, average",
+        "symmetric": "thinning, symmetric",
+    },
+}
+
+
+def simulated(kind: str, photons: float, asymmetry: float, *, frames: int, size: int) -> Case:
+    """Simulate a scan; all of its frames are trained on and scored."""
+    scan = simulate(
+        kind,  # type: ignore[arg-type]
+        frames=frames,
+        size=size,
+        photons=photons,
+        seed=SEED,
+        asymmetry=asymmetry,
+    )
+    unit = f"{100 * asymmetry:g} % asymmetry" if asymmetry else "photons/pixel"
+    return Case(
+        group=f"{kind.upper()} ({unit})",
+        flux=photons,
+        truth=scan.truth,
+        counts=scan.counts.astype(np.int32),
+        valid=scan.valid,
+        center=scan.center,
+        scored=np.arange(frames),
+    )
+
+
+def all_cases(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """Yield the cases with what the oracle needs to know of them, one at a time."""
+    frames, size, repeats, side = (8, 64, 1, 96) if options.quick else (64, 128, 4, 512)
+    photons = (1.0,) if options.quick else options.photons
+    for asymmetry, kind, flux in itertools.product(options.asymmetry, options.kinds, photons):
+        if kind != "muscle":
+            facts = {"kind": kind, "asymmetry": asymmetry, "frames": frames, "size": size}
+            yield simulated(kind, flux, asymmetry, frames=frames, size=size), facts
+    if "muscle" in options.kinds:
+        for scale in (1.0,) if options.quick else (0.1, 1.0):
+            yield muscle(scale, repeats=repeats, size=side), {}
+
+
+def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, quick: bool):
+    """Return the trainings of a case: name -> options without the run folder."""
+    y, x = case.center
+    data = DataOptions(path=files["counts"], mask=files["mask"], center=f"{y:g},{x:g}")
+    options = dict(METHODS_QUICK.options) if quick else {}
+    ours = TrainConfig(
+        seed=SEED,
+        method="smae",
+        data=data,
+        train=TrainOptions(steps=steps, **options),
+        predict=PredictOptions(ensemble="flips"),
+    )
+
+    def thinning(partner: str) -> TrainConfig:
+        chosen = ThinningOptions(partner=partner)  # type: ignore[arg-type]
+        return dataclasses.replace(ours, method="thinning", thinning=chosen)
+
+    found = {"SMAE": ours, "thinning": thinning("channel"), "thinning, none": thinning("none")}
+    if facts.get("asymmetry"):
+        return found
+    found["thinning, sum"] = thinning("sum")
+    budget = METHODS_QUICK if quick else dataclasses.replace(METHODS_BUDGET, steps=steps)
+    published = trainings(case, {**files, "paired": "", "reference": ""}, budget)
+    found["SMAE as published"] = published["SMAE as published (sedcnn4)"]
+    if facts:
+        teach = dataclasses.replace(data, path=files["others"], reference=files["clean"])
+        found["oracle"] = dataclasses.replace(
+            ours, method="supervised", data=teach, supervised=SupervisedOptions(rule="average")
+        )
+    return found
+
+
+def write_files(case: Case, facts: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Write what the library reads: the counts, and for the oracle other scans with their truth."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"counts": case.counts, "mask": (~case.valid).astype(np.uint8)}
+    if facts:
+        scans = [
+            simulate(
+                facts["kind"],
+                frames=facts["frames"],
+                size=facts["size"],
+                photons=case.flux,
+                seed=seed,
+                asymmetry=facts["asymmetry"],
+            )
+            for seed in (OTHERS if facts["size"] > 64 else OTHERS[:1])
+        ]
+        arrays["others"] = np.concatenate([scan.counts.astype(np.int32) for scan in scans])
+        arrays["clean"] = np.concatenate([scan.truth for scan in scans])
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return {name: str(folder / f"{name}.npy") for name in arrays}
+
+
+def score(case: Case, estimate: np.ndarray) -> dict[str, float]:
+    """Score expected counts of all scored frames against the truth.
+
+    Returns:
+      psnr_db where pixel and partner are valid, either_db where one of them is (absent where the estimate
+      has no answer there), weighted squared error over the truth, and asymmetry: the slope of the estimate's
+      odd part on the truth's.
+    """
+    truth = case.truth[case.scored].astype(np.float64)
+    turned = turn(case.valid, case.center, False)
+    common, either = case.valid & turned, case.valid | turned
+    largest = float(truth[:, case.valid].max())
+    estimate = np.asarray(estimate, np.float64)
+    found = {
+        "psnr_db": psnr(estimate, truth, common, largest),
+        "weighted": noise_corrected_score(
+            estimate, truth, 0.0, common, 1 / np.maximum(truth, 1e-9)
+        ),
+    }
+    if np.isfinite(estimate[:, either]).all():
+        found["either_db"] = psnr(estimate, truth, either, largest)
+    odd_truth, odd = (
+        a - np.stack([turn(f, case.center, 0.0) for f in a]) for a in (truth, estimate)
+    )
+    power = (odd_truth[:, common] ** 2).sum()
+    if power > 1e-9 * (truth[:, common] ** 2).sum():
+        found["asymmetry"] = float((odd[:, common] * odd_truth[:, common]).sum() / power)
+    return found
+
+
+def filters(case: Case) -> dict[str, tuple[str, np.ndarray]]:
+    """Return what needs no training: name -> (setting, expected counts); the best Gaussian by the truth."""
+    counts = np.where(case.valid, case.counts[case.scored], 0).astype(np.float64)
+    valid = np.broadcast_to(case.valid, counts.shape)
+    truth = case.truth[case.scored].astype(np.float64)
+    average, known = rotated_average(counts, valid, case.center)
+    common = case.valid & turn(case.valid, case.center, False)
+    tried = {}
+    for on, frames, there in (("raw", counts, valid), ("average", average, known)):
+        for sigma in SIGMAS:
+            tried[f"{sigma:g} on {on}"] = gaussian(frames, there, sigma)
+    chosen = min(tried, key=lambda name: rmse(tried[name], truth, common))
+    best = np.where(known, tried[chosen], np.nan)
+    return {
+        "raw": ("", np.where(case.valid, counts, np.nan)),
+        "rotated average": ("", np.where(known, average, np.nan)),
+        "best Gaussian": (chosen, best),
+    }
+
+
+def run_case(
+    case: Case,
+    facts: dict[str, Any],
+    folder: Path,
+    options: argparse.Namespace,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Run every method on a case; what is in the folder already is not done again."""
+    rows: dict[str, dict[str, Any]] = {}
+    pictures = {"truth": case.truth[case.scored][0], "valid": case.valid}
+    for name, (setting, estimate) in filters(case).items():
+        rows[name] = {"setting": setting} | score(case, estimate)
+        pictures[name] = estimate[0]
+        say(f"{case.name}: {name} {setting}: {rows[name]['psnr_db']:.2f} dB")
+    files = write_files(case, facts, folder)
+    scored = str(folder / "scored.npy")
+    np.save(scored, case.counts[case.scored])
+    for name, config in plans(case, facts, files, options.steps, options.quick).items():
+        if options.methods and name not in options.methods:
+            continue
+        kept = folder / f"{name}.npz"
+        if not kept.is_file():
+            one(name, config, case, folder / "run", scored, kept)
+        with np.load(kept, allow_pickle=False) as file:
+            seconds, answers = float(file["seconds"]), {k: file[k] for k in file if k != "seconds"}
+        for label, estimate in answers.items():
+            rows[label] = score(case, estimate) | {"seconds": seconds, "steps": config.train.steps}
+            pictures[label] = estimate[0]
+            either = rows[label].get("either_db", np.nan)
+            say(
+                f"{case.name}: {label}: {rows[label]['psnr_db']:.2f} / {either:.2f} dB, {seconds:.0f} s"
+            )
+    np.savez_compressed(folder / "pictures.npz", **pictures)  # type: ignore[arg-type]
+    return {
+        "name": case.name,
+        "group": case.group,
+        "flux": case.flux,
+        "rows": rows,
+        "pictures": str(folder / "pictures.npz"),
+    }
+
+
+def one(name: str, config: TrainConfig, case: Case, run: Path, scored: str, kept: Path) -> None:
+    """Train, denoise under every rule that is shown, and keep the answers with the seconds of training."""
+    began = time.perf_counter()
+    with quiet():
+        train(dataclasses.replace(config, run=str(run), overwrite=True), lambda line: None)
+    seconds, answers = time.perf_counter() - began, {}
+    for rule, label in RULES.get(name, {"run": name}).items():
+        output = str(run / "answer.npy")
+        with quiet():
+            infer(
+                InferConfig(run=str(run), input=scored, output=output, rule=rule, overwrite=True),  # type: ignore[arg-type]
+                lambda line: None,
+            )
+        answers[label] = np.load(output)
+    if (
+        not config.predict.conserve_totals
+    ):  # the published program restores no counts: give it the better
+        counts = np.where(case.valid, case.counts[case.scored], 0).astype(np.float64)
+        valid = np.broadcast_to(case.valid, counts.shape)
+        truth = case.truth[case.scored]
+        for label, answer in answers.items():
+            restored = conserving_totals(np.nan_to_num(answer), counts, valid)
+            both = (np.nan_to_num(answer), restored)
+            answers[label] = min(both, key=lambda a: rmse(a, truth, case.valid))
+    np.savez_compressed(kept, seconds=seconds, **answers)  # type: ignore[arg-type]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run all cases and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
+    parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
+    parser.add_argument("--output", default="", help="folder of quality.md; default docs")
+    parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
+    parser.add_argument("--kinds", nargs="+", default=["saxs", "waxd", "muscle"])
+    parser.add_argument("--photons", nargs="+", type=float, default=PHOTONS)
+    parser.add_argument("--asymmetry", nargs="+", type=float, default=ASYMMETRIES)
+    parser.add_argument("--methods", nargs="+", default=[], help="only these trainings")
+    options = parser.parse_args(arguments)
+    options.steps = options.steps or (4 if options.quick else TrainOptions().steps)
+    if options.quick and arguments is None:
+        options.kinds = [kind for kind in options.kinds if kind != "muscle"]
+    output = Path(options.output or ("runs/quality-quick" if options.quick else "docs"))
+    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str((folder / "cache").resolve()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        results = []
+        for case, facts in all_cases(options):
+            place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")
+            results.append(run_case(case, facts, place, options, print))
+        command = " ".join(["python -m benchmarks.quality", *(arguments or sys.argv[1:])])
+        write_report(
+            output,
+            results,
+            {
+                "seed": SEED,
+                "command": command,
+                "commit": version,
+                "minutes": (time.perf_counter() - started) / 60,
+                "load": (load[0], os.getloadavg()[0]),
+                "steps": options.steps,
+            },
+        )
+    print(f"{output / 'quality.md'}: written, with images/quality.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
