@@ -1,10 +1,13 @@
 """Error bars: the jackknife finds photon noise, and held-out photons find what it misses."""
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from smae_jax.data.readers import read_scan
+from smae_jax.data.writers import write_frames
 from smae_jax.error_bars import (
     averaged,
     calibrate,
@@ -92,29 +95,34 @@ def test_unknown_pixels_have_no_error_bar():
     assert np.isnan(bars[~known]).all()
 
 
-@pytest.mark.parametrize("suffix", [".h5", ".npy", ".tif"])
-def test_error_bars_are_written_beside_the_counts(smae, tmp_path, suffix):
+def test_error_bars_are_written_beside_the_counts(smae):
     simulated = ("simulate", "--kind", "saxs", "--frames", 3, "--size", 32, "--output", "s.h5")
     assert smae(*simulated).status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
     assert smae("train", "--method", "thinning", "--run", "r", *scan, *SMALL).status == 0
-    out = f"out{suffix}"
-    infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", out)
+    infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", "out.h5")
     answer = smae(*infer, "--sigma")
     assert answer.status == 0, answer.err
     assert "error bars" in answer.out
-    if suffix == ".h5":
-        import h5py
-
-        with h5py.File(out) as file:
-            counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
-    else:
-        from smae_jax.data.readers import read_scan
-
-        counts, sigma = (read_scan(f"out{name}{suffix}").counts for name in ("", "_sigma"))
-        again = smae(*infer, "--sigma")
-        assert again.status == 2
-        assert "exists" in again.err
+    with h5py.File("out.h5") as file:
+        counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
     assert counts.shape == sigma.shape == (3, 32, 32)
     assert np.nanmin(sigma) >= 0
     assert np.nanmax(sigma) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "beside"),
+    [("out.npy", "out_sigma.npy"), ("out.tif", "out_sigma.tif"), ("out/", "out_sigma/")],
+)
+def test_formats_without_a_place_for_error_bars_get_a_second_output(
+    tmp_path, monkeypatch, path, beside
+):
+    monkeypatch.chdir(tmp_path)
+    counts = np.random.default_rng(4).uniform(1, 2, (2, 5, 6)).astype(np.float32)
+    options = {"valid": np.ones((5, 6), bool), "sources": ("a.tif", "b.tif"), "sigma": counts / 10}
+    write_frames(path, counts, **options)
+    np.testing.assert_array_equal(read_scan(path).counts, counts)
+    np.testing.assert_array_equal(read_scan(beside).counts, counts / 10)
+    with pytest.raises(ValueError, match="exists"):
+        write_frames(path, counts, **options)

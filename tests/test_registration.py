@@ -9,7 +9,8 @@ from smae_jax import symmetry
 from smae_jax.commands.build import view_shift
 from smae_jax.data.batches import whole
 from smae_jax.data.canvas import centred_canvas
-from smae_jax.methods.smae import Smae, ramp_of, slope_of
+from smae_jax.methods.smae import Smae
+from smae_jax.methods.views import ramp_of, slope_of
 from smae_jax.registration import displace
 
 Y, X = jnp.mgrid[:12, :15]
