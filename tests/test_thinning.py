@@ -276,7 +276,7 @@ def test_spectra_are_split_too():
     pair = paired(method, 0, batch)
     assert pair.source.shape == (4, 50, 2)
     assert pair.target.shape == (4, 50, 1)
-    total = pair.source[..., 0] * 0.8 + pair.target[..., 0] * pair.weight[..., 0]
+    total = pair.source[..., 0] * 0.5 + pair.target[..., 0] * pair.weight[..., 0]
     np.testing.assert_allclose(total.sum(), counts.sum() / 30, rtol=1e-5)
     answer = method.denoise(lambda source: source[..., :1], batch)
     np.testing.assert_allclose(answer.counts, counts, rtol=1e-5)

@@ -56,7 +56,7 @@ class Thinning:
     """
 
     partner: Partner = "channel"
-    shares: Sequence[tuple[float, float]] = ((0.8, 0.8),)
+    shares: Sequence[tuple[float, float]] = ((0.5, 0.5),)
     rule: Rule = "average"
     augment: symmetry.GroupName = "d4"
     most: int = 2**20 - 1
@@ -66,7 +66,11 @@ class Thinning:
     shift: tuple[float, float] = (0.0, 0.0)
 
     extent = "all"
-    sees_exposure = True
+
+    @property
+    def sees_exposure(self) -> bool:
+        """Whether the shares differ from example to example."""
+        return len(set(self.shares)) > 1
 
     @property
     def region(self) -> Literal["half", "frame"]:
