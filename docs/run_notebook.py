@@ -14,6 +14,7 @@ import nbformat
 from nbclient import NotebookClient
 
 LONGEST_CELL_S = 1800
+DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def run(path: Path) -> nbformat.NotebookNode:
@@ -44,6 +45,9 @@ def main() -> None:
     parser.add_argument("notebooks", nargs="+", type=Path)
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
+    if not DATA.is_dir():
+        print(f"notebooks skipped: their data is not at {DATA}")
+        return
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     for path in options.notebooks:
         notebook = run(path)
