@@ -215,7 +215,7 @@ class ThinningOptions:
     partner: Literal["auto", "channel", "sum", "none"] = "auto"
     """The partner apart, added to the pixel, or left out; auto = chosen by the symmetry chi-square."""
     shares: tuple[str, ...] = ("0.4,0.4", "0.6,0.6", "0.8,0.8")
-    """`own,partner`: shares of the photons in the source; each patch draws one of those given."""
+    """`own,partner`: shares in the source, each patch draws one; of 1 that side has no target."""
     rule: Literal["direct", "average", "symmetric"] = "average"
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
