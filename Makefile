@@ -23,7 +23,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(WORKERS)
 
 notebooks: $(VENV)/installed-notebooks
 	$(BIN)/python -m docs.run_notebook docs/tutorials/*.ipynb

@@ -312,6 +312,7 @@ def test_mask_and_its_polarity_in_training(smae, tmp_path, small_scan, small, sc
     assert losses_of("bad") == losses_of("good")
 
 
+@pytest.mark.slow
 def test_scan_on_the_host_or_the_device_trains_alike(
     smae, tmp_path, small_scan, small, trained_run
 ):
@@ -324,6 +325,7 @@ def test_scan_on_the_host_or_the_device_trains_alike(
     np.testing.assert_allclose(losses_of("loop"), device[3:], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

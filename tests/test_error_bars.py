@@ -95,6 +95,7 @@ def test_unknown_pixels_have_no_error_bar():
     assert np.isnan(bars[~known]).all()
 
 
+@pytest.mark.slow
 def test_error_bars_are_written_beside_the_counts(smae):
     simulated = ("simulate", "--kind", "saxs", "--frames", 3, "--size", 32, "--output", "s.h5")
     assert smae(*simulated).status == 0

@@ -63,6 +63,7 @@ def test_imported_run_keeps_the_published_settings(imported):
     assert not (imported.path / "mask.npz").exists()
 
 
+@pytest.mark.slow
 def test_imported_run_denoises_frames_of_any_size(smae, imported, small_scan, tmp_path):
     """The centre is found on the input or given; the mask is the one given, or none."""
     common = ("infer", "--run", imported.path, "--input", f"{small_scan}::counts")

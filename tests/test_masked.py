@@ -140,6 +140,7 @@ def _square(batch):
     }
 
 
+@pytest.mark.slow
 def test_trains_and_denoises_from_the_command_line(smae, small, small_scan):
     data = ("--data.path", f"{small_scan}::counts", "--data.mask", f"{small_scan}::mask")
     train = ("train", "--run", "run", *data, "--data.center", "17.5,14", *small)

@@ -66,6 +66,7 @@ def test_benchmarks_explain_themselves(command):
     assert "usage" in done.stdout
 
 
+@pytest.mark.slow
 def test_commands_run_on_a_users_own_frames(tmp_path, monkeypatch):
     simulation = simulate("saxs", frames=4, size=64, photons=5.0)
     high = simulate("saxs", frames=4, size=64, photons=50.0)

@@ -168,6 +168,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bitwise(options, tmp_path, 
     assert_same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_killed_twice_at_different_places(options, tmp_path, whole):
     run = killed(options, tmp_path / "run", hooks.Validator, 4)
     with pytest.MonkeyPatch.context() as patch:

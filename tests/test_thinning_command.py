@@ -56,6 +56,7 @@ def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
     assert "symmetric" in refused.err
 
 
+@pytest.mark.slow
 def test_values_that_are_no_photons_are_refused_unless_their_noise_is_known(smae):
     rng = np.random.default_rng(0)
     values = 2.5 * rng.poisson(20.0, (3, 32, 32)) + rng.normal(0, 2.0, (3, 32, 32))
@@ -71,6 +72,7 @@ def test_values_that_are_no_photons_are_refused_unless_their_noise_is_known(smae
     assert accepted.status == 0, accepted.err
 
 
+@pytest.mark.slow
 def test_neighbours_in_a_raster_need_its_shape(smae):
     counts = np.random.default_rng(1).poisson(3.0, (6, 32, 32)).astype(np.int32)
     np.save("map.npy", counts)

@@ -150,6 +150,7 @@ def test_a_masked_pixel_has_no_answer():
     assert not bool(result.filled.any())
 
 
+@pytest.mark.slow
 def test_a_single_frame_trains_and_is_denoised_from_the_command_line(smae, small, small_scan):
     with np.load(small_scan) as file:
         frame, bad = file["counts"][2:3], file["mask"]
