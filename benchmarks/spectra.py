@@ -28,11 +28,12 @@ from scipy.special import xlogy
 
 from smae_jax import models, training
 from smae_jax.commands.build_repeats import noise_in_words
+from smae_jax.commands.fit import first_state
 from smae_jax.commands.infer import infer
 from smae_jax.commands.infer_repeats import make_stack_denoiser
 from smae_jax.commands.place_repeats import read_data
 from smae_jax.commands.train import train
-from smae_jax.commands.train_repeats import Setup, first_state, set_up, settled
+from smae_jax.commands.train_repeats import Setup, set_up, settled
 from smae_jax.config import InferConfig, TrainConfig
 from smae_jax.config_file import load
 from smae_jax.data.repeat_batches import Stack, draw
@@ -310,7 +311,9 @@ def trained_at_once(count: int, steps: int) -> tuple[float, np.ndarray]:
     schedule = training.make_schedule("cosine", learning_rate=1e-2, steps=steps)
     optimizer = training.make_optimizer("adam", schedule)
     mesh = training.make_mesh(1)
-    state = first_state(config, setup, optimizer, mesh, silent, None)
+    state = first_state(
+        config, setup.method, setup.module, optimizer, mesh, silent, spatial=setup.patch_shape
+    )
     apply = models.apply_of(setup.module)
     step = training.make_step(
         apply=apply,

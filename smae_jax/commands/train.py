@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from smae_jax import models, training
+from smae_jax import training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model, prepare
 from smae_jax.commands.build_repeats import of_repeats
-from smae_jax.commands.hooks import Logger, Saver, Validator
+from smae_jax.commands.fit import MakeRun, fit
 from smae_jax.commands.reference import check_reference, read_reference
 from smae_jax.commands.thinning import neighbours_for, settle_thinning
 from smae_jax.commands.train_repeats import train_repeats
-from smae_jax.commands.warm_start import exposure_note, read_base, take_over, taken_in_words
+from smae_jax.commands.warm_start import exposure_note, read_base
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.data import batches
@@ -37,8 +36,6 @@ from smae_jax.methods.protocol import Batch, Method
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
-# Parts of the random stream that no step number reaches.
-INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2
 FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
 """Options that leave to the data what a run then keeps."""
 
@@ -97,8 +94,25 @@ def train(config: TrainConfig, say: Say) -> Path:
         folder.go_on(config, prepared)
     else:
         folder.create(config, prepared, scan)
-    start = None if base is None else base.parameters
-    fit(config, folder, method, module, loss, mesh, data, validation, patch_shape, say, start)
+    draw = on_host(
+        validation,
+        config.train.batch_size,
+        patch_shape,
+        held_out=config.train.validation == "pixels",
+    )
+    fit(
+        config,
+        folder,
+        method,
+        module,
+        loss,
+        mesh,
+        say,
+        spatial=patch_shape,
+        make_run=runs_of(config, mesh, data, patch_shape),
+        held_out=lambda keys: [draw(key) for key in keys],
+        start=None if base is None else base.parameters,
+    )
     draw_losses(folder.figures / "loss.png", folder.metrics, overwrite=True)
     say(
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
@@ -200,129 +214,41 @@ def place_data(
     return data, dataclasses.replace(data, frames=frames[:kept] if kept else frames), patch_shape
 
 
-def fit(
+def runs_of(
     config: TrainConfig,
-    folder: RunFolder,
-    method: Method,
-    module: models.Network,
-    loss: training.Loss,
     mesh: jax.sharding.Mesh,
     data: batches.Canvases,
-    validation: batches.Canvases,
     patch_shape: tuple[int, int],
-    say: Say,
-    start: models.Parameters | None = None,
-) -> training.TrainState:
-    """Build the step, restore what there is, and train with logging, validation and checkpoints.
-
-    With `start`, training begins at these parameters; they are validated before the first step, so that the
-    best ones are never worse on the held-out data than those it began with.
-    """
-    options, key = config.train, jax.random.key(config.seed)
-    apply = models.apply_of(module)
-    schedule = training.make_schedule(
-        options.schedule,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        warmup_steps=options.warmup_steps,
-        halve_every=options.halve_every,
-    )
-    optimizer = training.make_optimizer(
-        options.optimizer, schedule, weight_decay=options.weight_decay, clip_norm=options.clip_norm
-    )
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-
-    def begin(key: Array) -> training.TrainState:
-        parameters = models.initial_parameters(
-            module, key, channels=method.source_channels, spatial=patch_shape
-        )
-        return training.initial_state(parameters, optimizer)
-
-    state = jax.jit(begin, out_shardings=everywhere)(jax.random.fold_in(key, INITIAL))
-    say(
-        f"{config.model}: {models.count_parameters(state.parameters):,} parameters; loss {config.loss}"
-    )
-
-    if start is not None:
-        merged, taken, kept = take_over(state.parameters, start)
-        say(taken_in_words(state.parameters, taken, kept))
-        begin_with = jax.jit(
-            lambda merged: training.initial_state(merged, optimizer), out_shardings=everywhere
-        )
-        state = begin_with(jax.tree.map(jnp.asarray, merged))
-
-    def on_host(data: batches.Canvases, held_out: bool) -> Callable[[Array], Batch]:
-        places = jax.jit(lambda key: batches.draw_places(key, data, batch_size=options.batch_size))
-        return lambda key: batches.gather_on_host(
-            data, *map(np.asarray, places(key)), patch_shape=patch_shape, held_out=held_out
-        )
+) -> MakeRun:
+    """Return the function that makes the run of a step, on data kept on the device or on the host."""
+    options = config.train
 
     def on_device(key: Array, data: batches.Canvases) -> Batch:
         places = batches.draw_places(key, data, batch_size=options.batch_size)
         return batches.gather(data, *places, patch_shape=patch_shape)
 
-    step = training.make_step(
-        apply=apply,
-        pair=method.pair,
-        loss=loss,
-        optimizer=optimizer,
-        average_decay=options.average_decay,
-    )
-    resident = is_resident(options.resident, data)
-    on_cpu = jax.devices()[0].platform == "cpu"
-    per_dispatch = options.steps_per_dispatch or (1 if on_cpu or not resident else 20)
-    if resident:
+    def make_run(step: training.Step, key: Array) -> tuple[training.Run, int]:
+        if not is_resident(options.resident, data):
+            draw = on_host(data, options.batch_size, patch_shape, held_out=False)
+            return training.make_streamed_run(step, draw, key=key, mesh=mesh), 1
+        on_cpu = jax.devices()[0].platform == "cpu"
+        per_dispatch = options.steps_per_dispatch or (1 if on_cpu else 20)
         run = training.make_resident_run(
             step, on_device, key=key, data=data, mesh=mesh, looped=per_dispatch > 1
         )
-    else:
-        run, per_dispatch = (
-            training.make_streamed_run(step, on_host(data, False), key=key, mesh=mesh),
-            1,
-        )
+        return run, per_dispatch
 
-    checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
-    best, notes = Checkpoints(folder.best), None
-    if config.resume:
-        last = checkpoints.steps()[-1]
-        state, notes = checkpoints.restore(last, "state", state), checkpoints.notes(last)
-        for kept in (checkpoints, best):
-            kept.remove_unfinished()
-        best.keep_only([step for step in best.steps() if step <= last])  # later ones come again
-        say(f"going on after step {last} of {options.steps}")
-    saver = Saver(checkpoints, notes)
-    hooks: list[tuple[int, training.Hook]] = []
-    with Logger(folder.metrics, schedule, steps=options.steps, start=int(state.step)) as logger:
-        hooks.append((options.log_every, logger))
-        if options.validation != "none":
-            held_out = options.validation == "pixels"
-            draw = on_host(validation, held_out)
-            keys = jax.random.split(jax.random.fold_in(key, VALIDATION), options.validation_batches)
-            validate = training.make_validation(
-                apply=apply,
-                pair=method.pair,
-                loss=loss,
-                batches=[draw(k) for k in keys],
-                key=jax.random.fold_in(key, VALIDATION),
-                mesh=mesh,
-            )
-            validator = Validator(validate, best, saver, logger)
-            if start is not None:
-                validator(0, state, {})
-            hooks.append((options.validate_every, validator))
-        hooks.append((options.checkpoint_every or options.steps, saver))
-        state = training.fit(
-            state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
-        )
-        if options.validation == "none" and options.steps not in best.steps():
-            best.save(options.steps, parameters=state.average, notes={})
-    best.keep_only(best.steps()[-1:])
-    say(f"best step {best.steps()[-1]} of {options.steps}")
-    if start is not None and best.steps()[-1] == 0:
-        say("note: no step bettered the parameters that it began with; try another learning rate")
-    checkpoints.close()
-    best.close()
-    return state
+    return make_run
+
+
+def on_host(
+    data: batches.Canvases, batch_size: int, patch_shape: tuple[int, int], *, held_out: bool
+) -> Callable[[Array], Batch]:
+    """Return the function that draws a batch of numpy arrays: key -> batch."""
+    places = jax.jit(lambda key: batches.draw_places(key, data, batch_size=batch_size))
+    return lambda key: batches.gather_on_host(
+        data, *map(np.asarray, places(key)), patch_shape=patch_shape, held_out=held_out
+    )
 
 
 def is_resident(wanted: str, data: Any) -> bool:

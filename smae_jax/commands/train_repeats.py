@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import models, training
-from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build_repeats import (
     build_loss,
     build_repeats_method,
@@ -22,9 +19,10 @@ from smae_jax.commands.build_repeats import (
     noise_of,
     settled,
 )
-from smae_jax.commands.hooks import Logger, Saver, Validator
+from smae_jax.commands.fit import EnoughTrainedError, MakeRun, fit
+from smae_jax.commands.hooks import Saver
 from smae_jax.commands.place_repeats import place_repeats, read_data
-from smae_jax.commands.warm_start import Base, read_base, take_over, taken_in_words
+from smae_jax.commands.warm_start import read_base
 from smae_jax.config import TrainConfig
 from smae_jax.data.repeat_batches import Stack, draw, patch_shape_of
 from smae_jax.data.repeats import Repeats
@@ -33,11 +31,6 @@ from smae_jax.methods.protocol import Batch, Method
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
-INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2  # parts of the random stream that no step number reaches
-
-
-class EnoughTrainedError(Exception):
-    """The held-out loss has not fallen for as long as the options allow."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +91,26 @@ def train_repeats(config: TrainConfig, folder: RunFolder, say: Say) -> Path:
         folder.go_on(config, setup.prepared)
     else:
         folder.create(config, setup.prepared, None)
-    fit(config, folder, setup, mesh, say, base)
+    patience = config.deep_image_prior.patience if config.method == "deep_image_prior" else 0
+
+    def stopping(saver: Saver) -> list[tuple[int, training.Hook]]:
+        hook = early_stopping(saver, patience, config.train.steps)
+        return [(config.train.validate_every, hook)] if patience else []
+
+    fit(
+        config,
+        folder,
+        setup.method,
+        setup.module,
+        setup.loss,
+        mesh,
+        say,
+        spatial=setup.patch_shape,
+        make_run=runs_of(config, setup, mesh),
+        held_out=lambda keys: held_out_batches(config, setup, keys),
+        start=None if base is None else base.parameters,
+        more_hooks=stopping,
+    )
     draw_losses(folder.figures / "loss.png", folder.metrics, overwrite=True)
     say(
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
@@ -148,137 +160,36 @@ def set_up(
     )
 
 
-def fit(
-    config: TrainConfig,
-    folder: RunFolder,
-    setup: Setup,
-    mesh: jax.sharding.Mesh,
-    say: Say,
-    base: Base | None = None,
-) -> training.TrainState:
-    """Build the step, restore what there is, and train with logging, validation and checkpoints."""
-    options, key = config.train, jax.random.key(config.seed)
-    apply, method = models.apply_of(setup.module), setup.method
-    schedule = training.make_schedule(
-        options.schedule,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        warmup_steps=options.warmup_steps,
-        halve_every=options.halve_every,
-        restarts=options.restarts,
-    )
-    optimizer = training.make_optimizer(
-        options.optimizer,
-        schedule,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-        accumulate=options.accumulate,
-    )
-    state = first_state(config, setup, optimizer, mesh, say, base)
-    batch_size = examples(config)
+def runs_of(config: TrainConfig, setup: Setup, mesh: jax.sharding.Mesh) -> MakeRun:
+    """Return the function that makes the run of a step."""
 
     def drawn(key: Array, stack: Stack) -> Batch:
-        return draw(key, stack, batch_size=batch_size, patch_shape=setup.patch_shape)
+        return draw(key, stack, batch_size=examples(config), patch_shape=setup.patch_shape)
 
-    step = training.make_step(
-        apply=apply,
-        pair=method.pair,
-        loss=setup.loss,
-        optimizer=optimizer,
-        average_decay=options.average_decay,
-    )
-    per_dispatch = options.steps_per_dispatch or steps_per_dispatch(config)
-    run = training.make_resident_run(
-        step, drawn, key=key, data=setup.stack, mesh=mesh, looped=per_dispatch > 1
-    )
-    checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
-    best, notes = Checkpoints(folder.best), None
-    if config.resume:
-        last = checkpoints.steps()[-1]
-        state, notes = checkpoints.restore(last, "state", state), checkpoints.notes(last)
-        for kept in (checkpoints, best):
-            kept.remove_unfinished()
-        best.keep_only([step for step in best.steps() if step <= last])  # later ones come again
-        say(f"going on after step {last} of {options.steps}")
-    saver = Saver(checkpoints, notes)
-    hooks: list[tuple[int, training.Hook]] = []
-    with Logger(folder.metrics, schedule, steps=options.steps, start=int(state.step)) as logger:
-        hooks.append((options.log_every, logger))
-        if options.validation != "none":
-            validate = training.make_validation(
-                apply=apply,
-                pair=method.pair,
-                loss=setup.loss,
-                batches=held_out_batches(config, setup, batch_size),
-                key=jax.random.fold_in(key, VALIDATION),
-                mesh=mesh,
-            )
-            validator = Validator(validate, best, saver, logger)
-            if base is not None:
-                validator(0, state, {})
-            hooks.append((options.validate_every, validator))
-        hooks.append((options.checkpoint_every or options.steps, saver))
-        if config.method == "deep_image_prior" and config.deep_image_prior.patience:
-            patience = config.deep_image_prior.patience
-            hooks.append((options.validate_every, early_stopping(saver, patience, options.steps)))
-        try:
-            state = training.fit(
-                state, run, steps=options.steps, steps_per_dispatch=per_dispatch, every=hooks
-            )
-        except EnoughTrainedError as enough:
-            say(str(enough))
-        if options.validation == "none" and options.steps not in best.steps():
-            best.save(options.steps, parameters=state.average, notes={})
-    best.keep_only(best.steps()[-1:])
-    say(f"best step {best.steps()[-1]} of {options.steps}")
-    checkpoints.close()
-    best.close()
-    return state
-
-
-def first_state(
-    config: TrainConfig,
-    setup: Setup,
-    optimizer: Any,
-    mesh: jax.sharding.Mesh,
-    say: Say,
-    base: Base | None,
-) -> training.TrainState:
-    """Draw the parameters, or take those of a base over."""
-    everywhere = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-
-    def begin(key: Array) -> training.TrainState:
-        channels = setup.method.source_channels
-        parameters = models.initial_parameters(
-            setup.module, key, channels=channels, spatial=setup.patch_shape
+    def make_run(step: training.Step, key: Array) -> tuple[training.Run, int]:
+        per_dispatch = config.train.steps_per_dispatch or steps_per_dispatch(config)
+        run = training.make_resident_run(
+            step, drawn, key=key, data=setup.stack, mesh=mesh, looped=per_dispatch > 1
         )
-        return training.initial_state(parameters, optimizer)
+        return run, per_dispatch
 
-    start_key = jax.random.fold_in(jax.random.key(config.seed), INITIAL)
-    state = jax.jit(begin, out_shardings=everywhere)(start_key)
-    count = models.count_parameters(state.parameters)
-    say(f"{config.model}: {count:,} parameters; loss {config.loss}")
-    if base is None:
-        return state
-    merged, taken, kept = take_over(state.parameters, base.parameters)
-    say(taken_in_words(state.parameters, taken, kept))
-    again = jax.jit(lambda p: training.initial_state(p, optimizer), out_shardings=everywhere)
-    return again(jax.tree.map(jnp.asarray, merged))
+    return make_run
 
 
-def held_out_batches(config: TrainConfig, setup: Setup, batch_size: int) -> Sequence[Batch]:
+def held_out_batches(config: TrainConfig, setup: Setup, keys: Array) -> list[Batch]:
     """Draw what validation looks at, the same at every validation."""
-    split = (
-        config.method != "deep_image_prior"
-    )  # there it is the counts that are held out, all points
+    # A deep image prior holds out counts, of all points; the other methods hold out points.
+    split = config.method != "deep_image_prior"
     place = jax.jit(
         lambda key, stack: draw(
-            key, stack, batch_size=batch_size, patch_shape=setup.patch_shape, held_out=split
+            key,
+            stack,
+            batch_size=examples(config),
+            patch_shape=setup.patch_shape,
+            held_out=split,
         )
     )
-    key = jax.random.fold_in(jax.random.key(config.seed), VALIDATION)
-    keys = jax.random.split(key, config.train.validation_batches)
-    return [place(k, setup.held_out) for k in keys]
+    return [place(key, setup.held_out) for key in keys]
 
 
 def examples(config: TrainConfig) -> int:
