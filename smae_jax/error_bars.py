@@ -7,7 +7,7 @@ photons that the prediction did not see, and the error bar is made as large as t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +115,3 @@ def error_bars(counts: np.ndarray, variance: np.ndarray, factors: np.ndarray) ->
     with np.errstate(invalid="ignore"):
         square = np.tensordot(factors, terms(np.maximum(counts, 0), variance), axes=1)
     return np.sqrt(square).astype(np.float32)
-
-
-Estimate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]

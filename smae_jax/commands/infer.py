@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -15,14 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from smae_jax import inference, models, symmetry, training
-from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.error_bars import FOLDS, check_countable, error_bars_of, largest
 from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
+from smae_jax.commands.restore import check_output_figure, made_by, restore_network
 from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
-from smae_jax.config_file import dump
 from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
@@ -116,14 +114,7 @@ def infer(config: InferConfig, say: Say) -> None:
             wavelength_m=scan.geometry.wavelength_m,
             distance_m=scan.geometry.distance_m,
         ),
-        process={
-            "program": "smae_jax",
-            "version": metadata.version("smae_jax"),
-            "run": str(folder.path),
-            "step": str(step),
-            "ensemble": group,
-            "config": dump(trained),
-        },
+        process=made_by(folder, trained, step=step, group=group),
         overwrite=config.overwrite,
     )
     if config.figure:
@@ -232,16 +223,6 @@ def scan_denoiser(
     return denoise_scan
 
 
-def check_output_figure(config: InferConfig) -> None:
-    """Refuse a figure that exists, or that is no PNG, before the work."""
-    if not config.figure.endswith(".png"):
-        raise ValueError(f"--figure {config.figure}: expected a name ending in .png")
-    if os.path.exists(config.figure) and not config.overwrite:
-        raise ValueError(
-            f"--figure {config.figure}: exists already; choose another name or --overwrite"
-        )
-
-
 def read_input(
     config: InferConfig, trained: TrainConfig, folder: RunFolder, prepared: Prepared
 ) -> Scan:
@@ -305,29 +286,13 @@ def load_network(
             axes=trained.data.dimensions,
             channels=trained.data.channel_axis is not None,
         )[:3]
-    checkpoints = Checkpoints(folder.best if wanted == "best" else folder.checkpoints)
-    steps = checkpoints.steps()
-    if not steps:
-        raise ValueError(f"{checkpoints.folder}: no checkpoint there; train the run to its end")
-    step = steps[-1] if wanted in ("best", "last") else int(wanted) if wanted.isdigit() else -1
-    if step not in steps:
-        raise ValueError(
-            f"--checkpoint {wanted}: expected best, last or one of the kept steps "
-            f"{', '.join(map(str, steps))}"
-        )
-    module = build_model(trained)
-    channels = build_method(trained).source_channels
-    like = jax.eval_shape(
-        lambda key: models.initial_parameters(module, key, channels=channels, spatial=(64, 64)),
-        jax.random.key(0),
+    return restore_network(
+        folder,
+        wanted,
+        build_model(trained),
+        channels=build_method(trained).source_channels,
+        spatial=(64, 64),
     )
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
-    )
-    parameters = checkpoints.restore(step, "parameters", like)
-    checkpoints.close()
-    return models.apply_of(module), jax.tree.map(np.asarray, parameters), step
 
 
 def scales_for(

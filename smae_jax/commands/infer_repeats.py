@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ import numpy as np
 from jax import Array
 
 from smae_jax import inference, models
-from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.build_repeats import (
     build_repeats_method,
     build_repeats_model,
@@ -27,8 +25,8 @@ from smae_jax.commands.place_repeats import (
     one_answer,
     read_data,
 )
+from smae_jax.commands.restore import check_output_figure, made_by, restore_network
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_ranges
-from smae_jax.config_file import dump
 from smae_jax.data.repeat_batches import Stack, whole_repeats
 from smae_jax.data.repeats import Repeats, mean_of_repeats
 from smae_jax.data.repeats_writers import check_repeats_output, write_repeats
@@ -125,14 +123,7 @@ def infer_repeats(
         answers,
         like=repeats,
         sigma=errors,
-        process={
-            "program": "smae_jax",
-            "version": metadata.version("smae_jax"),
-            "run": str(folder.path),
-            "step": str(step),
-            "ensemble": group,
-            "config": dump(trained),
-        },
+        process=made_by(folder, trained, step=step, group=group),
         overwrite=config.overwrite,
     )
     if config.figure:
@@ -163,8 +154,6 @@ def load_repeats_network(
     Raises:
       ValueError: if there is no such checkpoint.
     """
-    checkpoints = Checkpoints(folder.best if wanted == "best" else folder.checkpoints)
-    step = _chosen(checkpoints, wanted)
     method = build_repeats_method(trained, channels=channels)
     noise = Noise(
         prepared.gain or 1.0, prepared.readout_variance or 0.0, prepared.common_variance or 0.0
@@ -172,32 +161,10 @@ def load_repeats_network(
     module = build_repeats_model(
         trained, method, axes=axes, scale=prepared.scale or 1.0, noise=noise
     )
-    like = jax.eval_shape(
-        lambda key: models.initial_parameters(
-            module, key, channels=method.source_channels, spatial=(32,) * axes
-        ),
-        jax.random.key(0),
+    apply, parameters, step = restore_network(
+        folder, wanted, module, channels=method.source_channels, spatial=(32,) * axes
     )
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
-    )
-    parameters = checkpoints.restore(step, "parameters", like)
-    checkpoints.close()
-    return models.apply_of(module), jax.tree.map(np.asarray, parameters), step, method
-
-
-def _chosen(checkpoints: Checkpoints, wanted: str) -> int:
-    steps = checkpoints.steps()
-    if not steps:
-        raise ValueError(f"{checkpoints.folder}: no checkpoint there; train the run to its end")
-    step = steps[-1] if wanted in ("best", "last") else int(wanted) if wanted.isdigit() else -1
-    if step not in steps:
-        raise ValueError(
-            f"--checkpoint {wanted}: expected best, last or one of the kept steps "
-            f"{', '.join(map(str, steps))}"
-        )
-    return step
+    return apply, parameters, step, method
 
 
 def make_stack_denoiser(
@@ -288,12 +255,7 @@ def check_figure(config: InferConfig, repeats: Repeats) -> None:
     """Refuse a figure that exists, is no PNG or cannot be drawn, before the work."""
     if not config.figure:
         return
-    if not config.figure.endswith(".png"):
-        raise ValueError(f"--figure {config.figure}: expected a name ending in .png")
-    if os.path.exists(config.figure) and not config.overwrite:
-        raise ValueError(
-            f"--figure {config.figure}: exists already; choose another name or --overwrite"
-        )
+    check_output_figure(config)
     if len(repeats.spatial) != 1 or repeats.channels:
         raise ValueError(
             f"--figure {config.figure}: expected spectra, got repeats of {repeats.counts.shape[1:]}; leave "
