@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import tempfile
 import time
@@ -16,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import jax
 import numpy as np
 
-from benchmarks.methods import quiet
+from benchmarks.methods import keep_compiled, quiet
 from benchmarks.methods_report import commit, facts_list
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
@@ -224,21 +224,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", default="", help="folder of checks.md; default docs")
     options = parser.parse_args(arguments)
     output = Path(options.output or ("runs/checks-quick" if options.quick else "docs"))
-    started, version = time.perf_counter(), commit()
+    started, load, version = time.perf_counter(), os.getloadavg(), commit()
     steps = options.steps or (4 if options.quick else TrainOptions().steps)
     chosen = TrainOptions(steps=steps)
     if options.quick:
         chosen = dataclasses.replace(chosen, validate_every=2, validation_batches=1)
     frames, size = (4, 64) if options.quick else (64, 128)
     with tempfile.TemporaryDirectory() as folder:
-        jax.config.update("jax_compilation_cache_dir", str(Path(folder) / "cache"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        keep_compiled(Path(folder))
         found = run(Bench(Path(folder), chosen), frames=frames, size=size)
     facts = {
         "seed": SEED,
         "commit": version,
         "minutes": (time.perf_counter() - started) / 60,
-        "load": (0.0, 0.0),
+        "load": (load[0], os.getloadavg()[0]),
     }
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]

@@ -298,6 +298,12 @@ def run_case(
     return {"name": case.name, "group": case.group, "flux": case.flux, "rows": rows}
 
 
+def keep_compiled(folder: Path) -> None:
+    """Keep compiled steps there: every training builds its own, and would compile it again."""
+    jax.config.update("jax_compilation_cache_dir", str((folder / "cache").resolve()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Send progress bars nowhere."""
@@ -317,9 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        # Every training builds its own step: without a cache each one would be compiled again.
-        jax.config.update("jax_compilation_cache_dir", str((folder / "cache").resolve()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        keep_compiled(folder)
         results = []
         for number, case in enumerate(all_cases(quick=options.quick)):
             place = folder / f"case{number}"

@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks.methods import FULL as METHODS_BUDGET
 from benchmarks.methods import QUICK as METHODS_QUICK
-from benchmarks.methods import SEED, Case, muscle, quiet, trainings
+from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainings
 from benchmarks.methods_report import commit
 from benchmarks.quality_report import write_report
 from smae_jax.commands.infer import infer
@@ -206,10 +205,8 @@ def run_case(
 ) -> dict[str, Any]:
     """Run every method on a case; what is in the folder already is not done again."""
     rows: dict[str, dict[str, Any]] = {}
-    pictures = {"truth": case.truth[case.scored][0], "valid": case.valid}
     for name, (setting, estimate) in filters(case).items():
         rows[name] = {"setting": setting} | score(case, estimate)
-        pictures[name] = estimate[0]
         say(f"{case.name}: {name} {setting}: {rows[name]['psnr_db']:.2f} dB")
     files = write_files(case, facts, folder)
     scored = str(folder / "scored.npy")
@@ -224,18 +221,15 @@ def run_case(
             seconds, answers = float(file["seconds"]), {k: file[k] for k in file if k != "seconds"}
         for label, estimate in answers.items():
             rows[label] = score(case, estimate) | {"seconds": seconds, "steps": config.train.steps}
-            pictures[label] = estimate[0]
             either = rows[label].get("either_db", np.nan)
             say(
                 f"{case.name}: {label}: {rows[label]['psnr_db']:.2f} / {either:.2f} dB, {seconds:.0f} s"
             )
-    np.savez_compressed(folder / "pictures.npz", **pictures)  # type: ignore[arg-type]
     return {
         "name": case.name,
         "group": case.group,
         "flux": case.flux,
         "rows": rows,
-        "pictures": str(folder / "pictures.npz"),
     }
 
 
@@ -286,8 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str((folder / "cache").resolve()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        keep_compiled(folder)
         results = []
         for case, facts in all_cases(options):
             place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")

@@ -240,6 +240,13 @@ class ThinningOptions:
         if not self.readout_noise >= 0:
             raise ValueError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
 
+    @property
+    def gaussian(self) -> tuple[float, float] | None:
+        """Gain and readout noise of an integrating detector; None where photons are counted."""
+        return (
+            (self.gain, self.readout_noise) if (self.gain, self.readout_noise) != (1, 0) else None
+        )
+
 
 def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """Read `own,partner` shares.

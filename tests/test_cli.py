@@ -427,4 +427,7 @@ def test_restarts_and_accumulation_reach_a_scan(smae, small, small_scan):
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
     assert rates[2] == rates[0] > rates[1]
     state = RunFolder(Path("run")).checkpoints / "4"
-    assert any("mini_step" in path.read_bytes().decode(errors="ignore") for path in state.rglob("_METADATA"))
+    assert any(
+        "mini_step" in path.read_bytes().decode(errors="ignore")
+        for path in state.rglob("_METADATA")
+    )

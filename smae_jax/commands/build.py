@@ -85,7 +85,6 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
             f"--rule {rule}: expected direct, average or symmetric with --thinning.partner channel, got a "
             f"run with partner {options.partner}; leave the option out"
         )
-    gaussian = options.gain != 1 or options.readout_noise > 0
     return Thinning(
         partner="channel" if options.partner == "auto" else options.partner,
         shares=parse_shares(options.shares),
@@ -93,7 +92,7 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
         augment=config.data.augment,
         most=most,
         variants=options.variants,
-        gaussian=(options.gain, options.readout_noise) if gaussian else None,
+        gaussian=options.gaussian,
         neighbours=options.neighbours != "none",
         shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
     )

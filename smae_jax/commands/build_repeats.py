@@ -88,13 +88,12 @@ def build_repeats_method(
     if config.method == "supervised":
         return Supervised(augment=augment, rule="direct")  # type: ignore[return-value]
     options = config.thinning
-    gaussian = options.gain != 1 or options.readout_noise > 0
     return Thinning(  # type: ignore[return-value]
         partner="none",
         shares=tuple((own, own) for own, _ in parse_shares(options.shares)),
         augment=augment,
         most=most,
-        gaussian=(options.gain, options.readout_noise) if gaussian else None,
+        gaussian=options.gaussian,
     )
 
 
@@ -134,7 +133,7 @@ def build_repeats_model(
 def noise_of(config: TrainConfig, repeats: Repeats) -> Noise:
     """Return the noise: as the options say, or for method noise2noise as its repeats show."""
     options = config.thinning
-    if config.method == "thinning" and (options.gain != 1 or options.readout_noise > 0):
+    if config.method == "thinning" and options.gaussian:
         return Noise(options.gain, options.readout_noise**2)
     if config.method != "noise2noise":
         return Noise()

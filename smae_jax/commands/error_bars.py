@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from smae_jax.data.scan import Scan
+from smae_jax.data.scan import Scan, not_counted
 from smae_jax.error_bars import calibrate, error_bars
 from smae_jax.methods.protocol import Denoised
 
@@ -23,9 +23,10 @@ def check_countable(scan: Scan) -> None:
     Raises:
       ValueError: if they are no photon counts.
     """
-    if not np.array_equal(scan.counts, np.floor(np.maximum(scan.counts, 0))):
+    odd = not_counted(scan.counts)
+    if odd is not None:
         raise ValueError(
-            f"--sigma: expected whole photon counts in {scan.metadata.sources[0]}, got other values; error "
+            f"--sigma: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}; error "
             "bars come from leaving photons out; leave the option out"
         )
 

@@ -10,15 +10,14 @@ import numpy as np
 from smae_jax.config import TrainConfig, parse_raster
 from smae_jax.data.center import Center
 from smae_jax.data.neighbours import frames_beside
-from smae_jax.data.scan import Scan
+from smae_jax.data.scan import Scan, not_counted
 from smae_jax.evaluation.asymmetry import opposite, relative_asymmetry, symmetry_chi_square
 
 Say = Callable[[str], None]
 UNRELATED = 0.5
 """Relative asymmetry from which a pixel and its partner are taken for two different things."""
 SIGNIFICANT = 3.0
-"""Standard deviations from which an asymmetry is taken for real. A small one asks for no other choice: the
-channels keep it, and where there is none they were no worse than the sum in trials."""
+"""Standard deviations from which an asymmetry is taken for real."""
 
 
 def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -> TrainConfig:
@@ -39,9 +38,8 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
     options = config.thinning
     if config.method != "thinning":
         return config
-    gaussian = options.gain != 1 or options.readout_noise > 0
-    if not gaussian and not np.array_equal(scan.counts, np.floor(np.maximum(scan.counts, 0))):
-        odd = scan.counts[(scan.counts < 0) | (scan.counts != np.floor(scan.counts))][0]
+    odd = None if options.gaussian else not_counted(scan.counts)
+    if odd is not None:
         raise ValueError(
             f"{scan.metadata.sources[0]}: expected whole photon counts to split, got {odd:g}; give "
             "--thinning.gain and --thinning.readout-noise of an integrating detector, or use --method smae"

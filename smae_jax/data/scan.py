@@ -71,3 +71,9 @@ class Scan:
         assert self.valid.shape[1:] == self.counts.shape[1:], (self.valid.shape, self.counts.shape)
         assert self.valid.shape[0] in (1, len(self.counts)), (self.valid.shape, self.counts.shape)
         assert len(self.metadata.sources) == len(self.counts), "one source per frame"
+
+
+def not_counted(values: np.ndarray) -> float | None:
+    """Return the first value that is no photon count (negative, or not whole); None if all are."""
+    odd = values[(values < 0) | (values != np.floor(values))]
+    return float(odd[0]) if odd.size else None

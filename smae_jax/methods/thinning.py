@@ -156,9 +156,7 @@ class Thinning:
         own_seen, partner_seen = batch.exposure > 0, batch.partner_exposure > 0
         source = self._combined(self._sides(batch)) + self._combined(self._neighbours(batch))
         # All photons are more than training ever showed; the network hears of the most that it knows.
-        known_light = max(
-            max(pair) for pair in self.shares if sum(pair) == max(map(sum, self.shares))
-        )
+        known_light = max(max(self.shares, key=lambda pair: (sum(pair), max(pair))))
         channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1] * known_light)]
         shift = jnp.broadcast_to(jnp.asarray(self.shift), (len(batch.scale), 2))
         registered = any(self.shift)

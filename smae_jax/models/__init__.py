@@ -65,8 +65,9 @@ def build(
       ValueError: if the name is unknown, or the network has one input only.
     """
     dtype = jnp.dtype(precision)
-    if name in SMALL or (name == "unet" and head in ("scales", "direct")):
-        head = "scales" if head == "auto" else head
+    if name == "unet" or name in SMALL:
+        if head == "auto":
+            head = "root" if name == "unet" else "scales"
         sigmas = (1.0, 3.0)
         if head == "scales" and outputs > 1:
             raise ValueError(
@@ -94,11 +95,6 @@ def build(
             common_variance=common_variance,
             correction=correction,
         )
-    if name == "unet":
-        sigmas = (1.0, 3.0)
-        asked = answers(measurements, outputs, sigmas)
-        network = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype)
-        return RootRate(network=network, outputs=outputs, sigmas=sigmas)
     if name == "sedcnn4":
         if measurements > 1:
             raise ValueError(
