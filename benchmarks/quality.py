@@ -85,6 +85,7 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Any
     for asymmetry, kind, flux in itertools.product(options.asymmetry, options.kinds, photons):
         if kind != "muscle":
             facts = {"kind": kind, "asymmetry": asymmetry, "frames": frames, "size": size}
+            facts["raster"] = (2, 4) if options.quick else (8, 8)
             yield simulated(kind, flux, asymmetry, frames=frames, size=size), facts
     if "muscle" in options.kinds:
         for scale in (1.0,) if options.quick else (0.1, 1.0):
@@ -104,11 +105,15 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         predict=PredictOptions(ensemble="flips"),
     )
 
-    def thinning(partner: str) -> TrainConfig:
-        chosen = ThinningOptions(partner=partner)  # type: ignore[arg-type]
+    def thinning(partner: str, **options: Any) -> TrainConfig:
+        chosen = ThinningOptions(partner=partner, **options)  # type: ignore[arg-type]
         return dataclasses.replace(ours, method="thinning", thinning=chosen)
 
     found = {"SMAE": ours, "thinning": thinning("channel"), "thinning, none": thinning("none")}
+    if facts:
+        raster = ",".join(map(str, facts["raster"]))
+        beside = thinning("channel", neighbours="raster", raster=raster)
+        found["thinning, neighbours"] = beside
     if facts.get("asymmetry"):
         return found
     found["thinning, sum"] = thinning("sum")

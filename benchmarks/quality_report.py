@@ -20,6 +20,7 @@ STYLE = {
     "thinning, direct": ("#9ccc9c", "-"),
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
+    "thinning, neighbours": ("#7b3294", "-"),
     "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
     "oracle": ("#000000", "--"),

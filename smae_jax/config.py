@@ -215,7 +215,7 @@ class ThinningOptions:
     partner: Literal["auto", "channel", "sum", "none"] = "auto"
     """The partner apart, added to the pixel, or left out; auto = chosen by the symmetry chi-square."""
     shares: tuple[str, ...] = ("0.4,0.4", "0.6,0.6", "0.8,0.8")
-    """`own,partner`: shares in the source, each patch draws one; of 1 that side has no target."""
+    """`own,partner`: shares of the photons in the source, below 1; each patch draws one of them."""
     rule: Literal["direct", "average", "symmetric"] = "average"
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
@@ -252,7 +252,7 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """Read `own,partner` shares.
 
     Raises:
-      ValueError: if there is none, or one is not two shares that leave photons to predict.
+      ValueError: if there is none, or one is not two shares that leave both sides photons to predict.
     """
     shares = []
     for text in texts:
@@ -260,10 +260,15 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
             own, partner = (float(part) for part in text.split(","))
         except ValueError:
             own = partner = -1.0
-        if not (0 <= own <= 1 and 0 <= partner <= 1 and 0 < own + partner < 2):
+        if 1 in (own, partner) and own + partner == 1:
             raise ValueError(
-                "--thinning.shares: expected own,partner between 0 and 1, not both 0 and not both 1, such "
-                f"as 0.8,0.8, got '{text}'"
+                f"--thinning.shares: expected shares below 1, got '{text}', which is method smae: all of one "
+                "side predicts the other; use --method smae"
+            )
+        if not (0 <= own < 1 and 0 <= partner < 1 and own + partner > 0):
+            raise ValueError(
+                "--thinning.shares: expected own,partner from 0 to below 1 (the rest is the target), not "
+                f"both 0, such as 0.8,0.8, got '{text}'"
             )
         shares.append((own, partner))
     if not shares:
@@ -462,8 +467,8 @@ class TrainConfig:
         "zero_shot",
     ] = "smae"
     """How pairs are made and predictions put back."""
-    model: Literal["unet", "dncnn", "resnet", "msd", "sedcnn4"] = "unet"
-    """Network: a light U-Net, one of three small ones for small data, or the published one."""
+    model: Literal["unet", "large", "dncnn", "resnet", "msd", "sedcnn4"] = "unet"
+    """Network: a light U-Net, a large one, one of three small ones for small data, or the published one."""
     loss: str = "poisson"
     """`mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv`, or your `package.module:function`; repeats: `auto`."""
     init_from: str = ""
@@ -565,6 +570,12 @@ class EvaluateConfig:
     """Folder for the table, the numbers and the figures; must be new."""
     reference: str = ""
     """Frames of the same sample with more counts, or the truth; "" = judge by the counts alone."""
+    reference_repeats: str = ""
+    """Which repeats of the reference of spectra and other repeats, as `4:32`; "" = all."""
+    reference_scale: Literal["none", "totals"] = "none"
+    """Repeats: whether the reference, say at another power, is scaled to the counts of the input."""
+    repeats: str = "run"
+    """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
     pairing: Literal["auto", "order", "mean"] = "auto"
     """Frame by frame, the mean of all reference frames for each, or auto: by order, or one for all."""
     reference_noise: Literal["auto", "poisson", "none"] = "auto"

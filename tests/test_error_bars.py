@@ -112,6 +112,24 @@ def test_error_bars_are_written_beside_the_counts(smae):
     assert np.nanmax(sigma) > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "photons"), [("saxs", 3.0), ("waxd", 3.0)])
+def test_error_bars_cover_the_truth(smae, kind, photons):
+    """68 % of the truths lie within one error bar of a trained network, give or take 5 %."""
+    simulated = ("simulate", "--kind", kind, "--frames", 32, "--size", 64, "--output", "s.h5")
+    assert smae(*simulated, "--photons", photons, "--seed", 3).status == 0
+    scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
+    steps = ("--train.steps", 150, "--train.validate-every", 150, "--train.checkpoint-every", 0)
+    assert smae("train", "--method", "thinning", "--run", "r", *scan, *steps).status == 0
+    infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", "out.h5")
+    assert smae(*infer, "--sigma").status == 0
+    with h5py.File("out.h5") as file, h5py.File("s.h5") as made:
+        counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
+        truth, valid = made["entry/truth"][()], made["entry/mask"][()] == 0
+    within = np.abs(counts - truth)[:, valid] < sigma[:, valid]
+    assert 0.63 < within.mean() < 0.73
+
+
 @pytest.mark.parametrize(
     ("path", "beside"),
     [("out.npy", "out_sigma.npy"), ("out.tif", "out_sigma.tif"), ("out/", "out_sigma/")],

@@ -139,3 +139,17 @@ def test_units_of_rate_do_not_matter_where_the_counts_are_the_same():
         source = jnp.concatenate([jnp.asarray(counts / unit), jnp.ones((1, 64, 1))], axis=-1)
         answers.append(unit * jax.jit(models.apply_of(module))(parameters, source))
     np.testing.assert_allclose(*answers, rtol=1e-3)
+
+
+def test_the_large_network_is_a_larger_unet():
+    sizes = {}
+    for name in ("unet", "large"):
+        module = models.build(name, measurements=2, outputs=2)
+        start = jax.eval_shape(
+            lambda key, module=module: models.initial_parameters(
+                module, key, channels=4, spatial=(32, 32)
+            ),
+            jax.random.key(0),
+        )
+        sizes[name] = models.count_parameters(start)
+    assert sizes["large"] > 5 * sizes["unet"]

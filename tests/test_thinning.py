@@ -211,6 +211,17 @@ def test_answers_keep_their_place_and_their_side():
     np.testing.assert_allclose(both.counts, (counts + counts[:, ::-1, ::-1]) / 2, atol=1e-4)
 
 
+def test_a_side_that_training_never_showed_is_not_shown_at_prediction():
+    """With shares 0.8,0 a network predicts the partner from the pixel: it must not meet both at once."""
+    counts = np.random.default_rng(17).poisson(5.0, (1, 12, 16)).astype(np.float32)
+    batch = whole(jnp.asarray(counts), jnp.ones((1, 12, 16), bool), jnp.ones(1))
+    seen = []
+    Thinning(shares=((0.8, 0.0),)).denoise(lambda x: seen.append(x) or see_rates(x), batch)
+    np.testing.assert_allclose(seen[0][..., 0], counts, rtol=1e-5)
+    np.testing.assert_allclose(seen[0][..., 1], 0.8)
+    assert (np.asarray(seen[0][..., 2:]) == 0).all()
+
+
 def test_an_unmeasured_pixel_has_its_partners_rate_and_says_so():
     counts = np.random.default_rng(7).poisson(5.0, (1, 12, 16)).astype(np.float32)
     valid = np.ones((1, 12, 16), bool)

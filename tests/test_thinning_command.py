@@ -102,14 +102,14 @@ def test_neighbours_are_those_beside():
     np.testing.assert_array_equal(light[:, 0, 0], [1, 2])
 
 
-@pytest.mark.parametrize("text", ["1,1", "0,0", "0.5", "a,b", "1.2,0.1"])
+@pytest.mark.parametrize("text", ["1,1", "1,0", "0.5,1", "0,0", "0.5", "a,b", "1.2,0.1"])
 def test_impossible_shares_are_refused(text):
     with pytest.raises(ValueError, match=r"thinning\.shares"):
         parse_shares((text,))
 
 
 def test_options_survive_the_config_file(tmp_path):
-    assert parse_shares(("1,0", "0.8,0.8")) == ((1.0, 0.0), (0.8, 0.8))
+    assert parse_shares(("0.9,0", "0.8,0.8")) == ((0.9, 0.0), (0.8, 0.8))
     assert parse_raster("4, 5") == (4, 5)
     (tmp_path / "c.toml").write_text('[thinning]\nshares = ["0.7,0.2"]\npartner = "none"\n')
     read = load(tmp_path / "c.toml", TrainConfig)

@@ -154,10 +154,15 @@ class Thinning:
           its partner, and is marked as filled.
         """
         own_seen, partner_seen = batch.exposure > 0, batch.partner_exposure > 0
-        source = self._combined(self._sides(batch)) + self._combined(self._neighbours(batch))
-        # All photons are more than training ever showed; the network hears of the most that it knows.
-        known_light = max(max(self.shares, key=lambda pair: (sum(pair), max(pair))))
-        channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1] * known_light)]
+        # All photons are more than training ever showed; the network hears of the most light that it knows,
+        # and sees no side that it never saw.
+        most_light = max(self.shares, key=lambda pair: (sum(pair), max(pair)))
+        sides = [
+            (counts * light, exposure * light)
+            for (counts, exposure), light in zip(self._sides(batch), most_light, strict=False)
+        ]
+        source = self._combined(sides) + self._combined(self._neighbours(batch))
+        channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1])]
         shift = jnp.broadcast_to(jnp.asarray(self.shift), (len(batch.scale), 2))
         registered = any(self.shift)
         array = jnp.stack(channels, axis=-1)

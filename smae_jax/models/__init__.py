@@ -22,6 +22,8 @@ Parameters = Any  # a pytree of float32 arrays
 Apply = Callable[[Parameters, Array], Array]
 SMALL = {"dncnn": DnCNN, "resnet": ResNet, "msd": MSD}
 """Networks that mix smoothings: small, at full resolution, with edge padding, in 1, 2 and 3 dimensions."""
+LARGE: tuple[tuple[int, ...], int] = (64, 128, 192, 256), 2
+"""Widths and blocks of the U-Net "large": for accelerators and long trainings."""
 
 
 def build(
@@ -43,9 +45,10 @@ def build(
     """Make a network.
 
     Args:
-      name: "unet", "dncnn", "resnet", "msd", or "sedcnn4" for the published one.
-      widths: channels of each level of the U-Net.
-      blocks: residual blocks per level and side of the U-Net.
+      name: "unet", "large" (a U-Net of `LARGE` size), "dncnn", "resnet", "msd", or "sedcnn4" for the
+        published one.
+      widths: channels of each level of "unet".
+      blocks: residual blocks per level and side of "unet".
       precision: "float32" or "bfloat16" of the computation; parameters and output are float32.
       measurements: how many the source holds.
       outputs: rates answered, of the first ones of them.
@@ -65,6 +68,8 @@ def build(
       ValueError: if the name is unknown, or the network has one input only.
     """
     dtype = jnp.dtype(precision)
+    if name == "large":
+        name, (widths, blocks) = "unet", LARGE
     if name == "unet" or name in SMALL:
         if head == "auto":
             head = "root" if name == "unet" else "scales"
@@ -103,7 +108,7 @@ def build(
             )
         return PlainRate(network=SEDCNN4(dtype=dtype))
     raise ValueError(
-        f"--model: expected 'unet', 'dncnn', 'resnet', 'msd' or 'sedcnn4', got '{name}'"
+        f"--model: expected 'unet', 'large', 'dncnn', 'resnet', 'msd' or 'sedcnn4', got '{name}'"
     )
 
 

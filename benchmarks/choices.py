@@ -1,0 +1,252 @@
+"""Measure what the defaults were chosen by: `python -m benchmarks.choices [--quick] [--only losses]`.
+
+Every row is one training on a simulated scan in which one option differs from the defaults. All rows of a
+table have the same steps or the same data; seconds are those of the training alone, read from its log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.methods import QUICK, SEED, Case, keep_compiled, quiet
+from benchmarks.methods_report import commit, facts_list
+from benchmarks.quality import filters, score, simulated
+from smae_jax.commands.infer import infer
+from smae_jax.commands.train import train
+from smae_jax.config import (
+    DataOptions,
+    InferConfig,
+    PredictOptions,
+    SmaeOptions,
+    ThinningOptions,
+    TrainConfig,
+    TrainOptions,
+    UnetOptions,
+)
+
+Change = dict[str, Any]
+Rows = dict[str, Change]
+STEPS = 300
+
+TEXT = """\
+# What the defaults were chosen by
+
+    {command}
+
+Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults but for what
+the row names, {steps} steps unless it says otherwise, one seed: differences below some 0.2 dB mean nothing.
+dB = PSNR where pixel and partner are valid / where either is; weighted = mean squared error over the expected
+variance, 1 for raw counts; seconds of the steps alone.
+
+{tables}
+
+## Made with
+
+{facts}
+"""
+
+
+def with_train(**options: Any) -> Change:
+    """Change how the training goes."""
+    return {"train": options}
+
+
+def with_thinning(**options: Any) -> Change:
+    """Change the pairs."""
+    return {"thinning": ThinningOptions(**options)}
+
+
+def smae(**options: Any) -> Change:
+    """Train by the older method."""
+    return {"method": "smae", "smae": SmaeOptions(**options)}
+
+
+NETWORKS: Rows = {
+    "unet 32, 64, 96 (default)": {},
+    "unet 16, 32, 64": {"unet": UnetOptions((16, 32, 64))},
+    "unet 16, 32, 64, twice the steps": {
+        "unet": UnetOptions((16, 32, 64)),
+        "train": {"steps": 2 * STEPS},
+    },
+    "unet 24, 48, 96, 128": {"unet": UnetOptions((24, 48, 96, 128))},
+    "unet 48, 96, 144": {"unet": UnetOptions((48, 96, 144))},
+    "large": {"model": "large"},
+    "resnet, 16 channels": {"model": "resnet"},
+    "sedcnn4, partner sum, mse, 75 steps": {
+        "model": "sedcnn4",
+        "loss": "mse",
+        "thinning": ThinningOptions(partner="sum"),
+        "train": {"steps": STEPS // 4, "learning_rate": 2e-3, "optimizer": "adam"},
+    },
+}
+LOSSES: Rows = {
+    name: {"loss": name} for name in ("poisson", "mse", "anscombe", "0.5*poisson+0.5*mse")
+}
+TRAININGS: Rows = {
+    "muon 5e-3 (default)": {},
+    "muon 1e-2": with_train(learning_rate=1e-2),
+    "muon 2e-3": with_train(learning_rate=2e-3),
+    "adam 2e-3": with_train(optimizer="adam", learning_rate=2e-3),
+    "no moving average": with_train(average_decay=0.0),
+    "batch 8, twice the steps": with_train(batch_size=8, steps=2 * STEPS),
+}
+PAIRS: Rows = {
+    "SMAE": smae(),
+    "0.8": with_thinning(shares=("0.8,0.8",)),
+    "0.5": with_thinning(shares=("0.5,0.5",)),
+    "0.4 + 0.6 + 0.8 (default)": {},
+    "0.2 + 0.5 + 0.8": with_thinning(shares=("0.2,0.2", "0.5,0.5", "0.8,0.8")),
+    "partner sum": with_thinning(partner="sum"),
+    "partner none": with_thinning(partner="none"),
+    "another split at every step": with_thinning(variants=0),
+    "frames before and after": with_thinning(neighbours="frames"),
+    "neighbours in the raster": with_thinning(neighbours="raster", raster="8,8"),
+}
+TABLES: dict[str, tuple[str, Rows, tuple[tuple[str, float], ...]]] = {
+    "networks": ("Networks", NETWORKS, (("saxs", 1.0),)),
+    "losses": ("Losses", LOSSES, (("saxs", 0.1), ("saxs", 1.0), ("saxs", 10.0))),
+    "trainings": ("Optimizers", TRAININGS, (("saxs", 1.0),)),
+    "pairs": ("Pairs", PAIRS, (("saxs", 1.0),)),
+}
+
+
+def one(
+    case: Case, change: Change, folder: Path, *, steps: int, quick: bool
+) -> dict[str, dict[str, float]]:
+    """Train with one change to the defaults; return the scores of every way to predict."""
+    options = dict(QUICK.options) if quick else {}
+    options |= {"steps": steps, "checkpoint_every": 0} | change.get("train", {})
+    if quick:
+        options["steps"] = steps
+    y, x = case.center
+    config = TrainConfig(
+        run=str(folder / "run"),
+        overwrite=True,
+        seed=SEED,
+        method=change.get("method", "thinning"),
+        model=change.get("model", "unet"),
+        loss=change.get("loss", "poisson"),
+        data=DataOptions(
+            path=str(folder / "counts.npy"), mask=str(folder / "mask.npy"), center=f"{y:g},{x:g}"
+        ),
+        thinning=change.get("thinning", ThinningOptions(partner="channel")),
+        smae=change.get("smae", SmaeOptions()),
+        unet=change.get("unet", UnetOptions()),
+        predict=PredictOptions(ensemble="flips"),
+        train=TrainOptions(**options),
+    )
+    np.save(folder / "counts.npy", case.counts)
+    np.save(folder / "mask.npy", (~case.valid).astype(np.uint8))
+    with quiet():
+        train(config, lambda line: None)
+    seconds = steps_seconds(folder / "run" / "metrics.jsonl")
+    rules = {"smae": ("cross", "average")}.get(config.method, ("run",))
+    found = {}
+    for rule in rules:
+        output = str(folder / "answer.npy")
+        with quiet():
+            infer(
+                InferConfig(
+                    run=config.run,
+                    input=config.data.path,
+                    output=output,
+                    rule=rule,  # type: ignore[arg-type]
+                    overwrite=True,
+                ),
+                lambda line: None,
+            )
+        found[rule] = score(case, np.load(output)) | {"seconds": seconds}
+    return found
+
+
+def steps_seconds(log: Path) -> float:
+    """Add up the seconds that the steps of a training took: compilation and validation apart."""
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    speeds = [(line["step"], line["steps_per_s"]) for line in lines if "steps_per_s" in line]
+    first = [0, *(step for step, _ in speeds)]
+    return sum(
+        (step - before) / speed for (step, speed), before in zip(speeds, first, strict=False)
+    )
+
+
+def table(name: str, options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> str:
+    """Measure one table and return it as Markdown."""
+    title, rows, cases = TABLES[name]
+    frames, size = (4, 64) if options.quick else (64, 128)
+    lines = [f"## {title}", "", "| scan | | dB | weighted | seconds |", "|---|---|---|---|---|"]
+    for kind, photons in cases[:1] if options.quick else cases:
+        case = simulated(kind, photons, 0.0, frames=frames, size=size)
+        scan = f"{kind.upper()}, {photons:g}"
+        for label, (setting, estimate) in filters(case).items():
+            lines.append(row(scan, f"{label} {setting}".strip(), score(case, estimate)))
+        for label, change in rows.items():
+            kept = folder / f"{name}-{kind}-{photons:g}-{label.replace(' ', '_')}.json"
+            if not kept.is_file():
+                found = one(case, change, folder, steps=options.steps, quick=options.quick)
+                kept.write_text(json.dumps(found), encoding="utf-8")
+            for rule, scores in json.loads(kept.read_text(encoding="utf-8")).items():
+                lines.append(row(scan, label if rule == "run" else f"{label}, {rule}", scores))
+                say(lines[-1])
+    return "\n".join(lines)
+
+
+def row(scan: str, label: str, scores: dict[str, float]) -> str:
+    """Write one line of a table."""
+    either = f"{scores['either_db']:.2f}" if "either_db" in scores else "-"
+    seconds = f"{scores['seconds']:.0f}" if "seconds" in scores else ""
+    return (
+        f"| {scan} | {label} | {scores['psnr_db']:.2f} / {either} | {scores['weighted']:.4f} | "
+        f"{seconds} |"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure the tables and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
+    parser.add_argument("--only", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
+    parser.add_argument("--output", default="", help="folder of choices.md; default docs")
+    parser.add_argument("--steps", type=int, default=0, help=f"of every training; 0 = {STEPS}")
+    options = parser.parse_args(arguments)
+    options.steps = options.steps or (2 if options.quick else STEPS)
+    output = Path(options.output or ("runs/choices-quick" if options.quick else "docs"))
+    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_compiled(folder)
+        tables = [table(name, options, folder, print) for name in options.only]
+    facts = {
+        "seed": SEED,
+        "commit": version,
+        "minutes": (time.perf_counter() - started) / 60,
+        "load": (load[0], os.getloadavg()[0]),
+    }
+    frames, size = (4, 64) if options.quick else (64, 128)
+    text = TEXT.format(
+        command="python -m benchmarks.choices" + (" --quick" if options.quick else ""),
+        frames=frames,
+        size=size,
+        steps=options.steps,
+        tables="\n\n".join(tables),
+        facts=facts_list(facts),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "choices.md").write_text(text, encoding="utf-8")
+    print(f"{output / 'choices.md'}: written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
