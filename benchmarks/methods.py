@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks import methods_repeats
 from benchmarks.methods_report import commit, write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
@@ -317,8 +318,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
     parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
     parser.add_argument("--output", default="", help="folder of methods.md; default docs")
+    parser.add_argument("--repeats", action="store_true", help="only the section on repeats")
     options = parser.parse_args(arguments)
     output = Path(options.output or ("runs/methods-quick" if options.quick else "docs"))
+    if options.repeats:
+        with quiet():
+            methods_repeats.write(
+                output / "methods.md", quick=options.quick, say=lambda line: print(line, flush=True)
+            )
+        print(f"{output / 'methods.md'}: section '{methods_repeats.TITLE}' written")
+        return 0
     started, load, version = time.perf_counter(), os.getloadavg(), commit()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)

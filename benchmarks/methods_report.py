@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from benchmarks.methods_repeats import TITLE, put_section, section_of
+
 Result = dict[str, Any]
 
 SHORT = {
@@ -130,7 +132,11 @@ def write_report(output: Path, results: list[Result], facts: dict[str, Any]) -> 
         steps=ours[0]["steps"],
         facts=facts_list(facts),
     )
-    (output / "methods.md").write_text(text, encoding="utf-8")
+    page = output / "methods.md"
+    if page.is_file():  # a section of its own, made by `--repeats`
+        kept = section_of(page.read_text(encoding="utf-8"), TITLE)
+        text = put_section(text, TITLE, kept) if kept else text
+    page.write_text(text, encoding="utf-8")
     draw(output / "images" / "methods.png", results)
 
 

@@ -12,7 +12,6 @@ import argparse
 import dataclasses
 import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,9 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter1d
-from scipy.signal import find_peaks, savgol_filter
+from scipy.signal import savgol_filter
 from scipy.special import xlogy
 
+from benchmarks import peaks, spectra_map
+from benchmarks.spectra_report import LEAST, PEAKS, Row, page
 from smae_jax import models, training
 from smae_jax.commands.build_repeats import noise_in_words
 from smae_jax.commands.fit import first_state
@@ -43,10 +44,6 @@ from smae_jax.noise import measure_noise
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-LEAST = 1e-3
-"""Counts below which no estimate is taken to be when its likelihood is computed."""
-WINDOW = 24
-"""Channels on either side of a peak that count to its area and width: 0.12 keV, the detector's resolution."""
 SEEDS = range(5)
 TWO_SIGMA, ONE_PERCENT, WIDTH = 2.0, 0.01, 0.03
 
@@ -67,58 +64,50 @@ def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
     return float(20 * np.log10(truth.max() / np.sqrt(np.mean((estimate - truth) ** 2))))
 
 
-def strongest_peaks(truth: np.ndarray, count: int = 10) -> np.ndarray:
-    """Return the channels of the most prominent peaks."""
-    places, found = find_peaks(gaussian_filter1d(truth, 3), prominence=0.5, distance=10)
-    return np.sort(places[np.argsort(-found["prominences"])[:count]])
-
-
-def moments(spectrum: np.ndarray, peak: int) -> tuple[float, float]:
-    """Return area and rms width within the window about a peak."""
-    place = np.arange(-WINDOW, WINDOW + 1)
-    part = spectrum[peak - WINDOW : peak + WINDOW + 1]
-    area = part.sum()
-    center = (place * part).sum() / area
-    return float(area), float(np.sqrt(((place - center) ** 2 * part).sum() / area))
-
-
 def peaks_kept(
     estimate: np.ndarray, truth: np.ndarray, used: int, others: int
 ) -> tuple[int, int, int]:
-    """Count the strongest peaks whose areas, widths, and areas as counted by the used spectra are right.
+    """Count the strongest peaks whose fitted areas and widths are right.
 
-    An area is right within 1 % or 2 sigma, sigma from the counts of both; a width within 3 %.
+    Returns:
+      (areas within 1 % or 2 sigma, widths within 3 %, widths within 3 % or 2 sigma); sigma from the photons
+      of both.
     """
-    areas = widths = 0
-    peaks = strongest_peaks(truth)
-    for peak in peaks:
-        (area, width), (right_area, right_width) = moments(estimate, peak), moments(truth, peak)
-        sigma = np.sqrt(right_area * (1 / used + 1 / others))
-        off = abs(area - right_area)
-        areas += off <= max(ONE_PERCENT * right_area, TWO_SIGMA * sigma)
-        widths += abs(width / right_width - 1) <= WIDTH
-    return areas, widths, len(peaks)
+    places, top = peaks.strongest(truth, PEAKS)
+    right, found = (peaks.fit(one, truth, places) for one in (truth, estimate))
+    share = np.sqrt(1 / used + 1 / others)
+    areas = np.abs(found.areas - right.areas)[top]
+    widths = np.abs(found.widths - right.widths)[top]
+    narrow = WIDTH * right.widths[top]
+    return (
+        int(
+            (
+                areas
+                <= np.maximum(
+                    ONE_PERCENT * right.areas[top], TWO_SIGMA * share * right.area_errors[top]
+                )
+            ).sum()
+        ),
+        int((widths <= narrow).sum()),
+        int((widths <= np.maximum(narrow, TWO_SIGMA * share * right.width_errors[top])).sum()),
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table of fluorescence spectra."""
-
-    name: str
-    psnr: float
-    deviance: float
-    total: float
-    negative: int
-    areas: int
-    widths: int
-    seconds: str = ""
+def uncertain_widths(truth: np.ndarray, used: int, others: int) -> int:
+    """Count the strongest peaks whose widths photons leave uncertain by more than 3 %."""
+    places, top = peaks.strongest(truth, PEAKS)
+    right = peaks.fit(truth, truth, places)
+    errors = right.width_errors * np.sqrt(1 / used + 1 / others)
+    return int((errors > WIDTH * right.widths)[top].sum())
 
 
-def row_of(name: str, estimate: np.ndarray, spectra: np.ndarray, seconds: str = "") -> Row:
-    """Score an estimate made of the first four of all spectra."""
+def row_of(
+    name: str, estimate: np.ndarray, spectra: np.ndarray, seconds: str = "", *, used: int = 4
+) -> Row:
+    """Score an estimate made of `used` of the first four of all spectra."""
     others = spectra[4:]
     truth = others.mean(axis=0)
-    areas, widths, _ = peaks_kept(estimate, truth, 4, len(others))
+    areas, widths, in_errors = peaks_kept(estimate, truth, used, len(others))
     return Row(
         name=name,
         psnr=psnr(estimate, truth),
@@ -127,6 +116,7 @@ def row_of(name: str, estimate: np.ndarray, spectra: np.ndarray, seconds: str = 
         negative=int((estimate < 0).sum()),
         areas=areas,
         widths=widths,
+        widths_in_errors=in_errors,
         seconds=seconds,
     )
 
@@ -160,9 +150,9 @@ def savitzky_golay(mean: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
     }
 
 
-def options(path: Path, run: Path, **changes: Any) -> TrainConfig:
-    """Return the shipped options for spectra with changes such as `data={"repeats": "0:4"}`."""
-    config = load(ROOT / "configs" / "spectra.toml", TrainConfig)
+def options(path: Path, run: Path, *, file: str = "spectra", **changes: Any) -> TrainConfig:
+    """Return the shipped options with changes such as `data={"repeats": "0:4"}`."""
+    config = load(ROOT / "configs" / f"{file}.toml", TrainConfig)
     groups = {
         name: dataclasses.replace(getattr(config, name), **value)
         for name, value in changes.items()
@@ -197,7 +187,10 @@ def fluorescence(scratch: Path) -> tuple[list[Row], np.ndarray, np.ndarray | Non
     path = DATA / "xrf_spectra.csv"
     spectra = read_repeats(str(path)).counts.astype(np.float64)
     mean, truth = spectra[:4].mean(axis=0), spectra[4:].mean(axis=0)
-    rows = [row_of("one spectrum", spectra[0], spectra), row_of("mean of four", mean, spectra)]
+    rows = [
+        row_of("one spectrum", spectra[0], spectra, used=1),
+        row_of("mean of four", mean, spectra),
+    ]
     for filters in (gaussians(mean), savitzky_golay(mean)):
         name, made = best_of(filters, lambda made: psnr(made, truth))
         rows.append(row_of(f"best {name}", made, spectra))
@@ -229,7 +222,7 @@ def floors(spectra: np.ndarray) -> dict[str, float]:
     return {"own mean": own, "truth": own + cost}
 
 
-def raman(scratch: Path) -> tuple[list[tuple[str, float]], str]:
+def raman(scratch: Path) -> tuple[list[tuple[str, float, str]], str]:
     """Score five Raman spectra at the lowest laser power against the mean at the highest, up to a factor."""
     with np.load(DATA / "raman_repeats.npz") as file:
         power, values, raw = file["power_percent"], file["sub"].astype(np.float64), file["raw"]
@@ -243,43 +236,21 @@ def raman(scratch: Path) -> tuple[list[tuple[str, float]], str]:
         factor = (kept * reference).sum() / (kept**2).sum()
         return psnr(factor * kept, reference)
 
-    rows = [("one spectrum", score(low[0])), ("mean of five", score(mean))]
+    rows = [("one spectrum", score(low[0]), ""), ("mean of five", score(mean), "")]
     for filters in (gaussians(mean), savitzky_golay(mean)):
         name, made = best_of(filters, score)
-        rows.append((f"best {name}", score(made)))
+        rows.append((f"best {name}", score(made), ""))
     path = scratch / "raman.npy"
     np.save(path, low.astype(np.float32))
     noise = measure_noise(low, np.ones_like(low))
-    # The mean of the five as one measurement: what varies is divided by five, what they share is not.
-    one = scratch / "mean.npy"
-    np.save(one, mean[None].astype(np.float32))
-    gain = noise.gain / len(low)
-    readout = float(np.sqrt(noise.readout_variance / len(low) + noise.common_variance))
-    longer = {"steps": 800, "batch_size": 16}
-    todo: list[tuple[str, Path, dict[str, Any]]] = [
-        ("`noise2noise` X:1, defaults", path, {}),
-        (
-            "`noise2noise` 1:X, 800 steps of 15",
-            path,
-            {"noise2noise": {"strategy": "1:X"}, "train": {**longer, "batch_size": 15}},
-        ),
-        (
-            "`thinning` of their mean, 800 steps of 16",
-            one,
-            {
-                "method": "thinning",
-                "thinning": {"gain": gain, "readout_noise": readout},
-                "train": longer,
-            },
-        ),
-    ]
-    for kind, (name, source, changes) in enumerate(todo):
-        answers = []
-        for seed in SEEDS:
-            config = options(source, scratch / f"raman{kind}{seed}", seed=seed, **changes)
-            answers.append(denoised_by(config)[0][0])
-            rows.append((f"{name}, seed {seed}", score(answers[-1])))
-        rows.append((f"{name}, mean of these", score(np.mean(answers, axis=0))))
+    answers = []
+    for seed in SEEDS:
+        config = options(path, scratch / f"raman{seed}", file="raman", seed=seed)
+        answer, _, seconds, steps = denoised_by(config)
+        answers.append(answer[0])
+        took = f"{steps:.1f} + {seconds - steps:.1f}"
+        rows.append((f"`noise2noise` X:1, seed {seed}", score(answer[0]), took))
+    rows.append(("mean of these five answers", score(np.mean(answers, axis=0)), ""))
     return rows, noise_in_words(noise, measured=True)
 
 
@@ -353,95 +324,6 @@ def trained_at_once(count: int, steps: int) -> tuple[float, np.ndarray]:
     return seconds, np.array(scores)
 
 
-def page(
-    rows: list[Row],
-    floor: dict[str, float],
-    raman_rows: list[tuple[str, float]],
-    raman_noise: str,
-    at_once: list[tuple[str, int, float, np.ndarray]],
-) -> str:
-    """Write docs/repeats_quality.md."""
-    lines = [
-        "# Repeated spectra",
-        "",
-        "Made by `python -m benchmarks.spectra` on "
-        f"{os.cpu_count()} CPU cores ({platform.machine()}), other programs running beside it.",
-        "",
-        "## X-ray fluorescence: four spectra of 0.1 s",
-        "",
-        "![Four spectra before and after](images/spectra.png)",
-        "",
-        "Scored against the mean of 28 other spectra, which no training and no choice of "
-        "a step looks at; the design of the network and the default settings were, however, compared by "
-        "this score while they were made. The "
-        "filters' settings, however, are the best of all for that mean. PSNR = 20 log10(max / rms error); "
-        f"deviance: mean Poisson deviance per channel of the 28, estimates below {LEAST:g} counts taken as "
-        f"{LEAST:g}; total: beside what the four counted (which is 0.24 %, 0.7 sigma, "
-        f"more than the 28 did); areas "
-        "and widths: how many of the ten strongest peaks have the area of the 28 within "
-        "1 % or 2 sigma, and the "
-        f"rms width (within {WINDOW} channels) within 3 %; seconds: steps + the rest (reading, compilation, "
-        "checkpoints).",
-        "",
-        "| | PSNR | deviance | total | negative | areas | widths | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.name} | {row.psnr:.2f} | {row.deviance:.4f} | {row.total:+.2f} % | {row.negative} | "
-            f"{row.areas}/10 | {row.widths}/10 | {row.seconds} |"
-        )
-    lines += [
-        "| autoden, three seeds (measured elsewhere) | 48.30-49.50 | 0.832-0.850 | up to 2.4 % | 0-185 | | "
-        "| 66 |",
-        "",
-        f"The 28 spectra have a deviance of {floor['own mean']:.4f} about their own mean, and about "
-        f"{floor['truth']:.4f} about a truth that they were drawn from: no estimate from "
-        f"other spectra comes below that. "
-        "Their mean has noise of its own, which ends the PSNR at 51.6 dB. The areas that the mean of four "
-        "misses are fluctuations of those four spectra, which a denoiser is right to keep.",
-        "",
-        "Default options (`configs/spectra.toml`), a network of 751 parameters that "
-        "mixes smoothings; the best step "
-        "is the one with the lowest loss on a fifth of the channels, which are never a target.",
-        "",
-        "## Many spectra at once",
-        "",
-        "Networks learn from single spectra (0.1 s) by splitting their photons (`thinning`, 150 steps): a "
-        "network of its own for each, all trained in one `jax.vmap` (two splits a step), or one network for "
-        "all (four splits a step, defaults of the command line). PSNR against the mean of the other 31; a "
-        "single spectrum as counted: 38.4 dB. Seconds are those of the steps, compilation apart.",
-        "",
-        "| spectra | seconds | seconds a spectrum | PSNR, mean (worst) |",
-        "|---|---|---|---|",
-    ]
-    for name, count, seconds, scores in at_once:
-        lines.append(
-            f"| {name} | {seconds:.2f} | {seconds / count:.3f} | {scores.mean():.2f} ({scores.min():.2f}) |"
-        )
-    lines += [
-        "",
-        "## Raman: lowest laser power against the highest",
-        "",
-        "Five spectra at 20 % power; the reference is the mean of five at 100 %, fitted "
-        "with one factor, without the "
-        "channels where it is saturated (and three beside them). " + raman_noise.capitalize() + ". "
-        "One dark frame was taken off all of these spectra, so its noise is in every "
-        "repeat: to Noise2Noise it "
-        "would be signal. It is measured (products of third differences of different repeats) and made "
-        "independent in every pair by adding fresh noise to the source and taking it off the target.",
-        "",
-        "Steps and batch of the last two were tried out with these scores in sight: "
-        "the default 150 steps are too few here, and single seeds differ by 1.5 dB.",
-        "",
-        "| | PSNR |",
-        "|---|---|",
-        *(f"| {name} | {score:.2f} |" for name, score in raman_rows),
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Run everything and write page and picture."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -454,6 +336,8 @@ def main() -> None:
         rows, answer, sigma = fluorescence(Path(scratch))
         raman_rows, noise = raman(Path(scratch))
         steps, _, scores = one_network_for_all(Path(scratch))
+        single = options(path, Path(scratch) / "map", method="thinning")
+        map_rows = spectra_map.measure(single, Path(scratch), denoised_by)
     at_once = [(f"{n}, a network each", n, *trained_at_once(n, 150)) for n in (1, 32)]
     at_once.append(("32, one network for all (command line)", 32, steps, scores))
     repeats = read_repeats(str(path), axis_label="energy (keV)")
@@ -471,7 +355,18 @@ def main() -> None:
     )
     figure.savefig(output / "images" / "spectra.png", dpi=110)
     spectra = repeats.counts.astype(np.float64)
-    text = page(rows, floors(spectra), raman_rows, noise, at_once)
+    load = "" if os.getloadavg()[2] < 1.5 * (os.cpu_count() or 1) else ", other programs beside it"
+    text = page(
+        rows,
+        floors(spectra),
+        raman_rows,
+        noise,
+        at_once,
+        map_rows,
+        uncertain=uncertain_widths(spectra[4:].mean(axis=0), 4, len(spectra) - 4),
+        channels=spectra.shape[1],
+        load=load,
+    )
     (output / "repeats_quality.md").write_text(text, encoding="utf-8")
 
 

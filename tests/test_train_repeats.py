@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -10,6 +11,8 @@ import pytest
 
 from smae_jax import training
 from smae_jax.checkpoint import Checkpoints
+from smae_jax.commands.infer_repeats import leave_one_out
+from smae_jax.data.repeat_batches import Stack
 from smae_jax.data.repeats_readers import read_repeats
 
 BASE = ("--train.patch", 0, "--train.optimizer", "adam", "--train.warmup-steps", 0)
@@ -195,6 +198,10 @@ def test_patterns_volumes_and_channels(smae, tmp_path, shape):
         (("--method", "noise2noise", "--data.repeats", "0"), "at least 2 repeats"),
         (("--method", "noise2noise", "--model", "sedcnn4"), "dncnn"),
         (("--method", "noise2noise", "--data.mask", "m.tif"), "NaN"),
+        (("--method", "noise2noise", "--train.resident", "host"), "--train.resident host"),
+        (("--method", "thinning", "--thinning.partner", "sum"), "--thinning.partner sum"),
+        (("--method", "thinning", "--thinning.neighbours", "frames"), "neighbours frames"),
+        (("--method", "noise2noise", "--data.center", "3,4"), "--data.center 3,4"),
     ],
 )
 def test_mistakes_are_told_in_one_line(smae, spectra, tmp_path, options, says):
@@ -202,6 +209,41 @@ def test_mistakes_are_told_in_one_line(smae, spectra, tmp_path, options, says):
     assert answer.status == 2
     assert says in answer.err
     assert answer.err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
+    assert train(smae, spectra, tmp_path / "run", *N2N, "--data.repeats", "0:2").status == 0
+    run = ("infer", "--run", tmp_path / "run", "--input", spectra, "--sigma")
+    answer = smae(*run, "--output", tmp_path / "a.csv")
+    assert answer.status == 2
+    assert "--sigma: expected method noise2noise" in answer.err
+    assert answer.err.strip().count("\n") == 0
+    assert not (tmp_path / "a.csv").exists()
+    answer = smae(*run, "--output", tmp_path / "b.npz", "--repeats", "all")
+    assert answer.status == 0, answer.err
+    with np.load(tmp_path / "b.npz") as file:
+        assert (file["sigma"] > 0).any()
+
+
+def test_leaving_out_gives_the_error_of_a_mean_and_compiles_once():
+    counts = np.random.default_rng(0).normal(50, 5, (6, 1, 40)).astype(np.float32)
+    stack = Stack(
+        counts=jnp.asarray(counts),
+        exposure=jnp.ones((6, 40)),
+        scale=jnp.ones(6),
+        held_out=jnp.zeros(40, bool),
+    )
+    traces = []
+
+    @jax.jit
+    def mean(stack):
+        traces.append(1)
+        return stack.counts.sum(axis=0)[None] / stack.exposure.sum(axis=0)
+
+    sigma = leave_one_out(lambda part: np.asarray(mean(part)), stack)
+    np.testing.assert_allclose(sigma[0], counts.std(axis=0, ddof=1) / np.sqrt(6), rtol=1e-3)
+    assert len(traces) == 1
 
 
 def test_restarts_return_to_the_peak():

@@ -118,7 +118,22 @@ def prepare(options: DataOptions) -> tuple[Scan, Center]:
 
 def build_model(config: TrainConfig) -> models.Network:
     """Return the network that the options name, as wide as their method asks."""
-    method = build_method(config)
+    head = "root" if config.rate.head == "auto" else config.rate.head
+    return build_network(config, build_method(config), head=head)
+
+
+def build_network(
+    config: TrainConfig, method: Method, *, head: str, axes: int = 2, **noise: float
+) -> models.Network:
+    """Return the network that the options name.
+
+    Args:
+      config: the options of the run.
+      method: tells how wide its source and its answer are.
+      head: from answers to rates, see `models.build`.
+      axes: spatial axes that the network will see.
+      noise: of the values, as keywords of `models.build`.
+    """
     return models.build(
         config.model,
         widths=config.unet.widths,
@@ -127,8 +142,10 @@ def build_model(config: TrainConfig) -> models.Network:
         measurements=method.source_channels // 2,
         outputs=method.outputs,
         sizes=network_sizes(config),
-        head="root" if config.rate.head == "auto" else config.rate.head,
+        axes=axes,
+        head=head,
         correction=config.rate.correction,
+        **noise,
     )
 
 

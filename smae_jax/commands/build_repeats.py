@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 
 from smae_jax import losses, models, symmetry
-from smae_jax.commands.build import network_sizes
-from smae_jax.config import TrainConfig, parse_shares
+from smae_jax.commands.build import build_network
+from smae_jax.config import DataOptions, TrainConfig, parse_shares
 from smae_jax.data.repeats import Repeats, exposure_of_values
 from smae_jax.data.repeats_readers import is_spectra
 from smae_jax.loss_spec import parse_loss
@@ -52,6 +52,31 @@ def check_method(config: TrainConfig) -> None:
         raise ValueError(
             "--model sedcnn4: takes patterns of a scan only; use dncnn, resnet, msd or unet for repeats"
         )
+
+
+def check_options(config: TrainConfig) -> None:
+    """Refuse options that have a meaning for scans only, instead of passing over them.
+
+    Raises:
+      ValueError: in one line, with what to do.
+    """
+    thinned, data, default = config.method == "thinning", config.data, DataOptions()
+    ignored = {
+        "--train.resident host": config.train.resident == "host",
+        f"--thinning.partner {config.thinning.partner}": thinned
+        and config.thinning.partner not in ("auto", "none"),
+        f"--thinning.neighbours {config.thinning.neighbours}": thinned
+        and config.thinning.neighbours != "none",
+        "--data.hot-pixels": data.hot_pixels,
+        f"--data.crop {data.crop}": data.crop != default.crop,
+        f"--data.center {data.center}": data.center != default.center,
+    }
+    for option, asked in ignored.items():
+        if asked:
+            raise ValueError(
+                f"{option}: is for scans of centro-symmetric patterns and does nothing for spectra and "
+                f"repeats ({config.data.path}); leave it out"
+            )
 
 
 def build_repeats_method(
@@ -109,24 +134,17 @@ def build_repeats_model(
       scale: values per unit of rate.
       noise: of the values.
     """
-    direct = config.method == "deep_image_prior"
-    head = "direct" if direct else config.rate.head
-    if config.model == "unet" and head == "auto":
+    head = "direct" if config.method == "deep_image_prior" else config.rate.head
+    if config.model in ("unet", "large") and head == "auto":
         head = "scales"
-    return models.build(
-        config.model,
-        widths=config.unet.widths,
-        blocks=config.unet.blocks,
-        precision=config.train.precision,
-        measurements=method.source_channels // 2,
-        outputs=method.outputs,
-        sizes=network_sizes(config),
-        axes=axes,
+    return build_network(
+        config,
+        method,
         head=head,
+        axes=axes,
         counts_per_unit=scale / noise.gain,
         readout_variance=noise.readout_variance / noise.gain**2,
         common_variance=noise.common_variance / noise.gain**2,
-        correction=config.rate.correction,
     )
 
 

@@ -6,20 +6,19 @@ out/metrics.csv  metrics.json  table.md  figures/frame_0003.png  denoised/step_2
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from smae_jax.commands.build_repeats import of_repeats
+from smae_jax.commands.evaluate_repeats import evaluate_repeats
 from smae_jax.commands.evaluated_run import Opened, open_run, save_denoised
+from smae_jax.commands.evaluation_folder import Table, check_folder, write_tables
 from smae_jax.config import EvaluateConfig
-from smae_jax.data.atomic import OutputError, atomic_path, refuse_existing
+from smae_jax.data.atomic import atomic_path
 from smae_jax.data.masks import describe
 from smae_jax.data.pairing import take_frames
 from smae_jax.data.readers import read_scan
@@ -36,11 +35,10 @@ from smae_jax.evaluation.estimators import (
 )
 from smae_jax.evaluation.figures import draw_denoised
 from smae_jax.evaluation.report_figures import draw_agreement, draw_curve, draw_rings
-from smae_jax.evaluation.tables import as_csv, as_markdown, as_text, without_infinities
 from smae_jax.evaluation.with_reference import Reference, make_reference, score_with_reference
 from smae_jax.evaluation.without_reference import Curves, score_without_reference
+from smae_jax.run_folder import RunFolder
 
-MADE_BY = "smae-jax evaluate"
 TRIED_FRAMES, TRIED_SIDE = 4, 256
 """Frames and side of the crop about the beam that the filters' settings are chosen on."""
 
@@ -61,6 +59,10 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
         if not getattr(config, name):
             raise ValueError(f"--{name}: expected a path, got none; see --help")
     check_folder(Path(config.output), overwrite=config.overwrite)
+    run = RunFolder(Path(config.run))
+    if of_repeats(run.config()):
+        evaluate_repeats(config, run.config(), run, say)
+        return
     opened = open_run(config, say)
     notes = [
         f"{len(opened.scan.counts)} frames, {describe(opened.scan)}",
@@ -80,7 +82,7 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
             say(line)
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
-        tables: list[tuple[str, list[dict[str, Any]], Mapping[str, tuple[str, str]], str]] = []
+        tables: list[Table] = []
         curves = None
         if config.scores != "none":
             estimators = estimators_of(config, opened, reference, notes, say)
@@ -121,25 +123,6 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
         f"{config.output}: metrics.json, metrics.csv, table.md"
         + (", figures" * (config.figures > 0))
     )
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that exists, or with `overwrite` one that no evaluation made.
-
-    Raises:
-      OutputError: if it is refused.
-    """
-    refuse_existing(folder, overwrite=overwrite)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        made_by = json.loads((folder / "metrics.json").read_text())["made_by"]
-    except (OSError, ValueError, KeyError, TypeError):
-        made_by = ""
-    if made_by != MADE_BY:
-        raise OutputError(
-            f"--output {folder}: was not made by an evaluation and is not replaced; choose another folder"
-        )
 
 
 def read_reference(config: EvaluateConfig, scan: Scan) -> Reference:
@@ -210,41 +193,12 @@ def estimators_of(
     }
 
 
-def write_tables(
-    folder: Path,
-    config: EvaluateConfig,
-    notes: list[str],
-    tables: list[tuple[str, list[dict[str, Any]], Mapping[str, tuple[str, str]], str]],
-    say: Say,
-) -> None:
-    """Print the tables, and write them as Markdown, CSV and JSON; the CSV joins them by name."""
-    joined: dict[str, dict[str, Any]] = {}
-    text = [f"# Evaluation of {config.run} on {config.input}", ""]
-    text += [f"- {note}" for note in notes]
-    for title, rows, columns, legend in tables:
-        for line in [f"{title}:", *as_text(rows, columns).splitlines(), *legend.splitlines()]:
-            say(line)
-        text += ["", f"## {title}", "", as_markdown(rows, columns), "", legend]
-        for row in rows:
-            joined.setdefault(row["name"], {"name": row["name"], "step": row["step"]}).update(row)
-    (folder / "table.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    (folder / "metrics.csv").write_text(as_csv(list(joined.values())), encoding="utf-8")
-    record = {
-        "made_by": MADE_BY,
-        "version": metadata.version("smae_jax"),
-        "options": dataclasses.asdict(config),
-        "notes": notes,
-        "rows": without_infinities(list(joined.values())),
-    }
-    (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
 def draw(
     folder: Path,
     config: EvaluateConfig,
     opened: Opened,
     reference: Reference | None,
-    tables: list[tuple[str, list[dict[str, Any]], Mapping[str, tuple[str, str]], str]],
+    tables: list[Table],
     curves: Curves | None,
 ) -> None:
     """Draw some frames with the best checkpoint (the last, where best is not asked for), and the curves."""

@@ -53,6 +53,67 @@ def infer_repeats(
     Raises:
       ValueError: in one line, for anything that a user can mend.
     """
+    ready = open_repeats(config, trained, prepared, folder, say)
+    repeats, stack, denoise = ready.repeats, ready.stack, ready.denoise
+    count = len(repeats.counts)
+    if config.sigma and not has_sigma(trained, count):
+        raise ValueError(
+            f"--sigma: expected method noise2noise with prediction sum and 3 repeats or more, got method "
+            f"{trained.method} with {count} of them; leave the option out"
+        )
+    check_repeats_output(config.output, dimensions=len(repeats.spatial), overwrite=config.overwrite)
+    check_figure(config, repeats)
+    values = denoise(stack)
+    sigma = leave_one_out(denoise, stack) if has_sigma(trained, count) else None
+    answers, errors = (
+        None if x is None else np.moveaxis(x, 1, -1) if repeats.channels else x[:, 0]
+        for x in (values, sigma)
+    )
+    assert answers is not None, "there is always an answer"
+    write_repeats(
+        config.output,
+        answers,
+        like=repeats,
+        sigma=errors,
+        process=made_by(folder, trained, step=ready.step, group=ready.group),
+        overwrite=config.overwrite,
+    )
+    if config.figure:
+        draw(config, repeats, answers, errors, prepared, folder)
+    what = f"one answer to {count} repeats" if one_answer(trained) else f"{len(answers)} answers"
+    say(
+        f"{config.output}: {what}, in counts; {100 * float(np.isfinite(answers).mean()):.1f} % of values "
+        f"have an answer, the rest is NaN; step {ready.step}, ensemble {ready.group}"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A run and the repeats that it is applied to.
+
+    Attributes:
+      repeats: as read.
+      stack: the same as the network sees them.
+      denoise: stack -> answers, (1 or repeats, channels, *spatial); see `make_stack_denoiser`.
+      step: of the checkpoint.
+      group: motions that predictions are averaged over.
+    """
+
+    repeats: Repeats
+    stack: Stack
+    denoise: Callable[[Stack], np.ndarray]
+    step: int
+    group: str
+
+
+def open_repeats(
+    config: InferConfig, trained: TrainConfig, prepared: Prepared, folder: RunFolder, say: Say
+) -> Ready:
+    """Read repeats and a run that fits them.
+
+    Raises:
+      ValueError: in one line, for anything that a user can mend.
+    """
     check_method(trained)
     if config.rule not in ("run", "direct"):
         raise ValueError(
@@ -68,8 +129,6 @@ def infer_repeats(
     repeats = read_data(
         trained.data, config.input, repeats="" if wanted == "all" else wanted, mask=mask
     )
-    check_repeats_output(config.output, dimensions=len(repeats.spatial), overwrite=config.overwrite)
-    check_figure(config, repeats)
     apply, parameters, step, method = load_repeats_network(
         trained,
         prepared,
@@ -106,35 +165,14 @@ def infer_repeats(
         conserve_totals=trained.predict.conserve_totals,
         together=one_answer(trained),
     )
-    values, sigma = denoise(parameters, stack), None
-    if (
-        trained.method == "noise2noise"
-        and trained.noise2noise.prediction == "sum"
-        and len(counts) > 2
-    ):
-        sigma = leave_one_out(lambda part: denoise(parameters, part), stack)
-    answers, errors = (
-        None if x is None else np.moveaxis(x, 1, -1) if repeats.channels else x[:, 0]
-        for x in (values, sigma)
-    )
-    assert answers is not None, "there is always an answer"
-    write_repeats(
-        config.output,
-        answers,
-        like=repeats,
-        sigma=errors,
-        process=made_by(folder, trained, step=step, group=group),
-        overwrite=config.overwrite,
-    )
-    if config.figure:
-        draw(config, repeats, answers, errors, prepared, folder)
-    what = (
-        f"one answer to {len(counts)} repeats" if one_answer(trained) else f"{len(answers)} answers"
-    )
-    say(
-        f"{config.output}: {what}, in counts; {100 * float(np.isfinite(answers).mean()):.1f} % of values "
-        f"have an answer, the rest is NaN; step {step}, ensemble {group}"
-    )
+    placed = jax.device_put(parameters)
+    return Ready(repeats, stack, lambda part: denoise(placed, part), step, group)
+
+
+def has_sigma(trained: TrainConfig, repeats: int) -> bool:
+    """Whether the answer comes with its standard deviation, from the answers without each repeat."""
+    options = trained.noise2noise
+    return trained.method == "noise2noise" and options.prediction == "sum" and repeats > 2
 
 
 def load_repeats_network(

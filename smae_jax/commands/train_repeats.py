@@ -15,6 +15,7 @@ from smae_jax.commands.build_repeats import (
     build_repeats_method,
     build_repeats_model,
     check_method,
+    check_options,
     noise_in_words,
     noise_of,
     settled,
@@ -71,6 +72,7 @@ def train_repeats(config: TrainConfig, folder: RunFolder, say: Say) -> Path:
       ValueError: in one line, for anything that a user can mend.
     """
     check_method(config)
+    check_options(config)
     mesh = training.make_mesh(config.train.devices or devices_for(examples(config)))
     if examples(config) % mesh.size:
         raise ValueError(
@@ -205,7 +207,7 @@ def devices_for(batch_size: int) -> int:
 def steps_per_dispatch(config: TrainConfig) -> int:
     """Return how many steps one dispatch does: one where XLA's slow convolutions would stand in a loop."""
     on_cpu = jax.devices()[0].platform == "cpu"
-    return 1 if on_cpu and config.model == "unet" else 50
+    return 1 if on_cpu and config.model in ("unet", "large") else 50
 
 
 def early_stopping(saver: Saver, patience: int, steps: int) -> training.Hook:

@@ -54,6 +54,15 @@ class EdgeConv(nn.Module):
         return y
 
 
+def answered(x: Array, outputs: int, dtype: DTypeLike) -> Array:
+    """End a network: `outputs` numbers per pixel by a convolution of size 1, all 0 at the start, float32.
+
+    Call it within `nn.compact`; its parameters are called `out`.
+    """
+    last = EdgeConv(outputs, size=1, kernel_init=nn.initializers.zeros, dtype=dtype, name="out")
+    return last(x).astype(jnp.float32)
+
+
 def padded(x: Array, radius: int) -> Array:
     """Repeat the edges of (batch, *spatial, channel) by `radius` pixels on every side."""
     return jnp.pad(x, [(0, 0), *[(radius, radius)] * (x.ndim - 2), (0, 0)], mode="edge")

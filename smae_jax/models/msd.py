@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from smae_jax.models.convolution import EdgeConv
+from smae_jax.models.convolution import EdgeConv, answered
 
 
 class MSD(nn.Module):
@@ -40,10 +40,4 @@ class MSD(nn.Module):
             dilation = 2 ** (layer % self.reach)
             conv = EdgeConv(self.width, dilation=dilation, dtype=self.dtype, name=f"conv{layer}")
             x = jnp.concatenate([x.astype(self.dtype), nn.gelu(conv(x))], axis=-1)
-        return EdgeConv(
-            self.outputs,
-            size=1,
-            kernel_init=nn.initializers.zeros,
-            dtype=self.dtype,
-            name="out",
-        )(x).astype(jnp.float32)
+        return answered(x, self.outputs, self.dtype)

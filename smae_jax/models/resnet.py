@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from smae_jax.models.convolution import EdgeConv
+from smae_jax.models.convolution import EdgeConv, answered
 
 SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
 
@@ -42,10 +42,4 @@ class ResNet(nn.Module):
             x = x + EdgeConv(
                 self.features, kernel_init=SMALL, dtype=self.dtype, name=f"block{block}_1"
             )(nn.gelu(y))
-        return EdgeConv(
-            self.outputs,
-            size=1,
-            kernel_init=nn.initializers.zeros,
-            dtype=self.dtype,
-            name="out",
-        )(nn.gelu(x)).astype(jnp.float32)
+        return answered(nn.gelu(x), self.outputs, self.dtype)
