@@ -93,6 +93,14 @@ def peaks_kept(
     )
 
 
+def widened(estimate: np.ndarray, mean: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return how much wider the strongest peaks are than those of the mean, percent; largest area first."""
+    places, top = peaks.strongest(truth, PEAKS)
+    right, own, found = (peaks.fit(one, truth, places) for one in (truth, mean, estimate))
+    order = top[np.argsort(-right.areas[top])]
+    return 100 * (found.widths / own.widths - 1)[order]
+
+
 def uncertain_widths(truth: np.ndarray, used: int, others: int) -> int:
     """Count the strongest peaks whose widths photons leave uncertain by more than 3 %."""
     places, top = peaks.strongest(truth, PEAKS)
@@ -356,6 +364,9 @@ def main() -> None:
     figure.savefig(output / "images" / "spectra.png", dpi=110)
     spectra = repeats.counts.astype(np.float64)
     load = "" if os.getloadavg()[2] < 1.5 * (os.cpu_count() or 1) else ", other programs beside it"
+    mean, truth = spectra[:4].mean(axis=0), spectra[4:].mean(axis=0)
+    _, smooth = best_of(gaussians(mean), lambda made: psnr(made, truth))
+    wider = {"ours": widened(answer, mean, truth), "the Gaussian": widened(smooth, mean, truth)}
     text = page(
         rows,
         floors(spectra),
@@ -363,6 +374,7 @@ def main() -> None:
         noise,
         at_once,
         map_rows,
+        wider=wider,
         uncertain=uncertain_widths(spectra[4:].mean(axis=0), 4, len(spectra) - 4),
         channels=spectra.shape[1],
         load=load,

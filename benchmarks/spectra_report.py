@@ -62,7 +62,12 @@ Peaks are Gaussians on straight backgrounds, all neighbours fitted at once (`ben
 windows about single peaks, which this page used before, count the neighbours' photons as well. Sigma is
 that of the photons of the four and of the 28 in this fit. It exceeds 3 % of the width for {uncertain}
 of the {peaks} peaks, whose widths in four spectra are right within 3 % only by luck: the line of the
-mean of four shows what no denoiser can know.
+mean of four shows what no denoiser can know. How much wider than in that mean the peaks are, percent,
+from the largest to the smallest:
+
+{wider}
+
+Weak peaks are widened by smoothing, also by that of the network.
 
 The 28 spectra have a deviance of {own:.4f} about their own mean, and about {floor:.4f} about a truth
 that they were drawn from: no estimate from other spectra comes below that. Their mean has noise of its
@@ -122,6 +127,7 @@ def page(
     at_once: list[tuple[str, int, float, np.ndarray]],
     map_rows: list[spectra_map.MapRow],
     *,
+    wider: dict[str, np.ndarray],
     uncertain: int,
     channels: int,
     load: str,
@@ -146,6 +152,10 @@ def page(
         least=LEAST,
         peaks=PEAKS,
         uncertain=uncertain,
+        wider="\n".join(
+            f"- {name}: " + ", ".join(f"{value:+.0f}" for value in values)
+            for name, values in wider.items()
+        ),
         rows="\n".join(
             f"| {row.name} | {row.psnr:.2f} | {row.deviance:.4f} | {row.total:+.2f} % | {row.negative} | "
             f"{row.areas}/{PEAKS} | {row.widths}/{PEAKS} ({row.widths_in_errors}) | {row.seconds} |"

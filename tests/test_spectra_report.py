@@ -18,11 +18,13 @@ def test_page_holds_every_row():
             MapRow("as counted", np.array([30.0, 31.0])),
             MapRow("one network for all", np.full(4, 40.0), 2.0, 8.0),
         ],
+        wider={"ours": np.array([0.4, 12.6])},
         uncertain=3,
         channels=100,
         load="",
     )
     assert "| mean of four | 43.50 | 1.3800 | +0.01 % | 0 | 8/10 | 7/10 (9) | 2.5 + 9.5 |" in text
+    assert "- ours: +0, +13" in text
     assert "| 32, a network each | 16.00 | 0.500 | 46.00 (45.00) |" in text
     assert "| as counted |  |  | 30.50 (30.00) |" in text
     assert "| one network for all | 2.0 (8.0) | 2.000 | 40.00 (40.00) |" in text
