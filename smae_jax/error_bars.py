@@ -1,8 +1,8 @@
-"""Error bars: how much an answer would change had other photons been counted, set right by held-out ones.
+"""Error bars: how much an answer would change had other photons been counted, and what held-out ones miss.
 
 Leaving out one fold of the photons at a time and predicting again gives the jackknife's estimate of what
-photon noise does to an answer. It knows nothing of what the network smooths away; so it is compared with
-photons that the prediction did not see, and the error bar is made as large as they ask for.
+photon noise does to an answer. It knows nothing of what the network smooths away; that is measured on
+photons that the prediction did not see, and added.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.optimize import nnls
 
 from smae_jax.smoothing import smooth
 from smae_jax.splitting import thin_counts
 
 SMOOTHING = 1.5
 """Pixels over which the jackknife's variance is averaged: of few folds it is itself noisy."""
+LEAST_RATE = 0.01
+"""Least rate that held-out photons are compared with, in units of the mean."""
 
 
 def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
@@ -70,24 +71,21 @@ def averaged(variance: Array, known: Array) -> Array:
     return jnp.where(known, value / jnp.where(light > 0, light, 1.0), jnp.nan)
 
 
-def terms(counts: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return what an error bar's square is made of: the jackknife's variance, the rate, its square."""
-    return np.stack([variance, counts, counts**2])
-
-
-def calibrate(
+def missed(
     counts: np.ndarray,
     variance: np.ndarray,
     held_out: np.ndarray,
     *,
     exposure: float,
     use: np.ndarray,
-) -> np.ndarray:
-    """Fit error bars to photons that the answer did not see.
+) -> float:
+    """Measure, on photons that the answer did not see, what its variance leaves out.
 
     With t held-out counts behind an exposure h, (t / h - answer)^2 - t / h^2 has the mean of the answer's
-    squared error, whatever the rate. It is fitted, weighted by its own noise, as a sum with factors >= 0 of
-    the jackknife's variance (photon noise), the rate and its square (what the network misses).
+    squared error, whatever the rate. What it is more than the variance is taken for a share of the rate
+    squared (peaks and edges that a network smooths away grow with the rate), averaged with the weight
+    rate^1.5: between equal pixels, whose noise is too much, and the least noise, which sees peaks only.
+    A factor for the variance beside it was tried: the two are too much alike to be told apart.
 
     Args:
       counts: answers, counts per full frame, any shape.
@@ -97,21 +95,22 @@ def calibrate(
       use: where all three are known, bool.
 
     Returns:
-      Factors of `terms`, float64 (3,).
+      The share of the rate squared, >= 0.
     """
-    rate = np.maximum(counts[use].astype(np.float64), 1e-9)
-    parts = terms(rate, variance[use].astype(np.float64))
+    rate = counts[use].astype(np.float64)
+    rate = np.maximum(rate, LEAST_RATE * rate.mean())
     photons = held_out[use].astype(np.float64)
     squares = (photons / exposure - rate) ** 2 - photons / exposure**2
-    weight = 1 / (rate / exposure * np.sqrt(2 + exposure / np.maximum(rate, 1e-3)))
-    size = np.array([np.sqrt(np.mean((part * weight) ** 2)) for part in parts])
-    size = np.where(size > 0, size, 1.0)
-    factors, _ = nnls((parts / size[:, None] * weight).T, squares * weight)
-    return factors / size
+    return max(float(((squares - variance[use]) / rate**0.5).sum() / (rate**1.5).sum()), 0.0)
 
 
-def error_bars(counts: np.ndarray, variance: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Return one standard deviation of each answer, float32, in its units; NaN where there is none."""
+def error_bars(counts: np.ndarray, variance: np.ndarray, share: float) -> np.ndarray:
+    """Return one standard deviation of each answer, float32, in its units; NaN where there is none.
+
+    Args:
+      counts: answers.
+      variance: the jackknife's, as `counts`.
+      share: from `missed`.
+    """
     with np.errstate(invalid="ignore"):
-        square = np.tensordot(factors, terms(np.maximum(counts, 0), variance), axes=1)
-    return np.sqrt(square).astype(np.float32)
+        return np.sqrt(variance + share * np.maximum(counts, 0) ** 2).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Error bars of denoised frames: the jackknife over folds of their photons, set right on held-out photons."""
+"""Error bars of denoised frames: a jackknife over folds of the photons, and what held-out ones miss."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from smae_jax.data.scan import Scan, not_counted
-from smae_jax.error_bars import calibrate, error_bars
+from smae_jax.error_bars import error_bars, missed
 from smae_jax.methods.protocol import Denoised
 
 FOLDS = 5
 """Folds of the photons, each left out once: so many more predictions are made."""
 CALIBRATED_PIXELS = 4_000_000
 """Frames are split for the calibration until they make up so many pixels."""
-HELD_OUT = 0.2
-"""Share of a frame's photons that one comparison holds out."""
 SEED = 0
 
 
@@ -48,9 +46,9 @@ def error_bars_of(
 ) -> tuple[np.ndarray, str]:
     """Return one standard deviation of every answer, and in words how it was found.
 
-    Of some frames a fifth of the photons is held out, twice; the answer to the rest, with the jackknife's
-    variance, is compared with them. What the comparison says is taken to hold for whole frames, which have
-    a little more light: a half held out would make error bars too long where more light helps much.
+    The photons of some frames are split in halves; each half's answer, with the jackknife's variance, is
+    compared with the other half. What the network is found to miss there is taken to be missed in whole
+    frames too, where it is a little less.
 
     Args:
       answer: with the jackknife's variance, (frames, height, width).
@@ -65,22 +63,18 @@ def error_bars_of(
     chosen = np.linspace(0, len(scan.counts) - 1, number).round().astype(int)
     masks = scan.valid if len(scan.valid) == 1 else scan.valid[chosen]
     counts = scan.counts[chosen].astype(np.int64)
-    rng = np.random.default_rng(SEED)
-    first = rng.binomial(counts, HELD_OUT)
-    second = rng.binomial(counts - first, HELD_OUT / (1 - HELD_OUT))
+    first = np.random.default_rng(SEED).binomial(counts, 0.5)
     rates, variances, others = [], [], []
-    for other in (first, second):
-        rest = (counts - other).astype(np.float32)
-        found = denoise(rest, masks, scales[chosen], share=1 - HELD_OUT)
+    for half in (first, counts - first):
+        found = denoise(half.astype(np.float32), masks, scales[chosen], share=0.5)
         rates.append(np.asarray(found.counts))
         variances.append(np.asarray(found.variance))
-        others.append(other)
-    rate, variance, held = (np.stack(part) for part in (rates, variances, others))
+        others.append(counts - half)
+    rate, variance, other = (np.stack(part) for part in (rates, variances, others))
     use = np.broadcast_to(masks, rate.shape[1:]) & np.isfinite(rate) & np.isfinite(variance)
-    factors = calibrate(rate, variance, held, exposure=HELD_OUT, use=use)
-    sigma = error_bars(np.asarray(answer.counts), np.asarray(answer.variance), factors)
-    shares = ", ".join(f"{value:.3g}" for value in factors)
+    share = missed(rate, variance, other, exposure=0.5, use=use)
+    sigma = error_bars(np.asarray(answer.counts), np.asarray(answer.variance), share)
     return sigma, (
-        f"error bars: jackknife over {FOLDS} folds of the photons, set right on held-out photons of {number} "
-        f"frames (factors of its variance, the rate, its square: {shares})"
+        f"error bars: jackknife over {FOLDS} folds of the photons, and {100 * share**0.5:.3g} % of the rate, "
+        f"which held-out photons of {number} frames find missing"
     )
