@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -221,6 +222,8 @@ def run_case(
             continue
         kept = folder / f"{name}.npz"
         if not kept.is_file():
+            if options.kept:
+                continue
             one(name, config, case, folder / "run", scored, kept)
         with np.load(kept, allow_pickle=False) as file:
             seconds, answers = float(file["seconds"]), {k: file[k] for k in file if k != "seconds"}
@@ -270,6 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
     parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
+    parser.add_argument("--kept", action="store_true", help="report what is there, train nothing")
     parser.add_argument("--output", default="", help="folder of quality.md; default docs")
     parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
     parser.add_argument("--kinds", nargs="+", default=["saxs", "waxd", "muscle"])
@@ -290,7 +294,13 @@ def main(arguments: list[str] | None = None) -> int:
         for case, facts in all_cases(options):
             place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")
             results.append(run_case(case, facts, place, options, print))
-        command = " ".join(["python -m benchmarks.quality", *(arguments or sys.argv[1:])])
+        command = shlex.join(["python", "-m", "benchmarks.quality", *(arguments or sys.argv[1:])])
+        seconds = time.perf_counter() - started
+        if options.kept:
+            seconds = sum(
+                sum({row["seconds"] for row in result["rows"].values() if "seconds" in row})
+                for result in results
+            )
         write_report(
             output,
             results,
@@ -298,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "seed": SEED,
                 "command": command,
                 "commit": version,
-                "minutes": (time.perf_counter() - started) / 60,
+                "minutes": seconds / 60,
                 "load": (load[0], os.getloadavg()[0]),
                 "steps": options.steps,
             },

@@ -44,7 +44,7 @@ network trained as long on clean patterns of eight other scans.*
 
 {either}
 
-Methods without an answer at pixels that only their partner measured have a dash.
+Methods without an answer at pixels that only their partner measured have a dash, and so has what was not run.
 
 ## Error over the expected variance
 
@@ -72,7 +72,8 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
-- One seed: differences below some 0.2 dB mean nothing.
+- One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder
+  already; without it all are run.
 
 ## Made with
 

@@ -8,6 +8,7 @@ import pytest
 from smae_jax import models
 from smae_jax.models.convolution import convolve, convolve_shifted
 from smae_jax.models.scales import bank, rates_at_levels, smoothings
+from smae_jax.models.unet import UNet
 
 SHAPES = [(37,), (13, 18), (5, 6, 4)]
 
@@ -153,3 +154,21 @@ def test_the_large_network_is_a_larger_unet():
         )
         sizes[name] = models.count_parameters(start)
     assert sizes["large"] > 5 * sizes["unet"]
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_edges_of_a_unet_go_on_with_their_own_values(axes):
+    """A constant stays constant up to the edge with edge padding, and does not with zeros beyond it."""
+    spatial = (16,) * axes
+    flat, spread = jnp.ones((1, *spatial, 2)), {}
+    for edge in (True, False):
+        network = UNet((4,), 1, outputs=1, edge=edge)
+        parameters = network.init(jax.random.key(3), flat)
+        kernel = parameters["params"]["out"]["kernel"]
+        parameters["params"]["out"]["kernel"] = jax.random.normal(jax.random.key(4), kernel.shape)
+        answer = np.asarray(network.apply(parameters, flat))
+        # Pixels of a block that is folded into channels may differ from each other.
+        blocks = answer[(0, *(slice(None, None, 2),) * axes, 0)]
+        spread[edge] = np.ptp(blocks) / np.abs(answer).max()
+    assert spread[True] < 1e-5
+    assert spread[False] > 1e-2

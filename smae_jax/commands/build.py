@@ -123,7 +123,13 @@ def build_model(config: TrainConfig) -> models.Network:
 
 
 def build_network(
-    config: TrainConfig, method: Method, *, head: str, axes: int = 2, **noise: float
+    config: TrainConfig,
+    method: Method,
+    *,
+    head: str,
+    axes: int = 2,
+    edge: bool = False,
+    **noise: float,
 ) -> models.Network:
     """Return the network that the options name.
 
@@ -132,6 +138,7 @@ def build_network(
       method: tells how wide its source and its answer are.
       head: from answers to rates, see `models.build`.
       axes: spatial axes that the network will see.
+      edge: whether a U-Net goes on beyond the edge with the edge's own values.
       noise: of the values, as keywords of `models.build`.
     """
     return models.build(
@@ -145,6 +152,7 @@ def build_network(
         axes=axes,
         head=head,
         correction=config.rate.correction,
+        edge=edge,
         **noise,
     )
 

@@ -142,6 +142,7 @@ def build_repeats_model(
         method,
         head=head,
         axes=axes,
+        edge=True,
         counts_per_unit=scale / noise.gain,
         readout_variance=noise.readout_variance / noise.gain**2,
         common_variance=noise.common_variance / noise.gain**2,

@@ -41,6 +41,7 @@ def build(
     readout_variance: float = 0.0,
     common_variance: float = 0.0,
     correction: bool = False,
+    edge: bool = False,
 ) -> Network:
     """Make a network.
 
@@ -60,6 +61,7 @@ def build(
       readout_variance: variance beside the photons', in counts^2.
       common_variance: variance that repeats share, in counts^2.
       correction: whether head "scales" may add what no smoothing holds.
+      edge: whether the U-Net goes on beyond the edge with the edge's own values, as the small networks do.
 
     Returns:
       A module: source (batch, *spatial, 2 * measurements) -> rate (batch, *spatial, outputs).
@@ -86,7 +88,7 @@ def build(
         }[head]()
         body: nn.Module
         if name == "unet":
-            body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype)
+            body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype, edge=edge)
         else:
             body = SMALL[name](**(sizes or {}), outputs=asked, dtype=dtype)
         if head == "root":

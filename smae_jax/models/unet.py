@@ -4,12 +4,15 @@ The stem folds 2 x 2 pixels into channels, so that no convolution runs at full r
 most of the time of a U-Net, and neighbouring pixels of a scattering pattern share their information anyway.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
+
+from smae_jax.models.convolution import padded
 
 
 def space_to_depth(x: Array, factor: int = 2) -> Array:
@@ -42,20 +45,27 @@ class ResidualBlock(nn.Module):
 
     features: int
     dtype: DTypeLike = jnp.float32
+    edge: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map (batch, *spatial, features) to the same shape."""
-        kernel = (3,) * (x.ndim - 2)
-        y = nn.Conv(self.features, kernel, dtype=self.dtype, name="conv0")(nn.gelu(x))
-        y = nn.Conv(
-            self.features,
-            kernel,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal"),
-            name="conv1",
-        )(nn.gelu(y))
+        conv = _conv3(x.ndim - 2, self.dtype, self.edge)
+        y = conv(self.features, name="conv0")(_around(nn.gelu(x), self.edge))
+        small = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+        y = conv(self.features, kernel_init=small, name="conv1")(_around(nn.gelu(y), self.edge))
         return x + y
+
+
+def _conv3(axes: int, dtype: DTypeLike, edge: bool) -> Callable[..., nn.Conv]:
+    """Return convolutions of size 3 that want their input `_around`."""
+    padding = "VALID" if edge else "SAME"
+    return functools.partial(nn.Conv, kernel_size=(3,) * axes, padding=padding, dtype=dtype)
+
+
+def _around(x: Array, edge: bool) -> Array:
+    """Go on beyond the edge with the edge's own values, or leave it to the convolution's zeros."""
+    return padded(x, 1) if edge else x
 
 
 class UNet(nn.Module):
@@ -66,12 +76,14 @@ class UNet(nn.Module):
       blocks: residual blocks per level and side.
       outputs: length of the output's channel axis.
       dtype: dtype of the computation; parameters stay float32.
+      edge: beyond the edge the edge's own values go on, instead of zeros.
     """
 
     widths: Sequence[int] = (32, 64, 96)
     blocks: int = 1
     outputs: int = 1
     dtype: DTypeLike = jnp.float32
+    edge: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -80,12 +92,12 @@ class UNet(nn.Module):
         unit = 2 ** len(self.widths)
         pad = [(0, -size % unit) for size in spatial]
         x = jnp.pad(x, [(0, 0), *pad, (0, 0)], mode="edge").astype(self.dtype)
-        kernel = (3,) * len(spatial)
+        conv = _conv3(len(spatial), self.dtype, self.edge)
         skips = []
         for level, width in enumerate(self.widths):
-            x = nn.Conv(width, kernel, dtype=self.dtype, name=f"down{level}")(space_to_depth(x))
+            x = conv(width, name=f"down{level}")(_around(space_to_depth(x), self.edge))
             for block in range(self.blocks):
-                x = ResidualBlock(width, dtype=self.dtype, name=f"enc{level}_{block}")(x)
+                x = ResidualBlock(width, self.dtype, self.edge, name=f"enc{level}_{block}")(x)
             skips.append(x)
         for level in reversed(range(len(self.widths) - 1)):
             width, factor = self.widths[level], 2 ** len(spatial)
@@ -96,13 +108,9 @@ class UNet(nn.Module):
                 width, (1,) * len(spatial), dtype=self.dtype, name=f"skip{level}"
             )(skips[level])
             for block in range(self.blocks):
-                x = ResidualBlock(width, dtype=self.dtype, name=f"dec{level}_{block}")(x)
-        x = nn.Conv(
-            self.outputs * 2 ** len(spatial),
-            kernel,
-            dtype=self.dtype,
-            kernel_init=nn.initializers.zeros,
-            name="out",
-        )(nn.gelu(x))
+                x = ResidualBlock(width, self.dtype, self.edge, name=f"dec{level}_{block}")(x)
+        x = conv(self.outputs * 2 ** len(spatial), kernel_init=nn.initializers.zeros, name="out")(
+            _around(nn.gelu(x), self.edge)
+        )
         x = depth_to_space(x).astype(jnp.float32)
         return x[(slice(None), *(slice(0, size) for size in spatial), slice(None))]
