@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import h5py
 import numpy as np
 
 from benchmarks.methods import keep_compiled, quiet
-from benchmarks.methods_report import commit, facts_list
+from benchmarks.methods_report import Making, facts_list
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.config import DataOptions, InferConfig, ThinningOptions, TrainConfig, TrainOptions
@@ -246,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", default="", help="folder of checks.md; default docs")
     options = parser.parse_args(arguments)
     output = Path(options.output or ("runs/checks-quick" if options.quick else "docs"))
-    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    making = Making(SEED)
     steps = options.steps or (4 if options.quick else TrainOptions().steps)
     chosen = TrainOptions(steps=steps)
     if options.quick:
@@ -255,12 +253,6 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         keep_compiled(Path(folder))
         found = run(Bench(Path(folder), chosen), frames=frames, size=size)
-    facts = {
-        "seed": SEED,
-        "commit": version,
-        "minutes": (time.perf_counter() - started) / 60,
-        "load": (load[0], os.getloadavg()[0]),
-    }
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)
@@ -270,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
         table="\n".join(lines),
         spot=SPOT,
         width=WIDTH,
-        facts=facts_list(facts),
+        facts=facts_list(making.facts()),
     )
     (output / "checks.md").write_text(text, encoding="utf-8")
     print("\n".join(lines))

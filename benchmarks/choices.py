@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import QUICK, SEED, Case, keep_compiled, quiet
-from benchmarks.methods_report import commit, facts_list
-from benchmarks.quality import filters, score, simulated
+from benchmarks.methods_report import Making, facts_list
+from benchmarks.quality import filters, score, simulated, write_files
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.config import (
@@ -36,7 +34,7 @@ from smae_jax.config import (
 
 Change = dict[str, Any]
 Rows = dict[str, Change]
-STEPS = 300
+STEPS, FRAMES = 300, 64
 
 TEXT = """\
 # What the defaults were chosen by
@@ -76,17 +74,18 @@ NETWORKS: Rows = {
     "unet 16, 32, 64": {"unet": UnetOptions((16, 32, 64))},
     "unet 16, 32, 64, twice the steps": {
         "unet": UnetOptions((16, 32, 64)),
-        "train": {"steps": 2 * STEPS},
+        "times": 2,
     },
     "unet 24, 48, 96, 128": {"unet": UnetOptions((24, 48, 96, 128))},
     "unet 48, 96, 144": {"unet": UnetOptions((48, 96, 144))},
     "large": {"model": "large"},
     "resnet, 16 channels": {"model": "resnet"},
-    "sedcnn4, partner sum, mse, 75 steps": {
+    "sedcnn4, partner sum, mse, a quarter of the steps": {
         "model": "sedcnn4",
         "loss": "mse",
         "thinning": ThinningOptions(partner="sum"),
-        "train": {"steps": STEPS // 4, "learning_rate": 2e-3, "optimizer": "adam"},
+        "train": {"learning_rate": 2e-3, "optimizer": "adam"},
+        "times": 0.25,
     },
 }
 LOSSES: Rows = {
@@ -98,7 +97,7 @@ TRAININGS: Rows = {
     "muon 2e-3": with_train(learning_rate=2e-3),
     "adam 2e-3": with_train(optimizer="adam", learning_rate=2e-3),
     "no moving average": with_train(average_decay=0.0),
-    "batch 8, twice the steps": with_train(batch_size=8, steps=2 * STEPS),
+    "batch 8, twice the steps": with_train(batch_size=8) | {"times": 2},
 }
 PAIRS: Rows = {
     "SMAE": smae(),
@@ -125,9 +124,8 @@ def one(
 ) -> dict[str, dict[str, float]]:
     """Train with one change to the defaults; return the scores of every way to predict."""
     options = dict(QUICK.options) if quick else {}
+    steps = max(1, round(steps * change.get("times", 1)))
     options |= {"steps": steps, "checkpoint_every": 0} | change.get("train", {})
-    if quick:
-        options["steps"] = steps
     y, x = case.center
     config = TrainConfig(
         run=str(folder / "run"),
@@ -145,8 +143,6 @@ def one(
         predict=PredictOptions(ensemble="flips"),
         train=TrainOptions(**options),
     )
-    np.save(folder / "counts.npy", case.counts)
-    np.save(folder / "mask.npy", (~case.valid).astype(np.uint8))
     with quiet():
         train(config, lambda line: None)
     seconds = steps_seconds(folder / "run" / "metrics.jsonl")
@@ -182,10 +178,10 @@ def steps_seconds(log: Path) -> float:
 def table(name: str, options: argparse.Namespace, folder: Path, say: Callable[[str], None]) -> str:
     """Measure one table and return it as Markdown."""
     title, rows, cases = TABLES[name]
-    frames, size = (4, 64) if options.quick else (64, 128)
     lines = [f"## {title}", "", "| scan | | dB | weighted | seconds |", "|---|---|---|---|---|"]
     for kind, photons in cases[:1] if options.quick else cases:
-        case = simulated(kind, photons, 0.0, frames=frames, size=size)
+        case = simulated(kind, photons, 0.0, frames=FRAMES, size=options.size)
+        write_files(case, {}, folder)
         scan = f"{kind.upper()}, {photons:g}"
         for label, (setting, estimate) in filters(case).items():
             lines.append(row(scan, f"{label} {setting}".strip(), score(case, estimate)))
@@ -220,27 +216,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=0, help=f"of every training; 0 = {STEPS}")
     options = parser.parse_args(arguments)
     options.steps = options.steps or (2 if options.quick else STEPS)
+    options.size = 64 if options.quick else 128
     output = Path(options.output or ("runs/choices-quick" if options.quick else "docs"))
-    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    making = Making(SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         keep_compiled(folder)
         tables = [table(name, options, folder, print) for name in options.only]
-    facts = {
-        "seed": SEED,
-        "commit": version,
-        "minutes": (time.perf_counter() - started) / 60,
-        "load": (load[0], os.getloadavg()[0]),
-    }
-    frames, size = (4, 64) if options.quick else (64, 128)
     text = TEXT.format(
         command="python -m benchmarks.choices" + (" --quick" if options.quick else ""),
-        frames=frames,
-        size=size,
+        frames=FRAMES,
+        size=options.size,
         steps=options.steps,
         tables="\n\n".join(tables),
-        facts=facts_list(facts),
+        facts=facts_list(making.facts()),
     )
     output.mkdir(parents=True, exist_ok=True)
     (output / "choices.md").write_text(text, encoding="utf-8")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+
+from benchmarks.methods_report import commit
 
 PAGE = """\
 # What fine-tuning gains
@@ -147,16 +148,6 @@ def draw(path: Path, rows: list[dict[str, np.ndarray]]) -> None:
         figure.colorbar(shown, ax=line, shrink=0.85, pad=0.01, label="counts per pixel")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-
-
-def commit() -> str:
-    """Return the commit, marked where the tree differs from it."""
-    here = Path(__file__).parent
-    try:
-        ask = ["git", "-C", str(here), "describe", "--always", "--dirty=, with changes"]
-        return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def hardware() -> str:

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from benchmarks import methods_repeats
-from benchmarks.methods_report import commit, write_report
+from benchmarks.methods_report import Making, write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.config import (
@@ -328,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         print(f"{output / 'methods.md'}: section '{methods_repeats.TITLE}' written")
         return 0
-    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    making = Making(SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -343,14 +343,8 @@ def main(arguments: list[str] | None = None) -> int:
                 result = run_case(case, place, QUICK if options.quick else FULL, print)
                 done.write_text(json.dumps(result, indent=2))
             results.append(result | {"pictures": str(place / "pictures.npz")})
-        facts = {
-            "seed": SEED,
-            "command": "python -m benchmarks.methods" + (" --quick" if options.quick else ""),
-            "commit": version,
-            "minutes": (time.perf_counter() - started) / 60,
-            "load": (load[0], os.getloadavg()[0]),
-        }
-        write_report(output, results, facts)
+        command = "python -m benchmarks.methods" + (" --quick" if options.quick else "")
+        write_report(output, results, making.facts() | {"command": command})
     print(f"{output / 'methods.md'}: written, with images/methods.png")
     return 0
 

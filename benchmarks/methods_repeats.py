@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from smae_jax import metrics
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.config import InferConfig, TrainConfig
@@ -110,7 +111,7 @@ def write_files(folder: Path, size: Size, seed: int) -> np.ndarray:
 
 def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
     """Return 20 log10(max of the truth / rms error)."""
-    return float(20 * np.log10(truth.max() / np.sqrt(np.mean((estimate - truth) ** 2))))
+    return metrics.psnr(estimate, truth, np.ones(truth.shape, bool), float(truth.max()))
 
 
 def weighted(estimate: np.ndarray, truth: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,25 @@ def training_table(results: list[Result]) -> str:
 
 def _markdown(lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+class Making:
+    """What a page says of how it was made, looked at when the work begins and when it is done."""
+
+    def __init__(self, seed: int) -> None:
+        """Begin."""
+        self._seed, self._commit = seed, commit()
+        self._start, self._load = time.perf_counter(), os.getloadavg()[0]
+
+    def facts(self, seconds: float | None = None) -> dict[str, Any]:
+        """Return seed, commit, minutes (of `seconds`, where given) and load, for `facts_list`."""
+        taken = time.perf_counter() - self._start if seconds is None else seconds
+        return {
+            "seed": self._seed,
+            "commit": self._commit,
+            "minutes": taken / 60,
+            "load": (self._load, os.getloadavg()[0]),
+        }
 
 
 def facts_list(facts: dict[str, Any]) -> str:

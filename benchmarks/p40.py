@@ -21,6 +21,7 @@ from smae_jax.data.readers import read_mask, read_scan
 from smae_jax.evaluation.filters import gaussian, rotated_average
 from smae_jax.evaluation.scores import score
 from smae_jax.metrics import match_totals
+from smae_jax.run_folder import RunFolder
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RULES = {"smae": ("direct", "cross", "average"), "thinning": ("direct", "average", "symmetric")}
@@ -72,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     seconds = time.perf_counter() - started
     denoised = {}
     # Only a network that gives pixel and partner an answer each has rules to choose from.
-    alone = any(word in ("none", "sum") for word in training)
+    partner = RunFolder(run).config().thinning.partner
+    alone = ours.method == "thinning" and partner in ("none", "sum")
     for rule in ("run",) if alone else RULES[ours.method]:
         output = run / f"{rule}.npy"
         command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import os
 import shlex
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import numpy as np
 from benchmarks.methods import FULL as METHODS_BUDGET
 from benchmarks.methods import QUICK as METHODS_QUICK
 from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainings
-from benchmarks.methods_report import commit
+from benchmarks.methods_report import Making
 from benchmarks.quality_report import write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
@@ -285,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick and arguments is None:
         options.kinds = [kind for kind in options.kinds if kind != "muscle"]
     output = Path(options.output or ("runs/quality-quick" if options.quick else "docs"))
-    started, load, version = time.perf_counter(), os.getloadavg(), commit()
+    making = Making(SEED)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -295,24 +294,14 @@ def main(arguments: list[str] | None = None) -> int:
             place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")
             results.append(run_case(case, facts, place, options, print))
         command = shlex.join(["python", "-m", "benchmarks.quality", *(arguments or sys.argv[1:])])
-        seconds = time.perf_counter() - started
+        seconds = None
         if options.kept:
             seconds = sum(
                 sum({row["seconds"] for row in result["rows"].values() if "seconds" in row})
                 for result in results
             )
-        write_report(
-            output,
-            results,
-            {
-                "seed": SEED,
-                "command": command,
-                "commit": version,
-                "minutes": seconds / 60,
-                "load": (load[0], os.getloadavg()[0]),
-                "steps": options.steps,
-            },
-        )
+        facts = making.facts(seconds) | {"command": command, "steps": options.steps}
+        write_report(output, results, facts)
     print(f"{output / 'quality.md'}: written, with images/quality.png")
     return 0
 

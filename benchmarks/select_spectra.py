@@ -22,21 +22,19 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import savgol_filter
-from scipy.special import xlogy
 
+from benchmarks.spectra import gaussians, savitzky_golay
+from benchmarks.spectra_report import LEAST
 from benchmarks.trained_in_memory import denoised_in_memory
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import from_dict, load
 from smae_jax.data.repeats import Repeats, take_repeats
 from smae_jax.data.repeats_readers import read_repeats
+from smae_jax.metrics import pixel_deviance
 from smae_jax.noise import shared_variance
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
-LEAST = 1e-3
-"""Counts below which no estimate is taken to be when its likelihood is computed."""
 SHARE = 0.5
 """How much of the common noise is added again to what is trained on; twice of it is taken off the judge."""
 ELASTIC = 25.0
@@ -65,8 +63,7 @@ class Folds:
         """Score answers (folds, seeds, channels): deviance or mean square, (folds, seeds), less is better."""
         judges, answers = self.judges[:, None, self.judged], answers[..., self.judged]
         if self.poisson:
-            mean = np.maximum(answers, LEAST)
-            return (2 * (xlogy(judges, judges / mean) - (judges - mean))).mean(axis=-1)
+            return pixel_deviance(answers, judges, floor=LEAST).mean(axis=-1)
         return ((answers - judges) ** 2).mean(axis=-1)
 
 
@@ -193,20 +190,13 @@ def filters(folds: Folds) -> dict[str, np.ndarray]:
     """Return the scores (folds, 1) of the mean and of the filters at their best for these judges."""
     means = np.stack([part.counts.mean(axis=0, dtype=np.float64) for part in folds.parts])[:, None]
 
-    def best(made: list[np.ndarray]) -> np.ndarray:
-        return min((folds.scores(one) for one in made), key=np.mean)
+    def best(made: dict[str, Callable[[], np.ndarray]]) -> np.ndarray:
+        return min((folds.scores(make()) for make in made.values()), key=np.mean)
 
-    smooth = [np.asarray(gaussian_filter1d(means, s, axis=-1)) for s in np.arange(0.3, 8, 0.1)]
-    fitted = [
-        np.asarray(savgol_filter(means, window, order, axis=-1))
-        for order in (2, 3, 4, 5, 6)
-        for window in range(5, 81, 2)
-        if window > order
-    ]
     return {
         "mean of the others": folds.scores(means),
-        "best Gaussian": best(smooth),
-        "best Savitzky-Golay": best(fitted),
+        "best Gaussian": best(gaussians(means)),
+        "best Savitzky-Golay": best(savitzky_golay(means)),
     }
 
 

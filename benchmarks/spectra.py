@@ -23,11 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter1d
 from scipy.signal import savgol_filter
-from scipy.special import xlogy
 
 from benchmarks import peaks, spectra_map
 from benchmarks.spectra_report import LEAST, PEAKS, Row, page
-from smae_jax import models, training
+from smae_jax import metrics, models, training
 from smae_jax.commands.build_repeats import noise_in_words
 from smae_jax.commands.fit import first_state
 from smae_jax.commands.infer import infer
@@ -40,6 +39,7 @@ from smae_jax.config_file import load
 from smae_jax.data.repeat_batches import Stack, draw
 from smae_jax.data.repeats_readers import read_repeats
 from smae_jax.evaluation.spectrum_figure import spectrum_figure
+from smae_jax.metrics import pixel_deviance
 from smae_jax.noise import measure_noise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,13 +55,12 @@ def silent(line: str) -> None:
 
 def deviance(estimate: np.ndarray, spectra: np.ndarray) -> float:
     """Return the mean Poisson deviance per channel of spectra (repeats, channels) from an estimate."""
-    mean = np.maximum(estimate, LEAST)
-    return float(np.mean(2 * (xlogy(spectra, spectra / mean) - (spectra - mean))))
+    return float(pixel_deviance(estimate, spectra, floor=LEAST).mean())
 
 
 def psnr(estimate: np.ndarray, truth: np.ndarray) -> float:
     """Return 20 log10(max of the truth / rms error)."""
-    return float(20 * np.log10(truth.max() / np.sqrt(np.mean((estimate - truth) ** 2))))
+    return metrics.psnr(estimate, truth, np.ones(truth.shape, bool), float(truth.max()))
 
 
 def peaks_kept(
@@ -139,7 +138,7 @@ def best_of(
 
 
 def gaussians(mean: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """Return Gaussian filters of all useful widths."""
+    """Return Gaussian filters of all useful widths, along the last axis."""
     return {
         f"Gaussian, sigma {s:.1f}": lambda s=s: gaussian_filter1d(mean, s)
         for s in np.arange(0.3, 8, 0.1)
@@ -147,7 +146,7 @@ def gaussians(mean: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
 
 
 def savitzky_golay(mean: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """Return Savitzky-Golay filters of all useful windows and orders."""
+    """Return Savitzky-Golay filters of all useful windows and orders, along the last axis."""
     return {
         f"Savitzky-Golay, {window} channels, order {order}": (
             lambda window=window, order=order: np.asarray(savgol_filter(mean, window, order))

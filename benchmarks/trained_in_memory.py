@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from smae_jax import models, training
-from smae_jax.commands.fit import INITIAL, VALIDATION
+from smae_jax.commands.fit import INITIAL, VALIDATION, build_optimizer
 from smae_jax.commands.infer_repeats import make_stack_denoiser
 from smae_jax.commands.place_repeats import one_answer, place_repeats
 from smae_jax.commands.train_repeats import set_up, settled
@@ -50,18 +50,7 @@ def denoised_in_memory(
     stacks = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *runs)
     keys = jnp.stack([jax.random.key(seed) for _ in parts for seed in seeds])
     apply = models.apply_of(setup.module)
-    schedule = training.make_schedule(
-        options.schedule,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        warmup_steps=options.warmup_steps,
-    )
-    optimizer = training.make_optimizer(
-        options.optimizer,
-        schedule,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-    )
+    _, optimizer = build_optimizer(options)
     step = training.make_step(
         apply=apply,
         pair=setup.method.pair,

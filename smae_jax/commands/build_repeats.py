@@ -135,7 +135,7 @@ def build_repeats_model(
       noise: of the values.
     """
     head = "direct" if config.method == "deep_image_prior" else config.rate.head
-    if config.model in ("unet", "large") and head == "auto":
+    if config.model in models.UNETS and head == "auto":
         head = "scales"
     return build_network(
         config,

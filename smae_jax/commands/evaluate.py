@@ -60,8 +60,9 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
             raise ValueError(f"--{name}: expected a path, got none; see --help")
     check_folder(Path(config.output), overwrite=config.overwrite)
     run = RunFolder(Path(config.run))
-    if of_repeats(run.config()):
-        evaluate_repeats(config, run.config(), run, say)
+    trained = run.config()
+    if of_repeats(trained):
+        evaluate_repeats(config, trained, run, say)
         return
     opened = open_run(config, say)
     notes = [

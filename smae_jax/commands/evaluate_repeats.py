@@ -11,11 +11,11 @@ import numpy as np
 
 from smae_jax.commands.evaluated_run import wanted_checkpoints
 from smae_jax.commands.evaluation_folder import Table, write_tables
-from smae_jax.commands.infer_repeats import Ready, open_repeats
+from smae_jax.commands.infer_repeats import Ready, noise_beside_photons, open_repeats
 from smae_jax.commands.place_repeats import channels_first, exposures, one_answer, read_data
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig
 from smae_jax.data.atomic import atomic_path
-from smae_jax.data.repeats import Repeats
+from smae_jax.data.repeats import Repeats, mean_of_repeats
 from smae_jax.evaluation import repeats_scores
 from smae_jax.evaluation.repeats_scores import Estimator, by_left_out, by_reference, mean_rate
 from smae_jax.evaluation.spectrum_figure import draw_spectrum
@@ -234,17 +234,13 @@ def draw(
     name: str,
 ) -> None:
     """Draw the spectrum before and after, with the reference where there is one."""
-    noise = None
-    gain, readout = prepared.gain or 1.0, prepared.readout_variance or 0.0
-    if (gain, readout) != (1.0, 0.0):
-        noise = np.sqrt(np.maximum(gain * answer + readout, 0) / repeats.exposure.sum())
     draw_spectrum(
         path,
         repeats.counts,
         answer,
         valid=repeats.valid,
         exposure=repeats.exposure,
-        noise=noise,
+        noise=noise_beside_photons(prepared, answer, mean_of_repeats(repeats)[1]),
         reference=None if reference is None else mean_rate(reference.counts, reference.exposure)[0],
         axis=repeats.axis,
         axis_label=repeats.axis_label,

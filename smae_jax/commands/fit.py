@@ -14,7 +14,7 @@ from smae_jax import models, training
 from smae_jax.checkpoint import Checkpoints
 from smae_jax.commands.hooks import Logger, Saver, Validator
 from smae_jax.commands.warm_start import take_over, taken_in_words
-from smae_jax.config import TrainConfig
+from smae_jax.config import TrainConfig, TrainOptions
 from smae_jax.methods.protocol import Batch, Method
 from smae_jax.run_folder import RunFolder
 
@@ -65,21 +65,7 @@ def fit(
     """
     options, key = config.train, jax.random.key(config.seed)
     apply = models.apply_of(module)
-    schedule = training.make_schedule(
-        options.schedule,
-        learning_rate=options.learning_rate,
-        steps=options.steps,
-        warmup_steps=options.warmup_steps,
-        halve_every=options.halve_every,
-        restarts=options.restarts,
-    )
-    optimizer = training.make_optimizer(
-        options.optimizer,
-        schedule,
-        weight_decay=options.weight_decay,
-        clip_norm=options.clip_norm,
-        accumulate=options.accumulate,
-    )
+    schedule, optimizer = build_optimizer(options)
     state = first_state(config, method, module, optimizer, mesh, say, spatial=spatial, start=start)
     step = training.make_step(
         apply=apply,
@@ -132,6 +118,28 @@ def fit(
     checkpoints.close()
     best.close()
     return state
+
+
+def build_optimizer(
+    options: TrainOptions,
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """Return the learning rate over the steps, and the optimizer that follows it."""
+    schedule = training.make_schedule(
+        options.schedule,
+        learning_rate=options.learning_rate,
+        steps=options.steps,
+        warmup_steps=options.warmup_steps,
+        halve_every=options.halve_every,
+        restarts=options.restarts,
+    )
+    optimizer = training.make_optimizer(
+        options.optimizer,
+        schedule,
+        weight_decay=options.weight_decay,
+        clip_norm=options.clip_norm,
+        accumulate=options.accumulate,
+    )
+    return schedule, optimizer
 
 
 def first_state(

@@ -312,11 +312,7 @@ def draw(
     """Draw the spectrum, or the first one of several, before and after."""
     together = len(answers) < len(repeats.counts) or len(repeats.counts) == 1
     chosen = slice(None) if together else slice(0, 1)
-    noise = None
-    if prepared.readout_variance or (prepared.gain or 1.0) != 1.0:
-        light = mean_of_repeats(repeats)[1] if together else repeats.exposure[0]
-        variance = (prepared.gain or 1.0) * answers[0] + (prepared.readout_variance or 0.0)
-        noise = np.sqrt(np.maximum(variance, 0) / light)
+    light = mean_of_repeats(repeats)[1] if together else repeats.exposure[0]
     draw_spectrum(
         config.figure,
         repeats.counts[chosen],
@@ -324,7 +320,7 @@ def draw(
         valid=repeats.valid if len(repeats.valid) == 1 else repeats.valid[chosen],
         exposure=repeats.exposure[chosen] if together else None,
         sigma=None if sigma is None else sigma[0],
-        noise=noise,
+        noise=noise_beside_photons(prepared, answers[0], light),
         axis=repeats.axis,
         axis_label=repeats.axis_label,
         ranges=parse_ranges(config.plot_range),
@@ -332,3 +328,19 @@ def draw(
         title=os.path.basename(repeats.source),
         overwrite=config.overwrite,
     )
+
+
+def noise_beside_photons(
+    prepared: Prepared, answer: np.ndarray, light: np.ndarray | float
+) -> np.ndarray | None:
+    """Return the rms noise of what an answer was made of; None where it is that of photons alone.
+
+    Args:
+      prepared: what the training found out about the noise.
+      answer: values per unit of exposure.
+      light: exposure behind them.
+    """
+    gain, readout = prepared.gain or 1.0, prepared.readout_variance or 0.0
+    if (gain, readout) == (1.0, 0.0):
+        return None
+    return np.sqrt(np.maximum(gain * answer + readout, 0) / light)

@@ -207,7 +207,7 @@ def devices_for(batch_size: int) -> int:
 def steps_per_dispatch(config: TrainConfig) -> int:
     """Return how many steps one dispatch does: one where XLA's slow convolutions would stand in a loop."""
     on_cpu = jax.devices()[0].platform == "cpu"
-    return 1 if on_cpu and config.model in ("unet", "large") else 50
+    return 1 if on_cpu and config.model in models.UNETS else 50
 
 
 def early_stopping(saver: Saver, patience: int, steps: int) -> training.Hook:

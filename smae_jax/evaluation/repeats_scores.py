@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
-from scipy.special import xlogy
+
+from smae_jax.metrics import pixel_deviance
 
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(counts, exposure (repeats, *spatial)) -> counts per unit of exposure, (channels, *spatial)."""
@@ -88,11 +89,9 @@ def filters(spatial: tuple[int, ...]) -> dict[str, dict[str, Estimator]]:
     return kinds
 
 
-def poisson_deviance(counts: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Return the Poisson deviance of every value from its expectation."""
-    mean = np.maximum(mean, LEAST)
-    counts = np.maximum(counts, 0)
-    return 2 * (xlogy(counts, counts / mean) - (counts - mean))
+def deviance(counts: np.ndarray, mean: np.ndarray) -> float:
+    """Return the mean Poisson deviance of values, negative ones taken as 0, from their expectation."""
+    return float(pixel_deviance(mean, np.maximum(counts, 0), floor=LEAST).mean())
 
 
 def typical_variance(
@@ -136,7 +135,7 @@ def by_left_out(
         sigma = np.sqrt(variance * np.where(use, light, 1))
         off = np.where(use, (counts[out] - expected) / sigma, 0)
         squares.append((off[use] ** 2).mean())
-        deviances.append(poisson_deviance(counts[out][use], expected[use]).mean())
+        deviances.append(deviance(counts[out][use], expected[use]))
         correlations.append((off[..., 1:] * off[..., :-1]).sum() / max((off**2).sum(), 1e-12))
         totals.append(expected[use].sum() / counts[out][use].sum())
     found = {
@@ -175,9 +174,7 @@ def by_reference(
     if photons:
         known = use & (light[:, None] > 0)
         expected = np.broadcast_to(answer, high.shape) * light[:, None]
-        found["deviance_to_reference"] = float(
-            poisson_deviance(high[known], expected[known]).mean()
-        )
+        found["deviance_to_reference"] = deviance(high[known], expected[known])
     return found
 
 

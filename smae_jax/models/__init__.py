@@ -24,6 +24,7 @@ SMALL = {"dncnn": DnCNN, "resnet": ResNet, "msd": MSD}
 """Networks that mix smoothings: small, at full resolution, with edge padding, in 1, 2 and 3 dimensions."""
 LARGE: tuple[tuple[int, ...], int] = (64, 128, 192, 256), 2
 """Widths and blocks of the U-Net "large": for accelerators and long trainings."""
+UNETS = ("unet", "large")
 
 
 def build(
@@ -71,10 +72,10 @@ def build(
     """
     dtype = jnp.dtype(precision)
     if name == "large":
-        name, (widths, blocks) = "unet", LARGE
-    if name == "unet" or name in SMALL:
+        widths, blocks = LARGE
+    if name in UNETS or name in SMALL:
         if head == "auto":
-            head = "root" if name == "unet" else "scales"
+            head = "root" if name in UNETS else "scales"
         sigmas = (1.0, 3.0)
         if head == "scales" and outputs > 1:
             raise ValueError(
@@ -87,7 +88,7 @@ def build(
             "direct": lambda: outputs,
         }[head]()
         body: nn.Module
-        if name == "unet":
+        if name in UNETS:
             body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype, edge=edge)
         else:
             body = SMALL[name](**(sizes or {}), outputs=asked, dtype=dtype)
