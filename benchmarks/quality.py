@@ -27,6 +27,7 @@ from benchmarks.methods_report import Making
 from benchmarks.quality_report import write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
+from smae_jax.commands.warm_start import SIMULATED
 from smae_jax.config import (
     DataOptions,
     InferConfig,
@@ -46,6 +47,8 @@ PHOTONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 ASYMMETRIES = (0.0, 0.05)
 OTHERS = tuple(range(1001, 1009))
 """Seeds of the eight scans whose clean patterns teach the oracle."""
+WARM_RATE = 2e-3
+"""Learning rate from the shipped start, as in configs/warm.toml."""
 RULES = {
     "SMAE": {"cross": "SMAE, cross", "average": "SMAE, average"},
     "thinning": {
@@ -110,6 +113,11 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         return dataclasses.replace(ours, method="thinning", thinning=chosen)
 
     found = {"SMAE": ours, "thinning": thinning("channel"), "thinning, none": thinning("none")}
+    found["thinning, warm start"] = dataclasses.replace(
+        found["thinning"],
+        init_from=SIMULATED,
+        train=dataclasses.replace(ours.train, learning_rate=WARM_RATE),
+    )
     if facts:
         raster = ",".join(map(str, facts["raster"]))
         beside = thinning("channel", neighbours="raster", raster=raster)

@@ -21,6 +21,7 @@ STYLE = {
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
     "thinning, neighbours": ("#7b3294", "-"),
+    "thinning, warm start": ("#ff00aa", "-"),
     "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
     "oracle": ("#000000", "--"),

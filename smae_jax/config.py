@@ -472,7 +472,8 @@ class TrainConfig:
     loss: str = "poisson"
     """`mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv`, or your `package.module:function`; repeats: `auto`."""
     init_from: str = ""
-    """Run folder whose parameters to start from (fine-tuning); the optimizer starts fresh."""
+    """Run folder whose parameters to start from (fine-tuning), or `simulated`: parameters that come with
+    the program, of method thinning on simulated scans. The optimizer starts fresh."""
     init_checkpoint: str = "best"
     """Which of its parameters: best (by validation), last, or the step of a kept checkpoint."""
     resume: bool = False

@@ -20,7 +20,7 @@ from smae_jax.commands.fit import MakeRun, fit
 from smae_jax.commands.reference import check_reference, read_reference
 from smae_jax.commands.thinning import neighbours_for, settle_thinning
 from smae_jax.commands.train_repeats import train_repeats
-from smae_jax.commands.warm_start import exposure_note, read_base
+from smae_jax.commands.warm_start import exposure_note, read_base, refuse_differences
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.data import batches
@@ -77,6 +77,8 @@ def train(config: TrainConfig, say: Say) -> Path:
     paired = read_reference(config, scan, say)
     scan = scan if paired is None else paired.scan
     config = settle_thinning(config, scan, center, say)
+    if base is not None:  # the symmetry may just have chosen another partner
+        refuse_differences(base.config, config)
     module = build_model(config)
     method = build_method(
         config,

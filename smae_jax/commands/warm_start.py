@@ -1,4 +1,4 @@
-"""Fine-tuning: start a training from the parameters of another run, if the two fit.
+"""Fine-tuning: start a training from the parameters of another run, or shipped ones, if the two fit.
 
 Only parameters are taken over. Optimizer, learning rate, schedule and data are the new run's own, and so is
 the unit of rate: with the rules `scan` and `frame` it is the new frames' mean, so the network sees rates
@@ -8,6 +8,7 @@ about 1 as it did in its base, whatever the exposure of either scan.
 from __future__ import annotations
 
 import dataclasses
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,18 @@ import numpy as np
 from smae_jax import models
 from smae_jax.commands.build import build_method
 from smae_jax.commands.infer import load_network
+from smae_jax.commands.shipped import shipped_start
 from smae_jax.config import TrainConfig
-from smae_jax.run_folder import Prepared, RunFolder
+from smae_jax.config_file import dump, from_dict
+from smae_jax.run_folder import RunFolder
 
 Say = Callable[[str], None]
 # Methods that ask the same of a network: a rate and its exposure in, the rate out.
 EXCHANGEABLE = frozenset({"smae", "supervised"})
+SIMULATED = "simulated"
+"""`--init-from simulated`: parameters that come with the program, of a training on simulated scans only."""
+CONFIG, STEP = "config.toml", "step"
+"""Names in that file that are no arrays of the network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +38,16 @@ class Base:
     """What a training starts from.
 
     Attributes:
+      config: what it was trained with.
       parameters: float32 pytree of numpy arrays.
       step: of the base's training.
-      prepared: what the base knew of its scan.
+      mean_counts: counts per pixel of its scan, where it had one.
     """
 
+    config: TrainConfig
     parameters: Any
     step: int
-    prepared: Prepared
+    mean_counts: float | None
 
 
 def read_base(config: TrainConfig, say: Say) -> Base | None:
@@ -53,6 +62,8 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
     """
     if not config.init_from:
         return None
+    if config.init_from == SIMULATED:
+        return read_shipped(config, say)
     folder = RunFolder(Path(config.init_from))
     if folder.path.absolute() == Path(config.run).absolute():
         raise ValueError(
@@ -65,12 +76,7 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
             "'smae-jax train' or 'smae-jax import-torch'"
         )
     base = folder.config()
-    differ = differences(base, config)
-    if differ:
-        raise ValueError(
-            f"--init-from {config.init_from}: does not fit the new run: {'; '.join(differ)}; "
-            "use the base's settings, or train from scratch"
-        )
+    refuse_differences(base, config)
     try:
         _, parameters, step = load_network(base, folder, config.init_checkpoint)
     except ValueError as error:
@@ -87,7 +93,54 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
             "note: base and new run mask zero counts differently (smae.reference), so the network sees "
             "other inputs than before"
         )
-    return Base(parameters, step, folder.prepared())
+    return Base(base, parameters, step, folder.prepared().mean_counts)
+
+
+def read_shipped(config: TrainConfig, say: Say) -> Base:
+    """Read the parameters that come with the program; `Base.parameters` are arrays by name.
+
+    Raises:
+      ValueError: as `read_base`.
+    """
+    with np.load(shipped_start(SIMULATED), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    text, step = arrays.pop(CONFIG).tobytes().decode(), int(arrays.pop(STEP))
+    parameters = {name: array.astype(np.float32) for name, array in arrays.items()}
+    base = from_dict(tomllib.loads(text), TrainConfig, where=SIMULATED)
+    refuse_differences(base, config)
+    say(
+        f"starting from parameters trained on simulated scans ({step} steps); fresh optimizer, peak "
+        f"{config.train.learning_rate:g}"
+    )
+    return Base(base, parameters, step, None)
+
+
+def write_start(path: Path, config: TrainConfig, parameters: Any, steps: int) -> None:
+    """Write parameters as `read_shipped` reads them, in half precision.
+
+    Args:
+      path: .npz, replaced if it exists.
+      config: method and network that they belong to.
+      parameters: pytree of arrays.
+      steps: of their training.
+    """
+    arrays = {
+        _name(place): np.asarray(leaf).astype(np.float16)
+        for place, leaf in jax.tree_util.tree_leaves_with_path(parameters)
+    }
+    text = dump(TrainConfig(method=config.method, model=config.model, unet=config.unet))
+    arrays |= {STEP: np.asarray(steps), CONFIG: np.frombuffer(text.encode(), np.uint8)}
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
+    """Refuse a base that does not fit, saying what differs."""
+    differ = differences(base, config)
+    if differ:
+        raise ValueError(
+            f"--init-from {config.init_from}: does not fit the new run: {'; '.join(differ)}; "
+            "use the base's settings, or train from scratch"
+        )
 
 
 def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
@@ -146,7 +199,7 @@ def taken_in_words(parameters: Any, taken: list[str], kept: list[str]) -> str:
 
 def exposure_note(base: Base, mean_counts: float) -> str | None:
     """Say so where the base was trained at another exposure: the unit of rate is each scan's own mean."""
-    before = base.prepared.mean_counts
+    before = base.mean_counts
     if before is None or 0.5 < mean_counts / before < 2:
         return None
     return (
