@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,8 @@ SPOT = 20.0
 """Photons of the lone spot."""
 WIDTH = 0.8
 """Its sigma in pixels."""
+Found = dict[str, str]
+"""What was found, by name."""
 
 TEXT = """\
 # What thinning keeps, and what it does not invent
@@ -47,12 +50,13 @@ neighbours nor single frames.
 - **Peaks**: in every frame each meridional order is a box about its known places; area = counts above the
   border of the box, summed over the scan; width = its second moment. Change against the truth, in % and in
   sigmas of the photons of box and border; the raw counts beside it, which are unbiased and noisy.
-- **Lone spot**: {spot:g} photons of {width:g} pixel sigma in one frame of the scan, nowhere else. Kept =
+- **Lone spot**: {spot:g} photons of {width:g} pixel sigma in one frame, at the scan's darkest place. Kept =
   photons above the surroundings in that frame; in others = the most that any other frame shows there.
 - **Asymmetry**: slope of the answer's odd part on the truth's, 5 % asymmetry.
 - **No symmetry** (GISAXS-like): what the dark side shows over its truth; a copied partner would be seen.
 - **Flat field**: rms of the answer over its mean, beside that of its error bars.
 - **Coverage**: share of the pixels whose truth lies within one error bar; 68 % is honest.
+- With `--folder` checks that are kept there are not done again; the minutes are those of the last call.
 
 ## Made with
 
@@ -167,16 +171,17 @@ def with_spot(scan: Simulation, frame: int, place: tuple[int, int]) -> Simulatio
     return dataclasses.replace(scan, truth=truth, counts=counts)
 
 
-def free_place(valid: np.ndarray, half: int = 7) -> tuple[int, int]:
-    """Return the pixel (y, x) nearest to a quarter of the frame about which `half` pixels are valid."""
-    height, width = valid.shape
-    free = [
-        (y, x)
+def free_place(scan: Simulation, half: int = 7) -> tuple[int, int]:
+    """Return the darkest place (y, x) about which `half` pixels are valid."""
+    height, width = scan.valid.shape
+    mean = scan.truth.mean(axis=0, dtype=np.float64)
+    light = {
+        (y, x): mean[y - half : y + half + 1, x - half : x + half + 1].sum()
         for y in range(half, height - half)
         for x in range(half, width - half)
-        if valid[y - half : y + half + 1, x - half : x + half + 1].all()
-    ]
-    return min(free, key=lambda p: (p[0] - height / 4) ** 2 + (p[1] - 5 * width / 8) ** 2)
+        if scan.valid[y - half : y + half + 1, x - half : x + half + 1].all()
+    }
+    return min(light, key=lambda place: light[place])
 
 
 def spot_in(answer: np.ndarray, place: tuple[int, int]) -> np.ndarray:
@@ -188,20 +193,23 @@ def spot_in(answer: np.ndarray, place: tuple[int, int]) -> np.ndarray:
     return (box - box[:, ~inner].mean(axis=1)[:, None, None])[:, inner].sum(axis=1)
 
 
-def run(bench: Bench, *, frames: int, size: int) -> dict[str, str]:
-    """Run all checks that the start serves; return what was found, by name."""
-    found: dict[str, str] = {}
-    make: dict[str, Any] = {"frames": frames, "size": size, "seed": SEED}
+def patterns(bench: Bench, make: dict[str, Any]) -> Found:
+    """Look at peaks, and at the error bars of two kinds of pattern."""
     scan = simulate("saxs", photons=1.0, **make)
     answer, sigma = bench.denoise(scan, sigma=True)
-    found |= peaks(scan, answer)
-    found["coverage of one sigma, SAXS, 1 photon/pixel"] = coverage(scan, answer, sigma)
     rings = simulate("waxd", photons=1.0, **make)
-    found["coverage of one sigma, WAXD, 1 photon/pixel"] = coverage(
-        rings, *bench.denoise(rings, sigma=True)
-    )
+    return peaks(scan, answer) | {
+        "coverage of one sigma, SAXS, 1 photon/pixel": coverage(scan, answer, sigma),
+        "coverage of one sigma, WAXD, 1 photon/pixel": coverage(
+            rings, *bench.denoise(rings, sigma=True)
+        ),
+    }
 
-    place, frame = free_place(scan.valid), frames // 2
+
+def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
+    """Put a spot into one frame, and look for it there and in the others."""
+    scan = simulate("saxs", photons=1.0, **make)
+    place, frame, found = free_place(scan), len(scan.counts) // 2, {}
     spotted = with_spot(scan, frame, place)
     background = spot_in(scan.truth.astype(np.float64), place)
     for neighbours in ("none",) if bench.start else ("none", "raster"):
@@ -211,33 +219,66 @@ def run(bench: Bench, *, frames: int, size: int) -> dict[str, str]:
         counted = spot_in(spotted.counts.astype(np.float64), place)[frame] - background[frame]
         others = np.delete(photons, frame)
         found[f"lone spot, neighbours {neighbours}: kept of counted, most in others"] = (
-            f"{photons[frame]:.1f} of {counted:.0f}, {others.max():.1f} photons"
+            f"{photons[frame]:.1f} of {counted:.1f}, {others.max():.1f} photons"
         )
+    return found
 
+
+def uneven_sides(bench: Bench, make: dict[str, Any]) -> Found:
+    """Look how much of a small asymmetry comes back."""
     uneven = simulate("saxs", photons=3.0, asymmetry=0.05, **make)
     odd = uneven.truth - np.stack([turn(f, uneven.center, 0.0) for f in uneven.truth])
     both = uneven.valid & turn(uneven.valid, uneven.center, False)
     answer, _ = bench.denoise(uneven)
     ours = answer - np.stack([turn(f, uneven.center, 0.0) for f in answer])
     slope = (ours * odd)[:, both].sum() / (odd**2)[:, both].sum()
-    found["asymmetry of 5 % that comes back"] = f"{100 * slope:.0f} %"
+    return {"asymmetry of 5 % that comes back": f"{100 * slope:.0f} %"}
 
+
+def no_symmetry(bench: Bench, make: dict[str, Any]) -> Found:
+    """Look for the bright side of a pattern without symmetry on its dark side."""
     grazing = simulate("gisaxs", photons=1.0, **make)
     dark = grazing.valid & (grazing.truth.mean(axis=0) < 0.3 * grazing.truth.mean())
+    found = {}
     for partner in ("channel",) if bench.start else ("auto", "channel"):
-        answer, sigma = bench.denoise(grazing, sigma=True, partner=partner)
+        answer, _ = bench.denoise(grazing, partner=partner)
         excess = answer[:, dark].sum() / grazing.truth[:, dark].sum() - 1
         found[f"no symmetry, partner {partner}: dark side over its truth"] = (
             f"{100 * excess:+.1f} %"
         )
+    return found
 
+
+def flat_field(bench: Bench, make: dict[str, Any]) -> Found:
+    """Look for structure where there is none."""
     flat = simulate("flat", photons=1.0, **make)
     answer, sigma = bench.denoise(flat, sigma=True)
-    spread = answer[:, flat.valid].std() / answer[:, flat.valid].mean()
-    bars = np.sqrt(np.mean(sigma[:, flat.valid] ** 2)) / answer[:, flat.valid].mean()
-    found["flat field: rms of the answer, of its error bars"] = (
-        f"{100 * spread:.2f} %, {100 * bars:.2f} %"
-    )
+    mean = answer[:, flat.valid].mean()
+    spread = answer[:, flat.valid].std() / mean
+    bars = np.sqrt(np.mean(sigma[:, flat.valid] ** 2)) / mean
+    return {
+        "flat field: rms of the answer, of its error bars": (
+            f"{100 * spread:.2f} %, {100 * bars:.2f} %"
+        )
+    }
+
+
+PARTS = (patterns, lone_spot, uneven_sides, no_symmetry, flat_field)
+
+
+def run(bench: Bench, kept: Path | None, **make: Any) -> Found:
+    """Run all checks that the start serves; what is kept already is not done again."""
+    found: Found = {}
+    for part in PARTS:
+        name = f"{part.__name__}{'-' + bench.start if bench.start else ''}.json"
+        if kept is not None and (kept / name).is_file():
+            found |= json.loads((kept / name).read_text(encoding="utf-8"))
+            continue
+        done = part(bench, make | {"seed": SEED})
+        if kept is not None:
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / name).write_text(json.dumps(done, indent=1), encoding="utf-8")
+        found |= done
     return found
 
 
@@ -246,6 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
     parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
+    parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
     parser.add_argument("--output", default="", help="folder of checks.md; default docs")
     options = parser.parse_args(arguments)
     output = Path(options.output or ("runs/checks-quick" if options.quick else "docs"))
@@ -257,9 +299,10 @@ def main(arguments: list[str] | None = None) -> int:
     frames, size = (4, 64) if options.quick else (64, 128)
     with tempfile.TemporaryDirectory() as folder:
         keep_compiled(Path(folder))
-        found = run(Bench(Path(folder), chosen), frames=frames, size=size)
+        kept = Path(options.folder) if options.folder else None
+        found = run(Bench(Path(folder), chosen), kept, frames=frames, size=size)
         warm = dataclasses.replace(chosen, learning_rate=WARM_RATE)
-        started = run(Bench(Path(folder), warm, SIMULATED), frames=frames, size=size)
+        started = run(Bench(Path(folder), warm, SIMULATED), kept, frames=frames, size=size)
     lines = ["| check | from scratch | from the shipped start |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {started.get(name, '-')} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)

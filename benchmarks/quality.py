@@ -91,7 +91,7 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Any
             facts["raster"] = (2, 4) if options.quick else (8, 8)
             yield simulated(kind, flux, asymmetry, frames=frames, size=size), facts
     if "muscle" in options.kinds:
-        for scale in (1.0,) if options.quick else (0.1, 1.0):
+        for scale in sorted({0.1, 1.0} & set(photons)):
             yield muscle(scale, repeats=repeats, size=side), {}
 
 

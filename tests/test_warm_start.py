@@ -15,7 +15,7 @@ STILL = ("--train.learning-rate", "1e-30", "--train.steps", "1", "--train.valida
 
 
 def scan_file(folder, **options):
-    scan = simulate(frames=4, size=64, seed=5, **options)
+    scan = simulate(frames=4, size=128, seed=5, **options)
     write_simulation(folder / "scan.npz", scan)
     y, x = scan.center
     return scan, (
@@ -44,7 +44,7 @@ def test_the_start_alone_beats_the_best_gaussian_on_a_scan_that_it_never_saw(sma
         psnr(gaussian(average, known, sigma), scan.truth, common, largest)
         for sigma in (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
     )
-    assert psnr(denoised, scan.truth, common, largest) > best + 2.0
+    assert psnr(denoised, scan.truth, common, largest) > best + 3.0
 
 
 @pytest.mark.parametrize(
