@@ -33,6 +33,8 @@ SPOT = 20.0
 """Photons of the lone spot."""
 WIDTH = 0.8
 """Its sigma in pixels."""
+KEEP = 5.0
+"""Sigmas from which the counts are taken instead of the answer."""
 Found = dict[str, str]
 """What was found, by name."""
 
@@ -90,12 +92,22 @@ class Bench:
             thinning=ThinningOptions(**thinning),
             train=self.options,
         )
-        output = str(self.folder / "answer.h5")
         with quiet():
             train(config, lambda line: None)
+        return self.answer(sigma=sigma)
+
+    def answer(self, *, sigma: bool = False, keep: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Denoise the scan of the last training."""
+        counts, output = (str(self.folder / name) for name in ("counts.npy", "answer.h5"))
+        with quiet():
             infer(
                 InferConfig(
-                    run=config.run, input=counts, output=output, sigma=sigma, overwrite=True
+                    run=str(self.folder / "run"),
+                    input=counts,
+                    output=output,
+                    sigma=sigma,
+                    keep_significant=keep,
+                    overwrite=True,
                 ),
                 lambda line: None,
             )
@@ -212,15 +224,20 @@ def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
     place, frame, found = free_place(scan), len(scan.counts) // 2, {}
     spotted = with_spot(scan, frame, place)
     background = spot_in(scan.truth.astype(np.float64), place)
+    counted = spot_in(spotted.counts.astype(np.float64), place)[frame] - background[frame]
+
+    def said(answer: np.ndarray) -> str:
+        photons = spot_in(answer, place) - background
+        others = np.delete(photons, frame)
+        return f"{photons[frame]:.1f} of {counted:.1f}, {others.max():.1f} photons"
+
     for neighbours in ("none",) if bench.start else ("none", "raster"):
         shape = f"{scan.raster_shape[0]},{scan.raster_shape[1]}"
         answer, _ = bench.denoise(spotted, neighbours=neighbours, raster=shape)
-        photons = spot_in(answer, place) - background
-        counted = spot_in(spotted.counts.astype(np.float64), place)[frame] - background[frame]
-        others = np.delete(photons, frame)
-        found[f"lone spot, neighbours {neighbours}: kept of counted, most in others"] = (
-            f"{photons[frame]:.1f} of {counted:.1f}, {others.max():.1f} photons"
-        )
+        name = f"lone spot, neighbours {neighbours}"
+        found[f"{name}: kept of counted, most in others"] = said(answer)
+        answer, _ = bench.answer(keep=KEEP)
+        found[f"{name}, --keep-significant {KEEP:g}"] = said(answer)
     return found
 
 

@@ -73,8 +73,9 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
-- **Warm start**: from parameters that have seen 100 other scans of the same simulator ([warm_start.md](warm_start.md)),
-  as many steps at a lower learning rate. Real data gain less; the muscle patterns here tell how much.
+- **Warm start**: from parameters that have seen 100 other scans of the same simulator
+  ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
+  patterns here tell how much.
 - One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder
   already; without it all are run.
 

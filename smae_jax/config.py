@@ -535,14 +535,21 @@ class InferConfig:
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
+    keep_significant: float = 0.0
+    """Answer with the counts where 3 x 3 pixels lie further than so many sigma from the network's answer: 5
+    keeps lone spots; 0 = never."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
     plot_range: tuple[str, ...] = ()
     """Ranges of the axis that the figure of a spectrum enlarges, such as 2.5:7.5 10:15."""
 
     def __post_init__(self) -> None:
-        """Refuse a centre or a range that is none."""
+        """Refuse a centre, a range or a number of sigmas that is none."""
         parse_ranges(self.plot_range)
+        if not self.keep_significant >= 0:
+            raise ValueError(
+                f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"
+            )
         if self.center not in ("run", "auto"):
             parse_center(self.center, option="--center")
 

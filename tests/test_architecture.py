@@ -19,7 +19,7 @@ LAYERS = (
         *("methods", "models", "data", "losses", "loss_spec", "metrics", "simulate", "patterns"),
         "noise",
     ),
-    ("symmetry", "registration", "smoothing", "splitting", "error_bars"),
+    ("symmetry", "registration", "smoothing", "splitting", "error_bars", "significant"),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
 

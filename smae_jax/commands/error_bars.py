@@ -17,7 +17,7 @@ CALIBRATED_PIXELS = 4_000_000
 SEED = 0
 
 
-def check_countable(scan: Scan) -> None:
+def check_countable(scan: Scan, *, option: str = "--sigma") -> None:
     """Refuse values that cannot be dealt to folds.
 
     Raises:
@@ -26,8 +26,8 @@ def check_countable(scan: Scan) -> None:
     odd = not_counted(scan.counts)
     if odd is not None:
         raise ValueError(
-            f"--sigma: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}; error "
-            "bars come from leaving photons out; leave the option out"
+            f"{option}: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}, of "
+            "which the noise is not known; leave the option out"
         )
 
 

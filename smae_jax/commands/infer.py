@@ -29,6 +29,7 @@ from smae_jax.data.writers import check_output, sigma_path, write_frames
 from smae_jax.evaluation.figures import draw_denoised
 from smae_jax.methods.protocol import Denoised, Method
 from smae_jax.run_folder import Prepared, RunFolder
+from smae_jax.significant import keep_significant
 
 Say = Callable[[str], None]
 
@@ -64,6 +65,8 @@ def infer(config: InferConfig, say: Say) -> None:
     say(f"{len(scan.counts)} frames; {describe(scan)}")
     if config.sigma:
         check_countable(scan)
+    if config.keep_significant:
+        check_countable(scan, option="--keep-significant")
     prepared = settle(config, prepared, scan, say)
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
     method = build_method(
@@ -101,6 +104,13 @@ def infer(config: InferConfig, say: Say) -> None:
         apply_to = functools.partial(denoise, parameters, neighbours=beside, progress=progress)
         sigma, said = error_bars_of(answer, scan, apply_to, scales, whole_scan=beside is not None)
         say(said)
+    if config.keep_significant:
+        counts, kept = counts_kept(counts, scan, config.keep_significant)
+        sigma = sigma if sigma is None else np.where(kept, np.sqrt(scan.counts), sigma)
+        say(
+            f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
+            f"than {config.keep_significant:g} sigma from the answer"
+        )
     write_frames(
         config.output,
         counts,
@@ -134,6 +144,20 @@ def infer(config: InferConfig, say: Say) -> None:
         f"{shares[1]:.1f} % are filled from their partner, the rest is NaN; step {step}, "
         f"ensemble {group}"
     )
+
+
+def counts_kept(
+    answer: np.ndarray, scan: Scan, sigmas: float, *, batch: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the counts of a scan in the place of answers that they contradict; see `keep_significant`."""
+    keep = jax.jit(functools.partial(keep_significant, sigmas=sigmas))
+    answer, kept = answer.copy(), np.zeros(answer.shape, bool)
+    valid = np.broadcast_to(scan.valid, answer.shape)
+    for first in range(0, len(answer), batch):
+        part = slice(first, first + batch)
+        found = keep(answer[part], scan.counts[part].astype(np.float32), valid[part])
+        answer[part], kept[part] = map(np.asarray, found)
+    return answer, kept
 
 
 class DenoiseScan(Protocol):

@@ -56,6 +56,11 @@ def infer_repeats(
     ready = open_repeats(config, trained, prepared, folder, say)
     repeats, stack, denoise = ready.repeats, ready.stack, ready.denoise
     count = len(repeats.counts)
+    if config.keep_significant:
+        raise ValueError(
+            "--keep-significant: is for frames of a scan and does nothing for spectra and repeats; "
+            "leave it out"
+        )
     if config.sigma and not has_sigma(trained, count):
         raise ValueError(
             f"--sigma: expected method noise2noise with prediction sum and 3 repeats or more, got method "

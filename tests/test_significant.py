@@ -1,0 +1,97 @@
+"""Counts that cannot be noise about the answer stay; all others are left to the network."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from smae_jax.significant import keep_significant, significance
+
+
+def kept_in(rate, counts, valid=None):
+    """Apply it with 5 sigma: the answer and what was kept, as numpy arrays."""
+    valid = np.ones(counts.shape, bool) if valid is None else valid
+    rate = jnp.asarray(rate, jnp.float32)
+    found = keep_significant(rate, jnp.asarray(counts), jnp.asarray(valid), sigmas=5.0)
+    return tuple(map(np.asarray, found))
+
+
+def test_significance_is_that_of_a_normal_deviate():
+    counts = np.random.default_rng(0).poisson(9.0, 400_000)
+    far = np.asarray(significance(jnp.full(counts.shape, 9.0), jnp.asarray(counts, jnp.float32)))
+    for sigmas, share in ((1.0, 0.317), (2.0, 0.0455), (3.0, 0.0027)):
+        assert (far > sigmas).mean() == pytest.approx(share, rel=0.35)
+    assert float(significance(jnp.float32(4.0), jnp.float32(0.0))) == pytest.approx(8**0.5)
+
+
+@pytest.mark.parametrize("rate", [0.05, 1.0, 30.0])
+def test_a_right_answer_is_left_alone(rate):
+    counts = np.random.default_rng(1).poisson(rate, (8, 128, 128)).astype(np.float32)
+    _, kept = kept_in(np.full(counts.shape, rate), counts)
+    assert kept.sum() <= 18  # two windows by chance
+
+
+def test_a_spot_that_the_network_took_away_comes_back_and_nothing_else():
+    counts = np.random.default_rng(2).poisson(0.2, (2, 32, 40)).astype(np.float32)
+    counts[1, 20, 10] += 15
+    answer, kept = kept_in(np.full(counts.shape, 0.2), counts)
+    assert answer[1, 20, 10] == counts[1, 20, 10]
+    assert (answer[~kept] == np.float32(0.2)).all()
+    places = np.argwhere(kept)
+    assert (places[:, 0] == 1).all()
+    assert (np.abs(places[:, 1:] - (20, 10)) <= 2).all()
+
+
+def test_a_spot_that_the_network_made_up_goes():
+    counts = np.zeros((1, 16, 16), np.float32)
+    rate = np.full(counts.shape, 0.1)
+    rate[0, 4, 5] = 20.0
+    answer, _ = kept_in(rate, counts)
+    assert answer[0, 4, 5] == 0.0
+
+
+def test_pixels_without_a_measurement_keep_their_answer():
+    counts = np.zeros((1, 16, 16), np.float32)
+    counts[0, 8, 8], counts[0, 8, 9] = 50, 1e9
+    valid = np.ones(counts.shape, bool)
+    valid[0, 8, 9] = False
+    rate = np.full(counts.shape, 0.1, np.float32)
+    rate[0, 7, 8] = np.nan
+    answer, kept = kept_in(rate, counts, valid)
+    assert answer[0, 8, 8] == 50
+    assert answer[0, 8, 9] == np.float32(0.1)
+    assert np.isnan(answer[0, 7, 8])
+    assert not kept[0, 8, 9]
+    assert not kept[0, 7, 8]
+
+
+def test_infer_keeps_a_lone_spot_when_asked_and_says_so(smae, trained_run, small_scan, tmp_path):
+    with np.load(small_scan) as file:
+        counts, mask = file["counts"].copy(), file["mask"]
+    y, x = np.argwhere(mask == 0)[len(np.argwhere(mask == 0)) // 2]
+    counts[1, y, x] += 200
+    np.save(tmp_path / "spotted.npy", counts)
+    infer = ("infer", "--run", trained_run, "--input", "spotted.npy", "--output")
+    assert smae(*infer, "plain.npy").status == 0
+    answer = smae(*infer, "kept.npy", "--keep-significant", "5")
+    assert answer.status == 0, answer.err
+    assert "keep their counts" in answer.out
+    plain, kept = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "kept.npy")
+    assert kept[1, y, x] == counts[1, y, x]
+    assert plain[1, y, x] < 0.9 * counts[1, y, x]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("-1", "--keep-significant: expected 0 or more"), ("5", "expected whole photon counts")],
+)
+def test_what_cannot_be_compared_is_refused(
+    smae, trained_run, small_scan, tmp_path, value, message
+):
+    with np.load(small_scan) as file:
+        np.save(tmp_path / "odd.npy", file["counts"] + np.float32(0.5))
+    infer = ("infer", "--run", trained_run, "--input", "odd.npy", "--output", "out.npy")
+    answer = smae(*infer, "--keep-significant", value)
+    assert answer.status == 2
+    assert message in answer.err
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "out.npy").exists()
