@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import functools
 import sys
 import tempfile
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from benchmarks.methods import keep_compiled, quiet
+from benchmarks.methods import keep_compiled, kept_json, quiet
 from benchmarks.methods_report import Making, facts_list
-from benchmarks.quality import WARM_RATE
+from benchmarks.quality import asymmetry_slope, warm_rate
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.commands.warm_start import SIMULATED
@@ -244,11 +244,9 @@ def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
 def uneven_sides(bench: Bench, make: dict[str, Any]) -> Found:
     """Look how much of a small asymmetry comes back."""
     uneven = simulate("saxs", photons=3.0, asymmetry=0.05, **make)
-    odd = uneven.truth - np.stack([turn(f, uneven.center, 0.0) for f in uneven.truth])
     both = uneven.valid & turn(uneven.valid, uneven.center, False)
     answer, _ = bench.denoise(uneven)
-    ours = answer - np.stack([turn(f, uneven.center, 0.0) for f in answer])
-    slope = (ours * odd)[:, both].sum() / (odd**2)[:, both].sum()
+    slope = asymmetry_slope(answer, uneven.truth, both, uneven.center)
     return {"asymmetry of 5 % that comes back": f"{100 * slope:.0f} %"}
 
 
@@ -283,19 +281,13 @@ def flat_field(bench: Bench, make: dict[str, Any]) -> Found:
 PARTS = (patterns, lone_spot, uneven_sides, no_symmetry, flat_field)
 
 
-def run(bench: Bench, kept: Path | None, **make: Any) -> Found:
+def run(bench: Bench, **make: Any) -> Found:
     """Run all checks that the start serves; what is kept already is not done again."""
     found: Found = {}
     for part in PARTS:
         name = f"{part.__name__}{'-' + bench.start if bench.start else ''}.json"
-        if kept is not None and (kept / name).is_file():
-            found |= json.loads((kept / name).read_text(encoding="utf-8"))
-            continue
-        done = part(bench, make | {"seed": SEED})
-        if kept is not None:
-            kept.mkdir(parents=True, exist_ok=True)
-            (kept / name).write_text(json.dumps(done, indent=1), encoding="utf-8")
-        found |= done
+        check = functools.partial(part, bench, make | {"seed": SEED})
+        found |= kept_json(bench.folder / name, check)
     return found
 
 
@@ -314,12 +306,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         chosen = dataclasses.replace(chosen, validate_every=2, validation_batches=1)
     frames, size = (4, 64) if options.quick else (64, 128)
-    with tempfile.TemporaryDirectory() as folder:
-        keep_compiled(Path(folder))
-        kept = Path(options.folder) if options.folder else None
-        found = run(Bench(Path(folder), chosen), kept, frames=frames, size=size)
-        warm = dataclasses.replace(chosen, learning_rate=WARM_RATE)
-        started = run(Bench(Path(folder), warm, SIMULATED), kept, frames=frames, size=size)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(options.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_compiled(folder)
+        found = run(Bench(folder, chosen), frames=frames, size=size)
+        warm = dataclasses.replace(chosen, learning_rate=warm_rate())
+        started = run(Bench(folder, warm, SIMULATED), frames=frames, size=size)
     lines = ["| check | from scratch | from the shipped start |", "|---|---|---|"]
     lines += [f"| {name} | {value} | {started.get(name, '-')} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)

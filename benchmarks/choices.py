@@ -7,6 +7,7 @@ table have the same steps or the same data; seconds are those of the training al
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.methods import QUICK, SEED, Case, keep_compiled, quiet
+from benchmarks.methods import QUICK, SEED, Case, keep_compiled, kept_json, quiet
 from benchmarks.methods_report import Making, facts_list
 from benchmarks.quality import filters, score, simulated, write_files
 from smae_jax.commands.infer import infer
@@ -187,10 +188,10 @@ def table(name: str, options: argparse.Namespace, folder: Path, say: Callable[[s
             lines.append(row(scan, f"{label} {setting}".strip(), score(case, estimate)))
         for label, change in rows.items():
             kept = folder / f"{name}-{kind}-{photons:g}-{label.replace(' ', '_')}.json"
-            if not kept.is_file():
-                found = one(case, change, folder, steps=options.steps, quick=options.quick)
-                kept.write_text(json.dumps(found), encoding="utf-8")
-            for rule, scores in json.loads(kept.read_text(encoding="utf-8")).items():
+            make = functools.partial(
+                one, case, change, folder, steps=options.steps, quick=options.quick
+            )
+            for rule, scores in kept_json(kept, make).items():
                 lines.append(row(scan, label if rule == "run" else f"{label}, {rule}", scores))
                 say(lines[-1])
     return "\n".join(lines)

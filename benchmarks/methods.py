@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -299,6 +300,15 @@ def run_case(
     return {"name": case.name, "group": case.group, "flux": case.flux, "rows": rows}
 
 
+def kept_json(path: Path, make: Callable[[], Any]) -> Any:
+    """Return what the file holds, or make it and keep it there."""
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    made = make()
+    path.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    return made
+
+
 def keep_compiled(folder: Path) -> None:
     """Keep compiled steps there: every training builds its own, and would compile it again."""
     jax.config.update("jax_compilation_cache_dir", str((folder / "cache").resolve()))
@@ -336,12 +346,10 @@ def main(arguments: list[str] | None = None) -> int:
         results = []
         for number, case in enumerate(all_cases(quick=options.quick)):
             place = folder / f"case{number}"
-            done = place / "result.json"
-            if done.is_file():
-                result = json.loads(done.read_text())
-            else:
-                result = run_case(case, place, QUICK if options.quick else FULL, print)
-                done.write_text(json.dumps(result, indent=2))
+            place.mkdir(exist_ok=True)
+            budget = QUICK if options.quick else FULL
+            make = functools.partial(run_case, case, place, budget, print)
+            result = kept_json(place / "result.json", make)
             results.append(result | {"pictures": str(place / "pictures.npz")})
         command = "python -m benchmarks.methods" + (" --quick" if options.quick else "")
         write_report(output, results, making.facts() | {"command": command})

@@ -26,6 +26,7 @@ from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainin
 from benchmarks.methods_report import Making
 from benchmarks.quality_report import write_report
 from smae_jax.commands.infer import infer
+from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.train import train
 from smae_jax.commands.warm_start import SIMULATED
 from smae_jax.config import (
@@ -37,6 +38,7 @@ from smae_jax.config import (
     TrainConfig,
     TrainOptions,
 )
+from smae_jax.config_file import load
 from smae_jax.data.center import turn
 from smae_jax.evaluation.filters import conserving_totals, gaussian, rotated_average
 from smae_jax.evaluation.quality import SIGMAS
@@ -47,8 +49,6 @@ PHOTONS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 ASYMMETRIES = (0.0, 0.05)
 OTHERS = tuple(range(1001, 1009))
 """Seeds of the eight scans whose clean patterns teach the oracle."""
-WARM_RATE = 2e-3
-"""Learning rate from the shipped start, as in configs/warm.toml."""
 RULES = {
     "SMAE": {"cross": "SMAE, cross", "average": "SMAE, average"},
     "thinning": {
@@ -116,7 +116,7 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
     found["thinning, warm start"] = dataclasses.replace(
         found["thinning"],
         init_from=SIMULATED,
-        train=dataclasses.replace(ours.train, learning_rate=WARM_RATE),
+        train=dataclasses.replace(ours.train, learning_rate=warm_rate()),
     )
     if facts:
         raster = ",".join(map(str, facts["raster"]))
@@ -180,13 +180,33 @@ def score(case: Case, estimate: np.ndarray) -> dict[str, float]:
     }
     if np.isfinite(estimate[:, either]).all():
         found["either_db"] = psnr(estimate, truth, either, largest)
-    odd_truth, odd = (
-        a - np.stack([turn(f, case.center, 0.0) for f in a]) for a in (truth, estimate)
+    slope = asymmetry_slope(estimate, truth, common, case.center)
+    return found if slope is None else found | {"asymmetry": slope}
+
+
+def asymmetry_slope(
+    estimate: np.ndarray, truth: np.ndarray, common: np.ndarray, center: tuple[float, float]
+) -> float | None:
+    """Return the slope of the estimate's odd part on the truth's, None where the truth has none.
+
+    Args:
+      estimate: expected counts, (frames, height, width).
+      truth: as `estimate`.
+      common: where pixel and partner are valid, bool, (height, width).
+      center: (y, x) in pixels.
+    """
+    odd, odd_truth = (
+        (a - np.stack([turn(f, center, 0.0) for f in a]))[:, common] for a in (estimate, truth)
     )
-    power = (odd_truth[:, common] ** 2).sum()
-    if power > 1e-9 * (truth[:, common] ** 2).sum():
-        found["asymmetry"] = float((odd[:, common] * odd_truth[:, common]).sum() / power)
-    return found
+    power = (odd_truth**2).sum()
+    if power <= 1e-9 * (truth[:, common] ** 2).sum():
+        return None
+    return float((odd * odd_truth).sum() / power)
+
+
+def warm_rate() -> float:
+    """Return the learning rate with which a training goes on from the shipped start."""
+    return load(shipped_config("warm"), TrainConfig).train.learning_rate
 
 
 def filters(case: Case) -> dict[str, tuple[str, np.ndarray]]:

@@ -83,7 +83,9 @@ def teach(light: tuple[float, float]) -> Callable[[Array, Lit], Pair]:
     return pair
 
 
-def canvases(*, scans: int, frames: int, size: int, seed: int) -> batches.Canvases:
+def canvases(
+    *, scans: int, frames: int, size: int, seed: int, patch_shape: tuple[int, int]
+) -> batches.Canvases:
     """Simulate clean patterns of many scans on one detector, as training reads them."""
     made = [
         simulate(
@@ -98,7 +100,6 @@ def canvases(*, scans: int, frames: int, size: int, seed: int) -> batches.Canvas
     ]
     valid = made[0].valid
     clean = np.concatenate([scan.truth for scan in made]) * valid
-    shape = batches.patch_shape_for((size, size), patch=64, region="half", square=True)
     return batches.Canvases(  # numpy arrays, on their way to the device
         counts=clean,
         valid=valid[None],
@@ -106,7 +107,7 @@ def canvases(*, scans: int, frames: int, size: int, seed: int) -> batches.Canvas
         held_out=np.zeros_like(valid),
         frames=np.arange(len(clean), dtype=np.int32),
         origins=batches.patch_origins(
-            valid.astype(np.float64), shape, region="half", mean_counts=clean.mean(axis=0)
+            valid.astype(np.float64), patch_shape, region="half", mean_counts=clean.mean(axis=0)
         ),
     )
 
@@ -115,8 +116,10 @@ def drawers(scans: int, sizes: tuple[int, ...]) -> Iterator[Callable[[Array], Ba
     """Yield a function key -> batch for detectors of every size: features are wide on large ones."""
     for number, size in enumerate(sizes):
         frames = max(2, 8 * 128**2 // size**2)
-        data = canvases(scans=scans, frames=frames, size=size, seed=SEED + 1000 * number)
         shape = batches.patch_shape_for((size, size), patch=64, region="half", square=True)
+        data = canvases(
+            scans=scans, frames=frames, size=size, seed=SEED + 1000 * number, patch_shape=shape
+        )
 
         def draw(key: Array, data: batches.Canvases, shape: tuple[int, int] = shape) -> Batch:
             places = batches.draw_places(key, data, batch_size=TrainOptions().batch_size)

@@ -17,9 +17,9 @@ LAYERS = (
     ("training", "inference", "evaluation", "checkpoint"),
     (
         *("methods", "models", "data", "losses", "loss_spec", "metrics", "simulate", "patterns"),
-        "noise",
+        *("noise", "significant"),
     ),
-    ("symmetry", "registration", "smoothing", "splitting", "error_bars", "significant"),
+    ("symmetry", "registration", "smoothing", "splitting", "error_bars"),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
 

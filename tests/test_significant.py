@@ -1,26 +1,28 @@
 """Counts that cannot be noise about the answer stay; all others are left to the network."""
 
-import jax.numpy as jnp
+import h5py
 import numpy as np
 import pytest
 
-from smae_jax.significant import keep_significant, significance
+from smae_jax.significant import keep_significant
 
 
 def kept_in(rate, counts, valid=None):
-    """Apply it with 5 sigma: the answer and what was kept, as numpy arrays."""
+    """Apply it with 5 sigma to every frame: the answer and what was kept."""
     valid = np.ones(counts.shape, bool) if valid is None else valid
-    rate = jnp.asarray(rate, jnp.float32)
-    found = keep_significant(rate, jnp.asarray(counts), jnp.asarray(valid), sigmas=5.0)
-    return tuple(map(np.asarray, found))
+    frames = zip(np.asarray(rate, np.float32), counts, valid, strict=True)
+    found = [keep_significant(*frame, sigmas=5.0) for frame in frames]
+    return tuple(map(np.stack, zip(*found, strict=True)))
 
 
-def test_significance_is_that_of_a_normal_deviate():
-    counts = np.random.default_rng(0).poisson(9.0, 400_000)
-    far = np.asarray(significance(jnp.full(counts.shape, 9.0), jnp.asarray(counts, jnp.float32)))
-    for sigmas, share in ((1.0, 0.317), (2.0, 0.0455), (3.0, 0.0027)):
-        assert (far > sigmas).mean() == pytest.approx(share, rel=0.35)
-    assert float(significance(jnp.float32(4.0), jnp.float32(0.0))) == pytest.approx(8**0.5)
+@pytest.mark.parametrize(("sigmas", "share"), [(1.0, 0.317), (2.0, 0.0455), (3.0, 0.0027)])
+def test_significance_is_that_of_a_normal_deviate(sigmas, share):
+    counts = np.zeros((1200, 1200), np.float32)
+    counts[1::3, 1::3] = np.random.default_rng(0).poisson(9.0, (400, 400))  # one to a window
+    rate = np.zeros_like(counts)
+    rate[1::3, 1::3] = 9.0
+    _, kept = keep_significant(rate, counts, rate > 0, sigmas=sigmas)
+    assert kept[1::3, 1::3].mean() == pytest.approx(share, rel=0.35)
 
 
 @pytest.mark.parametrize("rate", [0.05, 1.0, 30.0])
@@ -78,6 +80,17 @@ def test_infer_keeps_a_lone_spot_when_asked_and_says_so(smae, trained_run, small
     plain, kept = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "kept.npy")
     assert kept[1, y, x] == counts[1, y, x]
     assert plain[1, y, x] < 0.9 * counts[1, y, x]
+
+
+def test_the_output_remembers_that_it_keeps_counts(smae, trained_run, small_scan, tmp_path):
+    np.save(tmp_path / "counts.npy", np.load(small_scan)["counts"])
+    infer = ("infer", "--run", trained_run, "--input", "counts.npy", "--output", "out.h5")
+    assert smae(*infer, "--keep-significant", "5").status == 0
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = []
+        file.visititems(lambda name, item: found.append((name, item)))
+        said = [item[()].decode() for name, item in found if name.endswith("keep_significant")]
+    assert said == ["5 sigma"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import start
 from smae_jax.commands.shipped import shipped_start
 from smae_jax.commands.warm_start import SIMULATED, read_shipped
 from smae_jax.config import DataOptions, ThinningOptions, TrainConfig
@@ -21,6 +22,13 @@ def scan_file(folder, **options):
     return scan, (
         *("--data.path", "scan.npz::counts", "--data.mask", "scan.npz::mask"),
         *("--data.center", f"{y:g},{x:g}"),
+    )
+
+
+def fitting():
+    """Return options that the start fits."""
+    return TrainConfig(
+        method="thinning", data=DataOptions(path="x"), thinning=ThinningOptions(partner="channel")
     )
 
 
@@ -53,6 +61,7 @@ def test_the_start_alone_beats_the_best_gaussian_on_a_scan_that_it_never_saw(sma
         (("--method", "smae"), "method thinning there, smae here"),
         (("--thinning.partner", "none"), "channels of the source 4 there, 2 here"),
         (("--data.scale", "frame"), "data.scale scan there, frame here"),
+        (("--init-checkpoint", "100"), "--init-checkpoint 100: expected a run folder"),
         (("--unet.widths", "8", "16"), "unet.widths (32, 64, 96) there, (8, 16) here"),
     ],
 )
@@ -66,6 +75,26 @@ def test_a_training_that_the_start_does_not_fit_is_refused(smae, tmp_path, optio
     assert message in answer.err
     assert answer.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_spectra_do_not_start_from_frames(smae, tmp_path):
+    counts = np.random.default_rng(0).poisson(9.0, (4, 64))
+    np.savetxt(tmp_path / "spectra.csv", counts, delimiter=",")
+    asked = ("--method", "thinning", "--init-from", "simulated")
+    answer = smae("train", "--run", "run", "--data.path", "spectra.csv", *asked)
+    assert answer.status == 2
+    assert "data frames of a scan there, repeats here" in answer.err
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_benchmark_makes_a_start_that_is_read(tmp_path, monkeypatch):
+    made = tmp_path / "start.npz"
+    start.main(["--steps", "2", "--scans", "2", "--sizes", "64", "--output", str(made)])
+    monkeypatch.setattr("smae_jax.commands.warm_start.shipped_start", lambda name: made)
+    base = read_shipped(fitting(), lambda line: None)
+    assert base.step == 2
+    assert all(np.isfinite(a).all() for a in base.parameters.values())
 
 
 def test_a_partner_left_out_by_the_symmetry_is_no_half_start(smae, tmp_path):
@@ -82,9 +111,6 @@ def test_the_file_holds_numbers_only():
     with np.load(shipped_start(SIMULATED), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     assert all(a.dtype in (np.float16, np.int64, np.uint8) for a in arrays.values())
-    config = TrainConfig(
-        method="thinning", data=DataOptions(path="x"), thinning=ThinningOptions(partner="channel")
-    )
-    base = read_shipped(config, lambda line: None)
+    base = read_shipped(fitting(), lambda line: None)
     assert all(np.isfinite(a).all() for a in base.parameters.values())
     assert base.step > 0

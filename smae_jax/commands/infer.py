@@ -106,7 +106,8 @@ def infer(config: InferConfig, say: Say) -> None:
         say(said)
     if config.keep_significant:
         counts, kept = counts_kept(counts, scan, config.keep_significant)
-        sigma = sigma if sigma is None else np.where(kept, np.sqrt(scan.counts), sigma)
+        if sigma is not None:  # no counts are not known without error either
+            sigma = np.where(kept, np.sqrt(np.maximum(scan.counts, 1)), sigma)
         say(
             f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
             f"than {config.keep_significant:g} sigma from the answer"
@@ -124,7 +125,9 @@ def infer(config: InferConfig, say: Say) -> None:
             wavelength_m=scan.geometry.wavelength_m,
             distance_m=scan.geometry.distance_m,
         ),
-        process=made_by(folder, trained, step=step, group=group),
+        process=made_by(
+            folder, trained, step=step, group=group, keep_significant=config.keep_significant
+        ),
         overwrite=config.overwrite,
     )
     if config.figure:
@@ -146,18 +149,15 @@ def infer(config: InferConfig, say: Say) -> None:
     )
 
 
-def counts_kept(
-    answer: np.ndarray, scan: Scan, sigmas: float, *, batch: int = 16
-) -> tuple[np.ndarray, np.ndarray]:
+def counts_kept(answer: np.ndarray, scan: Scan, sigmas: float) -> tuple[np.ndarray, np.ndarray]:
     """Put the counts of a scan in the place of answers that they contradict; see `keep_significant`."""
-    keep = jax.jit(functools.partial(keep_significant, sigmas=sigmas))
-    answer, kept = answer.copy(), np.zeros(answer.shape, bool)
     valid = np.broadcast_to(scan.valid, answer.shape)
-    for first in range(0, len(answer), batch):
-        part = slice(first, first + batch)
-        found = keep(answer[part], scan.counts[part].astype(np.float32), valid[part])
-        answer[part], kept[part] = map(np.asarray, found)
-    return answer, kept
+    frames = [
+        keep_significant(*frame, sigmas=sigmas)
+        for frame in zip(answer, scan.counts, valid, strict=True)
+    ]
+    counts, kept = map(np.stack, zip(*frames, strict=True))
+    return counts, kept
 
 
 class DenoiseScan(Protocol):

@@ -18,6 +18,7 @@ import numpy as np
 
 from smae_jax import models
 from smae_jax.commands.build import build_method
+from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.infer import load_network
 from smae_jax.commands.shipped import shipped_start
 from smae_jax.config import TrainConfig
@@ -102,6 +103,15 @@ def read_shipped(config: TrainConfig, say: Say) -> Base:
     Raises:
       ValueError: as `read_base`.
     """
+    if config.init_checkpoint != TrainConfig.init_checkpoint:
+        raise ValueError(
+            f"--init-checkpoint {config.init_checkpoint}: expected a run folder at --init-from, got "
+            f"{SIMULATED}, which has one set of parameters; leave it out"
+        )
+    if RunFolder(Path(SIMULATED)).metrics.is_file():
+        say(
+            f"note: there is a run {SIMULATED} here too; --init-from ./{SIMULATED} would take that one"
+        )
     with np.load(shipped_start(SIMULATED), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     text, step = arrays.pop(CONFIG).tobytes().decode(), int(arrays.pop(STEP))
@@ -147,6 +157,7 @@ def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     """Say which settings keep the parameters of one run from meaning the same in another."""
     pairs: list[tuple[str, Any, Any]] = [
         ("model", base.model, new.model),
+        ("data", _kind_of_data(base), _kind_of_data(new)),
         ("data.scale", base.data.scale, new.data.scale),
     ]
     if base.method != new.method and not {base.method, new.method} <= EXCHANGEABLE:
@@ -159,6 +170,10 @@ def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     channels = build_method(base).source_channels, build_method(new).source_channels
     pairs.append(("channels of the source", *channels))
     return [f"{name} {there} there, {here} here" for name, there, here in pairs if there != here]
+
+
+def _kind_of_data(config: TrainConfig) -> str:
+    return "repeats" if of_repeats(config) else "frames of a scan"
 
 
 def take_over(parameters: Any, base: Any) -> tuple[Any, list[str], list[str]]:
