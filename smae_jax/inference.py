@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from smae_jax import symmetry
 from smae_jax.data.batches import whole
 from smae_jax.data.canvas import Canvas
-from smae_jax.data.neighbours import sum_beside
+from smae_jax.data.neighbours import Neighbours
 from smae_jax.error_bars import averaged, jackknife_variance, without_each_fold
 from smae_jax.methods.protocol import Denoised, Method
 
@@ -77,9 +77,10 @@ def make_denoiser(
     ) -> Denoised:
         predict = ensemble(lambda source: apply(parameters, source), group=group)
 
-        def answer(counts: Array, share: Array | float) -> Denoised:
+        def answer(counts: Array, left: Array | float) -> Denoised:
             # A network that never saw a part of an exposure is shown a weaker frame instead.
-            light, unit = (valid * share, 1.0) if method.sees_exposure else (valid, share)
+            light, unit = (valid * left, 1.0) if method.sees_exposure else (valid, left)
+            # Folds are taken from the frame's own photons only.
             beside = None if neighbours is None else (neighbours[0], neighbours[1] * share / unit)
             batch = whole(counts, light, scale * unit, beside)
             batch = jax.lax.with_sharding_constraint(batch, split)
@@ -134,7 +135,7 @@ def denoise_frames(
     *,
     canvas: Canvas,
     batch_size: int,
-    neighbours: np.ndarray | None = None,
+    neighbours: Neighbours | None = None,
     share: float = 1.0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Iterator[Denoised]:
@@ -150,7 +151,7 @@ def denoise_frames(
       scales: counts per unit of rate, (frames,).
       canvas: where the frame lies on the canvas.
       batch_size: frames per batch, a multiple of the devices.
-      neighbours: frames beside each, int32, (frames, n), from `data.neighbours`; None = not asked for.
+      neighbours: which other frames each is denoised with; None = none.
       share: of a full frame's exposure that the counts are of.
       progress: wraps the batch starts, e.g. `tqdm`.
 
@@ -159,12 +160,13 @@ def denoise_frames(
     """
     outside = Denoised(counts=np.nan, known=False, filled=False, variance=np.nan)  # type: ignore[arg-type]
     total = len(counts)
+    look = None if neighbours is None else neighbours.looking_at(counts, valid)
     for start in progress(range(0, total, batch_size)):
         chosen = np.minimum(np.arange(start, start + batch_size), total - 1)
         masks = valid if len(valid) == 1 else valid[chosen]
         beside = None
-        if neighbours is not None:
-            beside = tuple(map(canvas.embed, sum_beside(counts, valid, neighbours, chosen)))
+        if look is not None:
+            beside = tuple(map(canvas.embed, look(chosen)))
         result = denoise(
             parameters,
             canvas.embed(counts[chosen].astype(np.float32)),

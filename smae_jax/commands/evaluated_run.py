@@ -24,7 +24,6 @@ from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig, check_ensemble
 from smae_jax.config_file import dump
 from smae_jax.data.masks import describe
-from smae_jax.data.neighbours import frames_beside
 from smae_jax.data.pairing import take_frames
 from smae_jax.data.prepare import frame_scales
 from smae_jax.data.scan import Geometry, Scan
@@ -89,12 +88,8 @@ class Opened:
         else:
             scales = frame_scales(counts, valid, rule=self.trained.data.scale) / np.float32(share)
         masks = valid[:1] if len(self.scan.valid) == 1 else valid
-        # A chunk of a raster has no neighbours; one of a series has those within the chunk.
         beside = neighbours_for(self.trained, self.scan)
-        if beside is not None and len(counts) != len(beside):
-            beside = np.full((len(counts), beside.shape[1]), -1, np.int32)
-            if self.trained.thinning.neighbours == "frames":
-                beside = frames_beside(len(counts), kind="frames")
+        beside = None if beside is None else beside.of_part(len(counts))
         found = self.denoise(
             network.parameters,
             counts.astype(np.float32),

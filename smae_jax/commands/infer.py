@@ -22,6 +22,7 @@ from smae_jax.commands.restore import check_output_figure, made_by, restore_netw
 from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.data.masks import apply_mask, describe
+from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
 from smae_jax.data.scan import Geometry, Scan
@@ -94,6 +95,8 @@ def infer(config: InferConfig, say: Say) -> None:
         most=largest(scan) if config.sigma else 0,
     )
     beside = neighbours_for(trained, scan)
+    if beside is not None and len(scan.counts) == 1:
+        say("note: the run denoises frames with others of their scan, and there is one frame here")
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
@@ -170,7 +173,7 @@ class DenoiseScan(Protocol):
         valid: np.ndarray,
         scales: np.ndarray,
         *,
-        neighbours: np.ndarray | None = None,
+        neighbours: Neighbours | None = None,
         share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> Denoised:
@@ -226,7 +229,7 @@ def scan_denoiser(
         valid: np.ndarray,
         scales: np.ndarray,
         *,
-        neighbours: np.ndarray | None = None,
+        neighbours: Neighbours | None = None,
         share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> Denoised:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from smae_jax.config import TrainConfig, parse_raster
+from smae_jax.config import TrainConfig, parse_raster, parse_shares
+from smae_jax.data.batches import Shared
 from smae_jax.data.center import Center
-from smae_jax.data.neighbours import frames_beside
+from smae_jax.data.components import CHUNK_VALUES, amounts, find_components
+from smae_jax.data.neighbours import Neighbours, frames_beside
 from smae_jax.data.scan import Scan, not_counted
 from smae_jax.evaluation.asymmetry import opposite, relative_asymmetry, symmetry_chi_square
+from smae_jax.methods.thinning import Thinning
+from smae_jax.splitting import pixel_identity
 
 Say = Callable[[str], None]
 UNRELATED = 0.5
@@ -44,11 +50,33 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
             f"{scan.metadata.sources[0]}: expected whole photon counts to split, got {odd:g}; give "
             "--thinning.gain and --thinning.readout-noise of an integrating detector, or use --method smae"
         )
+    if options.neighbours == "scan":
+        check_splits(config)
     if options.partner != "auto":
         return config
     partner, reason = choose_partner(scan, center)
     say(f"partner {partner}: {reason}")
     return dataclasses.replace(config, thinning=dataclasses.replace(options, partner=partner))
+
+
+def check_splits(config: TrainConfig) -> None:
+    """Refuse splits of which a whole frame's source cannot be told beforehand.
+
+    Raises:
+      ValueError: in one line, with what to do.
+    """
+    options = config.thinning
+    wrong = None
+    if options.gaussian:
+        wrong = "--thinning.gain and --thinning.readout-noise: expected whole photon counts"
+    elif options.variants == 0:
+        wrong = "--thinning.variants 0: expected 1 or more, splits that stay,"
+    elif options.partner != "none" and any(a != b for a, b in parse_shares(options.shares)):
+        wrong = f"--thinning.shares {' '.join(options.shares)}: expected own and partner alike"
+    if wrong:
+        raise ValueError(
+            f"{wrong} with --thinning.neighbours scan; change it, or use neighbours frames, raster or none"
+        )
 
 
 def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
@@ -68,10 +96,47 @@ def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
     return "channel", f"{measured}: pixel and partner are related, and kept apart"
 
 
-def neighbours_for(config: TrainConfig, scan: Scan) -> np.ndarray | None:
-    """Return which frames lie beside each, (frames, n) int32, where the options ask for them."""
+def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
+    """Return which other frames each is denoised with, where the options ask for them."""
     options = config.thinning
     if config.method != "thinning" or options.neighbours == "none":
         return None
+    if options.neighbours == "scan":
+        return Neighbours("scan")
     shape = parse_raster(options.raster) if options.raster else scan.metadata.raster_shape
-    return frames_beside(len(scan.counts), kind=options.neighbours, raster_shape=shape)
+    beside = frames_beside(len(scan.counts), kind=options.neighbours, raster_shape=shape)
+    return Neighbours(options.neighbours, beside)
+
+
+def shared_by_frames(method: Thinning, counts: np.ndarray, valid: np.ndarray) -> Shared | None:
+    """Find what the frames of a scan have in common, and how much of it the source of each split holds.
+
+    Args:
+      method: tells how photons are split.
+      counts: on the canvas, (frames, height, width), 0 where invalid.
+      valid: bool, (1 or frames, height, width).
+
+    Returns:
+      It, of numpy arrays; None for a single frame.
+    """
+    components = find_components(counts, valid)
+    if components is None:
+        return None
+    pixel = np.arange(counts[0].size).reshape(counts[0].shape)
+    found = np.empty((len(counts), method.splits, components.patterns.shape[1]), np.float32)
+    seen_counts = jax.jit(method.seen_counts, static_argnums=2)
+    step = max(1, CHUNK_VALUES // pixel.size)
+    for first in range(0, len(counts), step):
+        chosen = np.arange(first, min(first + step, len(counts)))
+        seen = valid if len(valid) == 1 else valid[chosen]
+        identity = pixel_identity(jnp.asarray(chosen)[:, None, None], jnp.asarray(pixel))
+        for split in range(method.splits):
+            part, share = seen_counts(counts[chosen].astype(np.float32), identity, split)
+            amount = amounts(components, np.asarray(part), seen, chosen)
+            found[chosen, split] = amount / max(share, 1e-6)
+    return Shared(  # numpy arrays, on their way to the device
+        group=components.group,  # type: ignore[arg-type]
+        patterns=components.patterns,  # type: ignore[arg-type]
+        known=components.known,  # type: ignore[arg-type]
+        amounts=found,  # type: ignore[arg-type]
+    )

@@ -18,7 +18,7 @@ from smae_jax.commands.build import build_method, build_model, prepare
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.fit import MakeRun, fit
 from smae_jax.commands.reference import check_reference, read_reference
-from smae_jax.commands.thinning import neighbours_for, settle_thinning
+from smae_jax.commands.thinning import neighbours_for, settle_thinning, shared_by_frames
 from smae_jax.commands.train_repeats import train_repeats
 from smae_jax.commands.warm_start import exposure_note, read_base, refuse_differences
 from smae_jax.config import TrainConfig
@@ -33,6 +33,7 @@ from smae_jax.data.scan import Scan
 from smae_jax.evaluation.loss_figure import draw_losses
 from smae_jax.loss_spec import parse_loss
 from smae_jax.methods.protocol import Batch, Method
+from smae_jax.methods.thinning import Thinning
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
@@ -196,6 +197,10 @@ def place_data(
     share = options.validation_share if options.validation == "pixels" else 0.0
     counts = canvas.embed(scan.counts)
     seen = np.maximum(valid.sum(axis=0) * (len(counts) // len(valid)), 1)
+    beside, shared = neighbours_for(config, scan), None
+    if beside is not None and beside.kind == "scan":
+        assert isinstance(method, Thinning), "only thinning has neighbours"
+        shared = shared_by_frames(method, counts, valid)
     placed: dict[str, Any] = dict(  # numpy arrays until they are on the devices
         counts=counts,
         valid=valid,
@@ -209,7 +214,8 @@ def place_data(
             partners=method.extent == "common",
             mean_counts=counts.sum(axis=0, dtype=np.float64) / seen,
         ),
-        neighbours=neighbours_for(config, scan),
+        neighbours=None if beside is None else beside.beside,
+        shared=shared,
         **reference,
     )
     data = batches.Canvases(**placed)

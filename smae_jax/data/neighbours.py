@@ -1,10 +1,50 @@
-"""Which frames of a scan lie beside each other: in time, or in the raster. numpy only."""
+"""What other frames of a scan tell of each: those beside it, or what all have in common. numpy only."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+
+from smae_jax.data.components import Components, amounts, expected_counts, find_components
+
+Look = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Frames, int (n,) -> counts and exposure that others measured there, float32 (n, height, width)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Neighbours:
+    """Which other frames a frame is denoised with.
+
+    Attributes:
+      kind: "frames" and "raster" = those that lie beside it; "scan" = what all others have in common.
+      beside: from `frames_beside`; None with kind "scan".
+    """
+
+    kind: Literal["frames", "raster", "scan"]
+    beside: np.ndarray | None = None
+
+    def of_part(self, frames: int) -> Neighbours:
+        """Return what is left of them in so many consecutive frames of the scan."""
+        if self.beside is None or len(self.beside) == frames:
+            return self
+        if self.kind == "frames":
+            return Neighbours("frames", frames_beside(frames, kind="frames"))
+        return Neighbours("raster", np.full((frames, self.beside.shape[1]), -1, np.int32))
+
+    def looking_at(self, counts: np.ndarray, valid: np.ndarray) -> Look:
+        """Return the function that tells what others measured at frames of a scan.
+
+        Args:
+          counts: (frames, height, width), 0 where invalid.
+          valid: bool, (1 or frames, height, width).
+        """
+        if self.beside is not None:
+            return functools.partial(sum_beside, counts, valid, self.beside)
+        return functools.partial(in_common, counts, valid, find_components(counts, valid))
 
 
 def frames_beside(
@@ -65,3 +105,29 @@ def sum_beside(
                 total[place] += counts[other]
                 exposure[place] += valid[min(other, len(valid) - 1)]
     return total, exposure
+
+
+def in_common(
+    counts: np.ndarray, valid: np.ndarray, components: Components | None, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tell what the components of other frames expect of the chosen ones.
+
+    It is said to be the measurement of one exposure: many stand behind it, but it knows nothing of what is in
+    one frame only.
+
+    Args:
+      counts: (frames, height, width), 0 where invalid.
+      valid: bool, (1 or frames, height, width).
+      components: of the scan; None = there are none.
+      chosen: frames, int, (n,).
+
+    Returns:
+      (expected counts, exposure), float32, (n, height, width).
+    """
+    if components is None:
+        nothing = np.zeros((len(chosen), *counts.shape[1:]), np.float32)
+        return nothing, nothing
+    seen = valid if len(valid) == 1 else valid[chosen]
+    amount = amounts(components, counts[chosen], seen, chosen)
+    known = components.known[components.group[chosen]]
+    return expected_counts(components, amount, chosen), known.astype(np.float32)

@@ -35,8 +35,9 @@ class Batch:
       identity: a number of its own for every pixel of every frame, uint32, as `counts`; None where nothing
         is drawn for pixels.
       partner_identity: of the turned pixel.
-      neighbours: what neighbouring frames of the scan measured together at the pixel, and at its partner;
-        None where no method asks for it.
+      neighbours: what other frames of the scan tell of the pixel, and of its partner: counts (batch, splits,
+        *spatial), one for every split of the frame's photons that they depend on, and exposure (batch,
+        *spatial); None where no method asks for it.
     """
 
     counts: Array

@@ -87,6 +87,35 @@ class Thinning:
         """Rate and exposure of every measurement."""
         return 2 * self.outputs * (2 if self.neighbours else 1)
 
+    @property
+    def splits(self) -> int:
+        """Ways in which a frame's photons are dealt to source and target, where they are fixed."""
+        return len(self.shares) * max(self.variants, 1)
+
+    def seen_counts(self, counts: Array, identity: Array, split: int) -> tuple[Array, float]:
+        """Return the photons of whole frames that the source holds under a split, and their share.
+
+        Args:
+          counts: (batch, *spatial), float32 holding integers >= 0.
+          identity: of every pixel, as `Batch.identity`.
+          split: below `splits`.
+
+        Returns:
+          What `pair` deals to the source of the pixels' own side; equal shares assumed, the partner's too.
+        """
+        chosen = jnp.full(len(counts), split // max(self.variants, 1))
+        own = tuple(pair[0] for pair in self.shares)
+        kept = thin_counts(
+            jax.random.key(0),
+            counts,
+            chosen,
+            shares=own,
+            most=self.most,
+            identity=identity,
+            salts=_salts(jnp.full(len(counts), split)),
+        )
+        return kept, own[split // max(self.variants, 1)]
+
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Split the photons of every pixel and of its partner.
 
@@ -103,7 +132,7 @@ class Thinning:
         sources, rests = [], []
         variant_key, draw_key = jax.random.split(draw_key)
         variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
-        salts = (chosen * max(self.variants, 1) + variant).astype(jnp.uint32) * jnp.uint32(64)
+        split = chosen * max(self.variants, 1) + variant
         identities = [batch.identity, batch.partner_identity]
         for side, measured in enumerate(self._sides(batch)):
             source, rest = self._split(
@@ -112,7 +141,7 @@ class Thinning:
                 chosen,
                 side,
                 identities[side] if self.variants else None,
-                salts,
+                _salts(split),
             )
             sources.append(source)
             rests.append(rest)
@@ -121,7 +150,7 @@ class Thinning:
         beside_key, move_key = jax.random.split(move_key)
         here = jax.random.bernoulli(beside_key, BESIDE, batch.scale.shape)
         here = jnp.reshape(here, (-1,) + (1,) * (batch.counts.ndim - 1))
-        beside = [(counts * here, light * here) for counts, light in self._neighbours(batch)]
+        beside = [(counts * here, light * here) for counts, light in self._neighbours(batch, split)]
         source += self._combined(beside)
         keys = jax.random.split(move_key, len(batch.scale))
         shift = moved_shift(keys, self.shift, group=self.augment) if any(self.shift) else None
@@ -161,7 +190,7 @@ class Thinning:
             (counts * light, exposure * light)
             for (counts, exposure), light in zip(self._sides(batch), most_light, strict=False)
         ]
-        source = self._combined(sides) + self._combined(self._neighbours(batch))
+        source = self._combined(sides) + self._combined(self._neighbours(batch, None))
         channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1])]
         shift = jnp.broadcast_to(jnp.asarray(self.shift), (len(batch.scale), 2))
         registered = any(self.shift)
@@ -181,11 +210,15 @@ class Thinning:
         sides = [(batch.counts, batch.exposure), (batch.partner_counts, batch.partner_exposure)]
         return sides[: 1 if self.partner == "none" else 2]
 
-    def _neighbours(self, batch: Batch) -> list[Measurement]:
+    def _neighbours(self, batch: Batch, split: Array | None) -> list[Measurement]:
+        """Return what other frames tell, under the split of each example where it depends on that."""
         if not self.neighbours:
             return []
         assert batch.neighbours is not None, "the data side gives what the method asks for"
-        return list(batch.neighbours[: 1 if self.partner == "none" else 2])
+        sides = batch.neighbours[: 1 if self.partner == "none" else 2]
+        if split is None or sides[0][0].shape[1] == 1:
+            return [(counts[:, 0], light) for counts, light in sides]
+        return [(counts[jnp.arange(len(split)), split], light) for counts, light in sides]
 
     def _combined(self, sides: list[Measurement]) -> list[Measurement]:
         """Add counts and exposures of both sides under partner "sum"."""
@@ -262,6 +295,11 @@ class Thinning:
         if self.rule == "symmetric":
             value = jnp.where(partner_seen, (value + turned) / 2, value)
         return jnp.where(own_seen, value, turned)
+
+
+def _salts(split: Array) -> Array:
+    """Return a salt for the splits of each example; 64 bits of counts fit between two."""
+    return split.astype(jnp.uint32) * jnp.uint32(64)
 
 
 def _without_border(weight: Array) -> Array:
