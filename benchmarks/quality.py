@@ -112,7 +112,13 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         chosen = ThinningOptions(partner=partner, **options)  # type: ignore[arg-type]
         return dataclasses.replace(ours, method="thinning", thinning=chosen)
 
-    found = {"SMAE": ours, "thinning": thinning("channel"), "thinning, none": thinning("none")}
+    found = {
+        "SMAE": ours,
+        "thinning": thinning("channel"),
+        "thinning, alone": thinning("channel", neighbours="none"),
+        "thinning, none": thinning("none"),
+        "thinning, none, alone": thinning("none", neighbours="none"),
+    }
     found["thinning, warm start"] = dataclasses.replace(
         found["thinning"],
         init_from=SIMULATED,
@@ -120,8 +126,7 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
     )
     if facts:
         raster = ",".join(map(str, facts["raster"]))
-        beside = thinning("channel", neighbours="raster", raster=raster)
-        found["thinning, neighbours"] = beside
+        found["thinning, raster"] = thinning("channel", neighbours="raster", raster=raster)
     if facts.get("asymmetry"):
         return found
     found["thinning, sum"] = thinning("sum")

@@ -20,10 +20,12 @@ STYLE = {
     "thinning, direct": ("#9ccc9c", "-"),
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
-    "thinning, neighbours": ("#7b3294", "-"),
+    "thinning, alone": ("#8c8c2c", "-"),
+    "thinning, raster": ("#7b3294", "-"),
     "thinning, warm start": ("#ff00aa", "-"),
     "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
+    "thinning, none, alone": ("#e6d59a", "-"),
     "oracle": ("#000000", "--"),
 }
 
@@ -73,7 +75,10 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
-- **Warm start**: from parameters that have seen 100 other scans of the same simulator
+- **Rows of thinning**: the first three are its default and differ in `--rule`: in a scan of 32 frames or more
+  the network also sees what the other frames have in common. "alone" shows it no other frame, "raster" the
+  four beside it; "none" leaves the partner out, "sum" adds it.
+- **Warm start**: each frame alone, from parameters that have seen 100 other scans of the same simulator
   ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
   patterns here tell how much.
 - One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder

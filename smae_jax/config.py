@@ -220,9 +220,9 @@ class ThinningOptions:
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
     """Ways in which each frame is split; 0 = another one at every step, for scans of very many frames."""
-    neighbours: Literal["none", "frames", "raster", "scan"] = "none"
-    """Show the network also the frames before and after, the four neighbours in the raster, or what all other
-    frames of the scan have in common."""
+    neighbours: Literal["auto", "none", "frames", "raster", "scan"] = "auto"
+    """Show the network also the frames before and after, the neighbours in the raster, or what all frames of
+    the scan have in common; auto = the latter where there are 32 frames or more."""
     raster: str = ""
     """Rows and columns of the raster, `8,8`; "" = as the file says."""
     gain: float = 1.0

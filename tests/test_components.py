@@ -1,5 +1,7 @@
 """What frames have in common: found from other frames only, with the photons of the source only."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,11 +47,11 @@ def test_noise_alone_has_no_components_but_the_mean():
     assert components.patterns.mean() == pytest.approx(2.0, rel=0.01)
 
 
-@pytest.mark.parametrize("frames", [2, 3, 5, 9])
+@pytest.mark.parametrize("frames", [32, 47, 70])
 def test_no_photon_of_a_frame_is_in_the_patterns_that_serve_it(frames):
     truth, counts = two_patterns(frames)
     before = find_components(counts, ALL)
-    for frame in range(frames):
+    for frame in (0, 1, frames // 2, frames - 1):
         changed = counts.copy()
         changed[frame] = RNG.poisson(50.0, truth[0].shape)
         after = find_components(changed, ALL)
@@ -60,10 +62,10 @@ def test_no_photon_of_a_frame_is_in_the_patterns_that_serve_it(frames):
         )
 
 
-def test_one_frame_has_nothing_in_common():
-    counts = RNG.poisson(2.0, (1, 40, 64))
+def test_few_frames_have_nothing_in_common():
+    counts = RNG.poisson(2.0, (31, 40, 64))
     assert find_components(counts, ALL) is None
-    told, exposure = Neighbours("scan").looking_at(counts, ALL)(np.arange(1))
+    told, exposure = Neighbours("scan").looking_at(counts, ALL)(np.arange(31))
     assert not told.any()
     assert not exposure.any()
 
@@ -116,7 +118,7 @@ def placed(counts, method):
 
 def test_patches_hold_what_the_frames_share_and_the_host_agrees():
     method = Thinning(shares=((0.4, 0.4), (0.8, 0.8)), variants=2, neighbours=True, most=63)
-    _, counts = two_patterns(16)
+    _, counts = two_patterns(32)
     shared, frame, origin, batch, on_host = placed(counts, method)
     for ours, theirs in zip(
         jax.tree.leaves(batch.neighbours), jax.tree.leaves(on_host.neighbours), strict=True
@@ -136,13 +138,13 @@ def test_the_source_of_a_frame_is_told_as_the_pair_deals_it():
     """Amounts stand on the photons of the source: those that `pair` shows, in every split."""
     shares, most = ((0.4, 0.4), (0.8, 0.8)), 63
     method = Thinning(shares=shares, variants=2, most=most, augment="none", neighbours=True)
-    _, counts = two_patterns(8)
+    _, counts = two_patterns(32)
     _, frame, origin, batch, _ = placed(counts, method)
     pair = jax.jit(method.pair)(jax.random.key(2), batch)
     light = np.asarray(pair.source[..., 1])
     shown = np.asarray(pair.source[..., 0]) * light * counts.mean()
     pixel = np.arange(counts[0].size).reshape(counts[0].shape)
-    identity = pixel_identity(jnp.arange(8)[:, None, None], jnp.asarray(pixel))
+    identity = pixel_identity(jnp.arange(32)[:, None, None], jnp.asarray(pixel))
     dealt = [
         method.seen_counts(jnp.asarray(counts, jnp.float32), identity, split)
         for split in range(method.splits)
@@ -170,37 +172,82 @@ def test_noise_of_what_is_shown_and_of_the_target_is_uncorrelated():
         assert abs(correlation) < 4 / np.sqrt(shown.size)
 
 
+@pytest.fixture
+def long_scan(small_scan, tmp_path):
+    """Options of a scan of 36 frames."""
+    with np.load(small_scan) as file:
+        np.savez(
+            tmp_path / "long.npz", counts=np.tile(file["counts"], (6, 1, 1)), mask=file["mask"]
+        )
+    data = ("--data.path", "long.npz::counts", "--data.mask", "long.npz::mask")
+    return ("--method", "thinning", *data, "--data.center", "17.5,14")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--thinning.variants", "0"), "--thinning.variants 0: expected 1 or more"),
-        (("--thinning.shares", "0.8,0.2"), "expected own and partner alike"),
+        (("--thinning.variants", "0"), "expected --thinning.variants 1 or more, got 0"),
+        (("--thinning.shares", "0.8,0.2"), "alike for own and partner, got 0.8,0.2"),
         (("--thinning.readout-noise", "2.0"), "expected whole photon counts"),
+        (("--data.path", "long.npz::few"), "expected 32 frames or more, got 6"),
     ],
 )
-def test_splits_that_no_whole_frame_can_follow_are_refused(smae, small_scan, options, message):
-    scan = ("--data.path", f"{small_scan}::counts", "--method", "thinning", "--run", "r")
-    answer = smae("train", *scan, "--thinning.neighbours", "scan", *options)
+def test_components_are_refused_where_they_do_not_serve(smae, small, long_scan, options, message):
+    with np.load("long.npz") as file:
+        np.savez("long.npz", few=file["counts"][:6], counts=file["counts"], mask=file["mask"])
+    asked = ("train", "--run", "r", *long_scan, *small)
+    answer = smae(*asked, "--thinning.neighbours", "scan", *options)
     assert answer.status == 2
     assert message in answer.err
     assert answer.err.count("\n") == 1
 
 
-def test_a_run_sees_what_its_frames_have_in_common(smae, small_scan, small):
-    scan = ("--data.path", f"{small_scan}::counts", "--data.mask", f"{small_scan}::mask")
-    method = ("--method", "thinning", "--thinning.neighbours", "scan", "--data.center", "17.5,14")
-    asked = ("train", "--run", "r", *scan, *method, *small)
-    assert smae(*asked).status == 0
-    counts = np.load(small_scan)["counts"]
+def test_components_are_left_out_of_a_short_scan(smae, small, long_scan, small_scan):
+    few = ("--data.path", f"{small_scan}::counts")
+    answer = smae("train", "--run", "r", *long_scan, *small, *few)
+    assert answer.status == 0, answer.err
+    assert "neighbours none: expected 32 frames or more, got 6" in answer.out
+
+
+def test_a_long_scan_is_denoised_with_what_its_frames_have_in_common(smae, small, long_scan):
+    asked = ("train", "--run", "r", *long_scan, *small)
+    answer = smae(*asked)
+    assert answer.status == 0, answer.err
+    assert "neighbours scan: each of 36 frames" in answer.out
+    assert 'neighbours = "scan"' in Path("r/config.toml").read_text()
+    counts = np.load("long.npz")["counts"]
     np.save("all.npy", counts)
-    np.save("one.npy", counts[:1])
-    for name in ("all", "one"):
+    np.save("few.npy", counts[:5])
+    for name in ("all", "few"):
         answer = smae("infer", "--run", "r", "--input", f"{name}.npy", "--output", f"{name}_d.npy")
         assert answer.status == 0, answer.err
-        assert ("one frame here" in answer.out) == (name == "one")
-    assert np.isfinite(np.load("one_d.npy")).any()
-    assert not np.allclose(np.load("one_d.npy")[0], np.load("all_d.npy")[0], equal_nan=True)
+        assert ("the 5 here are denoised each by itself" in answer.out) == (name == "few")
+    few, whole = np.load("few_d.npy"), np.load("all_d.npy")[:5]
+    assert np.isfinite(few).any()
+    assert not np.allclose(few, whole, equal_nan=True)
     bars = smae("infer", "--run", "r", "--input", "all.npy", "--output", "s.h5", "--sigma")
     assert bars.status == 0, bars.err
     evaluated = smae("evaluate", "--run", "r", "--input", "all.npy", "--output", "report")
     assert evaluated.status == 0, evaluated.err
+
+
+def test_a_fine_tuning_follows_its_base(smae, small, long_scan, small_scan):
+    assert smae("train", "--run", "base", *long_scan, *small).status == 0
+    tuned = smae("train", "--run", "tuned", "--init-from", "base", *long_scan, *small)
+    assert tuned.status == 0, tuned.err
+    assert "none starts at random" in tuned.out
+    few = ("--data.path", f"{small_scan}::counts")
+    refused = smae("train", "--run", "short", "--init-from", "base", *long_scan, *small, *few)
+    assert refused.status == 2
+    assert "expected 32 frames or more, got 6" in refused.err
+    alone = ("--thinning.neighbours", "none")
+    refused = smae("train", "--run", "alone", "--init-from", "base", *long_scan, *small, *alone)
+    assert refused.status == 2
+    assert "thinning.neighbours scan there, none here" in refused.err
+
+
+def test_a_killed_run_goes_on(smae, small, long_scan):
+    steps = ("--train.checkpoint-every", "2")
+    assert smae("train", "--run", "r", *long_scan, *small, *steps, "--train.steps", "2").status == 0
+    answer = smae("train", "--run", "r", *long_scan, *small, *steps, "--resume")
+    assert answer.status == 0, answer.err

@@ -21,6 +21,7 @@ from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
 from smae_jax.commands.restore import check_output_figure, made_by, restore_network
 from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
+from smae_jax.data.components import FEWEST
 from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
@@ -95,8 +96,11 @@ def infer(config: InferConfig, say: Say) -> None:
         most=largest(scan) if config.sigma else 0,
     )
     beside = neighbours_for(trained, scan)
-    if beside is not None and len(scan.counts) == 1:
-        say("note: the run denoises frames with others of their scan, and there is one frame here")
+    if beside is not None and beside.kind == "scan" and len(scan.counts) < FEWEST:
+        say(
+            f"note: the run denoises frames with what {FEWEST} of them or more have in common; the "
+            f"{len(scan.counts)} here are denoised each by itself"
+        )
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress

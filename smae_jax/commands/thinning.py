@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from smae_jax.config import TrainConfig, parse_raster, parse_shares
+from smae_jax.config import ThinningOptions, TrainConfig, parse_raster, parse_shares
 from smae_jax.data.batches import Shared
 from smae_jax.data.center import Center
-from smae_jax.data.components import CHUNK_VALUES, amounts, find_components
+from smae_jax.data.components import CHUNK_VALUES, FEWEST, amounts, find_components
 from smae_jax.data.neighbours import Neighbours, frames_beside
 from smae_jax.data.scan import Scan, not_counted
 from smae_jax.evaluation.asymmetry import opposite, relative_asymmetry, symmetry_chi_square
@@ -50,33 +50,44 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
             f"{scan.metadata.sources[0]}: expected whole photon counts to split, got {odd:g}; give "
             "--thinning.gain and --thinning.readout-noise of an integrating detector, or use --method smae"
         )
-    if options.neighbours == "scan":
-        check_splits(config)
-    if options.partner != "auto":
-        return config
-    partner, reason = choose_partner(scan, center)
-    say(f"partner {partner}: {reason}")
-    return dataclasses.replace(config, thinning=dataclasses.replace(options, partner=partner))
-
-
-def check_splits(config: TrainConfig) -> None:
-    """Refuse splits of which a whole frame's source cannot be told beforehand.
-
-    Raises:
-      ValueError: in one line, with what to do.
-    """
-    options = config.thinning
-    wrong = None
-    if options.gaussian:
-        wrong = "--thinning.gain and --thinning.readout-noise: expected whole photon counts"
-    elif options.variants == 0:
-        wrong = "--thinning.variants 0: expected 1 or more, splits that stay,"
-    elif options.partner != "none" and any(a != b for a, b in parse_shares(options.shares)):
-        wrong = f"--thinning.shares {' '.join(options.shares)}: expected own and partner alike"
-    if wrong:
-        raise ValueError(
-            f"{wrong} with --thinning.neighbours scan; change it, or use neighbours frames, raster or none"
+    if options.partner == "auto":
+        partner, reason = choose_partner(scan, center)
+        say(f"partner {partner}: {reason}")
+        options = dataclasses.replace(options, partner=partner)
+    wrong = without_components(options, len(scan.counts))
+    if options.neighbours == "auto":
+        neighbours = "none" if wrong else "scan"
+        say(
+            f"neighbours {neighbours}: "
+            + (
+                wrong
+                or f"each of {len(scan.counts)} frames is shown what the others have in common"
+            )
         )
+        options = dataclasses.replace(options, neighbours=neighbours)
+    elif options.neighbours == "scan" and wrong:
+        raise ValueError(
+            f"--thinning.neighbours scan: {wrong}; change that, or use frames, raster or none"
+        )
+    return dataclasses.replace(config, thinning=options)
+
+
+def without_components(options: ThinningOptions, frames: int) -> str | None:
+    """Say why what the frames have in common cannot be shown; None where it can.
+
+    A network learns few frames by heart; and which photons of a whole frame its source holds must be known
+    beforehand.
+    """
+    if frames < FEWEST:
+        return f"expected {FEWEST} frames or more, got {frames}"
+    if options.gaussian:
+        return "expected whole photon counts, without --thinning.gain and --thinning.readout-noise"
+    if options.variants == 0:
+        return "expected --thinning.variants 1 or more, got 0"
+    if options.partner != "none" and any(a != b for a, b in parse_shares(options.shares)):
+        shares = " ".join(options.shares)
+        return f"expected --thinning.shares alike for own and partner, got {shares}"
+    return None
 
 
 def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
@@ -99,7 +110,7 @@ def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
 def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
     """Return which other frames each is denoised with, where the options ask for them."""
     options = config.thinning
-    if config.method != "thinning" or options.neighbours == "none":
+    if config.method != "thinning" or options.neighbours in ("auto", "none"):
         return None
     if options.neighbours == "scan":
         return Neighbours("scan")
@@ -108,7 +119,7 @@ def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
     return Neighbours(options.neighbours, beside)
 
 
-def shared_by_frames(method: Thinning, counts: np.ndarray, valid: np.ndarray) -> Shared | None:
+def shared_by_frames(method: Thinning, counts: np.ndarray, valid: np.ndarray) -> Shared:
     """Find what the frames of a scan have in common, and how much of it the source of each split holds.
 
     Args:
@@ -117,11 +128,10 @@ def shared_by_frames(method: Thinning, counts: np.ndarray, valid: np.ndarray) ->
       valid: bool, (1 or frames, height, width).
 
     Returns:
-      It, of numpy arrays; None for a single frame.
+      It, of numpy arrays.
     """
     components = find_components(counts, valid)
-    if components is None:
-        return None
+    assert components is not None, "settled on the scan"
     pixel = np.arange(counts[0].size).reshape(counts[0].shape)
     found = np.empty((len(counts), method.splits, components.patterns.shape[1]), np.float32)
     seen_counts = jax.jit(method.seen_counts, static_argnums=2)

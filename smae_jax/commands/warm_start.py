@@ -155,8 +155,10 @@ def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
 
 def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     """Say which settings keep the parameters of one run from meaning the same in another."""
+    new = following(base, new)
     pairs: list[tuple[str, Any, Any]] = [
         ("model", base.model, new.model),
+        ("thinning.neighbours", _neighbours(base), _neighbours(new)),
         ("data", _kind_of_data(base), _kind_of_data(new)),
         ("data.scale", base.data.scale, new.data.scale),
     ]
@@ -170,6 +172,20 @@ def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     channels = build_method(base).source_channels, build_method(new).source_channels
     pairs.append(("channels of the source", *channels))
     return [f"{name} {there} there, {here} here" for name, there, here in pairs if there != here]
+
+
+def following(base: TrainConfig, new: TrainConfig) -> TrainConfig:
+    """Return the new run's options with its base's neighbours, where they are left open."""
+    if new.thinning.neighbours != "auto":
+        return new
+    thinning = dataclasses.replace(new.thinning, neighbours=_neighbours(base))
+    return dataclasses.replace(new, thinning=thinning)
+
+
+def _neighbours(config: TrainConfig) -> Any:
+    """Return what a network was shown of other frames; nothing where that was never settled."""
+    settled = config.method == "thinning" and config.thinning.neighbours != "auto"
+    return config.thinning.neighbours if settled else "none"
 
 
 def _kind_of_data(config: TrainConfig) -> str:
