@@ -42,8 +42,9 @@ TEXT = """\
 
     {command}
 
-Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults but for what
-the row names, {steps} steps unless it says otherwise, one seed: differences below some 0.2 dB mean nothing.
+Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults (shown what the
+other frames of the scan have in common) but for what the row names, {steps} steps unless it says otherwise,
+one seed: differences below some 0.2 dB mean nothing.
 dB = PSNR where pixel and partner are valid / where either is; weighted = mean squared error over the expected
 variance, 1 for raw counts; seconds of the steps alone.
 
@@ -84,7 +85,7 @@ NETWORKS: Rows = {
     "sedcnn4, partner sum, mse, a quarter of the steps": {
         "model": "sedcnn4",
         "loss": "mse",
-        "thinning": ThinningOptions(partner="sum"),
+        "thinning": ThinningOptions(partner="sum", neighbours="none"),
         "train": {"learning_rate": 2e-3, "optimizer": "adam"},
         "times": 0.25,
     },
@@ -108,7 +109,8 @@ PAIRS: Rows = {
     "0.2 + 0.5 + 0.8": with_thinning(shares=("0.2,0.2", "0.5,0.5", "0.8,0.8")),
     "partner sum": with_thinning(partner="sum"),
     "partner none": with_thinning(partner="none"),
-    "another split at every step": with_thinning(variants=0),
+    "no other frame": with_thinning(neighbours="none"),
+    "no other frame, another split at every step": with_thinning(neighbours="none", variants=0),
     "frames before and after": with_thinning(neighbours="frames"),
     "neighbours in the raster": with_thinning(neighbours="raster", raster="8,8"),
 }
