@@ -42,9 +42,9 @@ TEXT = """\
 
     {command}
 
-Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults (shown what the
-other frames of the scan have in common) but for what the row names, {steps} steps unless it says otherwise,
-one seed: differences below some 0.2 dB mean nothing.
+Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults (shown what
+the other frames of the scan have in common) but for what the row names, {steps} steps unless it says
+otherwise, one seed: differences below some 0.2 dB mean nothing.
 dB = PSNR where pixel and partner are valid / where either is; weighted = mean squared error over the expected
 variance, 1 for raw counts; seconds of the steps alone.
 
