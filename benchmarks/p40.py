@@ -52,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--method", default="smae", choices=RULES, help="method that is trained")
     parser.add_argument("--keep", action="store_true", help="score the run that is there")
     parser.add_argument("--checkpoint", default="best", help="which parameters: best or last")
+    parser.add_argument("--keep-significant", default="0", help="of infer, in sigma")
     parser.add_argument(
         "--with-peaks",
         action="store_true",
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     for rule in ("run",) if alone else RULES[ours.method]:
         output = run / f"{rule}.npy"
         command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]
-        command += ["--checkpoint", ours.checkpoint]
+        command += ["--checkpoint", ours.checkpoint, "--keep-significant", ours.keep_significant]
         if status := smae_jax([*command, "--output", str(output), "--overwrite"]):
             return status
         denoised[f"{ours.method}, {rule}"] = np.load(output, allow_pickle=False)

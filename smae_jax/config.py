@@ -536,9 +536,9 @@ class InferConfig:
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
-    keep_significant: float = 0.0
-    """Answer with the counts where 3 x 3 pixels lie further than so many sigma from the network's answer: 5
-    keeps lone spots; 0 = never."""
+    keep_significant: float = 5.0
+    """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
+    the network's answer, as a lone spot does; 0 = never."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
     plot_range: tuple[str, ...] = ()

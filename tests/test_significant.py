@@ -66,45 +66,45 @@ def test_pixels_without_a_measurement_keep_their_answer():
     assert not kept[0, 7, 8]
 
 
-def test_infer_keeps_a_lone_spot_when_asked_and_says_so(smae, trained_run, small_scan, tmp_path):
+def test_infer_keeps_a_lone_spot_and_the_total_and_says_so(smae, trained_run, small_scan, tmp_path):
     with np.load(small_scan) as file:
-        counts, mask = file["counts"].copy(), file["mask"]
+        counts, mask = file["counts"].astype(np.int64), file["mask"]
     y, x = np.argwhere(mask == 0)[len(np.argwhere(mask == 0)) // 2]
     counts[1, y, x] += 200
     np.save(tmp_path / "spotted.npy", counts)
     infer = ("infer", "--run", trained_run, "--input", "spotted.npy", "--output")
-    assert smae(*infer, "plain.npy").status == 0
-    answer = smae(*infer, "kept.npy", "--keep-significant", "5")
+    assert smae(*infer, "plain.npy", "--keep-significant", "0").status == 0
+    answer = smae(*infer, "kept.h5")
     assert answer.status == 0, answer.err
     assert "keep their counts" in answer.out
-    plain, kept = np.load(tmp_path / "plain.npy"), np.load(tmp_path / "kept.npy")
+    plain = np.load(tmp_path / "plain.npy")
+    with h5py.File(tmp_path / "kept.h5") as file:
+        kept, said = file["entry/data/data"][()], []
+        file.visit(lambda name: said.append(name) if name.endswith("keep_significant") else None)
+        assert file[said[0]][()].decode() == "5 sigma"
     assert kept[1, y, x] == counts[1, y, x]
     assert plain[1, y, x] < 0.9 * counts[1, y, x]
+    totals = (counts * ~mask).sum(axis=(1, 2))
+    np.testing.assert_allclose(kept[:, ~mask].sum(axis=1), totals, rtol=1e-5)
 
 
-def test_the_output_remembers_that_it_keeps_counts(smae, trained_run, small_scan, tmp_path):
-    np.save(tmp_path / "counts.npy", np.load(small_scan)["counts"])
-    infer = ("infer", "--run", trained_run, "--input", "counts.npy", "--output", "out.h5")
-    assert smae(*infer, "--keep-significant", "5").status == 0
-    with h5py.File(tmp_path / "out.h5") as file:
-        found = []
-        file.visititems(lambda name, item: found.append((name, item)))
-        said = [item[()].decode() for name, item in found if name.endswith("keep_significant")]
-    assert said == ["5 sigma"]
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [("-1", "--keep-significant: expected 0 or more"), ("5", "expected whole photon counts")],
-)
-def test_what_cannot_be_compared_is_refused(
-    smae, trained_run, small_scan, tmp_path, value, message
-):
+def test_values_that_are_no_counts_are_left_alone(smae, trained_run, small_scan, tmp_path):
     with np.load(small_scan) as file:
         np.save(tmp_path / "odd.npy", file["counts"] + np.float32(0.5))
-    infer = ("infer", "--run", trained_run, "--input", "odd.npy", "--output", "out.npy")
-    answer = smae(*infer, "--keep-significant", value)
+    infer = ("infer", "--run", trained_run, "--input", "odd.npy", "--output")
+    answer = smae(*infer, "default.npy")
+    assert answer.status == 0, answer.err
+    assert "note: no whole photon counts" in answer.out
+    assert smae(*infer, "never.npy", "--keep-significant", "0").status == 0
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "default.npy"), np.load(tmp_path / "never.npy")
+    )
+
+
+def test_a_negative_number_of_sigmas_is_refused(smae, trained_run, small_scan, tmp_path):
+    infer = ("infer", "--run", trained_run, "--input", f"{small_scan}::counts", "--output", "o.npy")
+    answer = smae(*infer, "--keep-significant", "-1")
     assert answer.status == 2
-    assert message in answer.err
+    assert "--keep-significant: expected 0 or more" in answer.err
     assert answer.err.count("\n") == 1
-    assert not (tmp_path / "out.npy").exists()
+    assert not (tmp_path / "o.npy").exists()

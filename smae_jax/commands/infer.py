@@ -26,7 +26,7 @@ from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
-from smae_jax.data.scan import Geometry, Scan
+from smae_jax.data.scan import Geometry, Scan, not_counted
 from smae_jax.data.writers import check_output, sigma_path, write_frames
 from smae_jax.evaluation.figures import draw_denoised
 from smae_jax.methods.protocol import Denoised, Method
@@ -67,8 +67,10 @@ def infer(config: InferConfig, say: Say) -> None:
     say(f"{len(scan.counts)} frames; {describe(scan)}")
     if config.sigma:
         check_countable(scan)
-    if config.keep_significant:
-        check_countable(scan, option="--keep-significant")
+    sigmas = config.keep_significant
+    if sigmas and not_counted(scan.counts) is not None:
+        say("note: no whole photon counts, so no pixel keeps its counts (--keep-significant 0)")
+        sigmas = 0.0
     prepared = settle(config, prepared, scan, say)
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
     method = build_method(
@@ -111,13 +113,14 @@ def infer(config: InferConfig, say: Say) -> None:
         apply_to = functools.partial(denoise, parameters, neighbours=beside, progress=progress)
         sigma, said = error_bars_of(answer, scan, apply_to, scales, whole_scan=beside is not None)
         say(said)
-    if config.keep_significant:
-        counts, kept = counts_kept(counts, scan, config.keep_significant)
+    if sigmas:
+        totals = trained.predict.conserve_totals
+        counts, kept = counts_kept(counts, scan, sigmas, conserve_totals=totals)
         if sigma is not None:  # no counts are not known without error either
             sigma = np.where(kept, np.sqrt(np.maximum(scan.counts, 1)), sigma)
         say(
             f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
-            f"than {config.keep_significant:g} sigma from the answer"
+            f"than {sigmas:g} sigma from the answer"
         )
     write_frames(
         config.output,
@@ -132,9 +135,7 @@ def infer(config: InferConfig, say: Say) -> None:
             wavelength_m=scan.geometry.wavelength_m,
             distance_m=scan.geometry.distance_m,
         ),
-        process=made_by(
-            folder, trained, step=step, group=group, keep_significant=config.keep_significant
-        ),
+        process=made_by(folder, trained, step=step, group=group, keep_significant=sigmas),
         overwrite=config.overwrite,
     )
     if config.figure:
@@ -156,15 +157,22 @@ def infer(config: InferConfig, say: Say) -> None:
     )
 
 
-def counts_kept(answer: np.ndarray, scan: Scan, sigmas: float) -> tuple[np.ndarray, np.ndarray]:
-    """Put the counts of a scan in the place of answers that they contradict; see `keep_significant`."""
+def counts_kept(
+    answer: np.ndarray, scan: Scan, sigmas: float, *, conserve_totals: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the counts of a scan in the place of answers that they contradict; see `keep_significant`.
+
+    With `conserve_totals` the other pixels of such a frame are scaled to the counts that are left to them.
+    """
     valid = np.broadcast_to(scan.valid, answer.shape)
-    frames = [
-        keep_significant(*frame, sigmas=sigmas)
-        for frame in zip(answer, scan.counts, valid, strict=True)
-    ]
-    counts, kept = map(np.stack, zip(*frames, strict=True))
-    return counts, kept
+    answer, kept = answer.copy(), np.zeros(answer.shape, bool)
+    for frame, counts in enumerate(scan.counts):
+        found, kept[frame] = keep_significant(answer[frame], counts, valid[frame], sigmas=sigmas)
+        others = valid[frame] & ~kept[frame] & np.isfinite(found)
+        if conserve_totals and kept[frame].any() and (left := found[others].sum(dtype=float)) > 0:
+            found[~kept[frame]] *= counts[others].sum(dtype=float) / left
+        answer[frame] = found
+    return answer, kept
 
 
 class DenoiseScan(Protocol):

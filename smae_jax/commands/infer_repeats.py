@@ -53,11 +53,6 @@ def infer_repeats(
     Raises:
       ValueError: in one line, for anything that a user can mend.
     """
-    if config.keep_significant:
-        raise ValueError(
-            "--keep-significant: is for frames of a scan and does nothing for spectra and repeats; "
-            "leave it out"
-        )
     ready = open_repeats(config, trained, prepared, folder, say)
     repeats, stack, denoise = ready.repeats, ready.stack, ready.denoise
     count = len(repeats.counts)

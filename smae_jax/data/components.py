@@ -93,17 +93,16 @@ def amounts(
     found = np.zeros((len(chosen), components.patterns.shape[1]), np.float32)
     for k in range(len(components.patterns)):
         here = np.flatnonzero(components.group[chosen] == k)
-        patterns = components.patterns[k].astype(np.float64)
+        patterns = components.patterns[k]
         used = np.array([pattern.any() for pattern in patterns])
         if not used[0]:
             continue
         mean = patterns[0]
-        blocks = _in_blocks(patterns[used])
-        expected = _in_blocks(mean)
+        blocks, expected = _in_blocks(patterns[used]), _in_blocks(mean)
         there = expected > 0
         basis = blocks[:, there] / np.sqrt(expected[there])
         gram = basis @ basis.T
-        for part, filled, _ in _filled(counts, valid, mean, here):
+        for part, filled, _ in _filled(counts, valid & components.known[k], mean, here):
             seen = _in_blocks(filled)[:, there] / np.sqrt(expected[there])
             found[np.ix_(part, used)] = np.linalg.solve(gram, basis @ seen.T).T
     return found
@@ -126,7 +125,7 @@ def _components_of(
         total += counts[frame]
         exposure += valid[min(frame, len(valid) - 1)]
     known = exposure > 0
-    mean = np.where(known, total / np.maximum(exposure, 1), 0.0)
+    mean = np.where(known, total / np.maximum(exposure, 1), 0.0).astype(np.float32)
     expected = _in_blocks(mean)
     there = expected > 0
     parts = [(_in_blocks(filled), much) for _, filled, much in _filled(counts, valid, mean, chosen)]
@@ -143,8 +142,9 @@ def _components_of(
     for part, filled, here in _filled(counts, valid, mean, chosen):
         rows = slice(done, done + len(part))
         patterns[0] += filled.sum(axis=0) / much.sum()
-        away = filled - here[:, None, None] * mean
-        patterns[1:] += np.tensordot(weights[rows].T, away, 1)
+        here, weight = here.astype(np.float32), weights[rows].T.astype(np.float32)
+        # The mean's share is taken off frame by frame: sums of large numbers would not be 0 in float32.
+        patterns[1:] += np.tensordot(weight, filled - here[:, None, None] * mean, 1)
         done += len(part)
     return patterns, known
 
@@ -156,11 +156,14 @@ def _filled(
     step = max(1, CHUNK_VALUES // mean.size)
     for first in range(0, len(chosen), step):
         part = chosen[first : first + step]
-        seen = valid if len(valid) == 1 else valid[part]
-        frames = np.where(seen, counts[part], 0).astype(np.float64)
+        seen, frames = valid if len(valid) == 1 else valid[part], counts[part].astype(np.float32)
+        if len(valid) > 1:  # one mask for all leaves gaps in the mean as well: nothing to fill
+            frames *= seen
         light = np.where(seen, mean, 0).sum(axis=(1, 2))
-        much = frames.sum(axis=(1, 2)) / np.maximum(light, 1e-9)
-        yield part, np.where(seen, frames, much[:, None, None] * mean), much
+        much = frames.sum(axis=(1, 2), dtype=np.float64) / np.maximum(light, 1e-9)
+        if len(valid) > 1:
+            frames = np.where(seen, frames, much[:, None, None].astype(np.float32) * mean)
+        yield part, frames, much
 
 
 def _in_blocks(images: np.ndarray) -> np.ndarray:
@@ -170,7 +173,8 @@ def _in_blocks(images: np.ndarray) -> np.ndarray:
     pad = [(0, 0)] * len(first) + [(0, -height % side), (0, -width % side)]
     images = np.pad(images, pad)
     height, width = (size // side for size in images.shape[-2:])
-    return images.reshape(*first, height, side, width, side).sum(axis=(-3, -1)).reshape(*first, -1)
+    blocks = images.reshape(*first, height, side, width, side).sum(axis=(-3, -1), dtype=np.float64)
+    return blocks.reshape(*first, -1)
 
 
 def _evenly(frames: np.ndarray) -> np.ndarray:
