@@ -33,8 +33,6 @@ SPOT = 20.0
 """Photons of the lone spot."""
 WIDTH = 0.8
 """Its sigma in pixels."""
-KEEP = 5.0
-"""Sigmas from which the counts are taken instead of the answer."""
 Found = dict[str, str]
 """What was found, by name."""
 
@@ -96,8 +94,8 @@ class Bench:
             train(config, lambda line: None)
         return self.answer(sigma=sigma)
 
-    def answer(self, *, sigma: bool = False, keep: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Denoise the scan of the last training."""
+    def answer(self, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Denoise the scan of the last training, with options of `infer`."""
         counts, output = (str(self.folder / name) for name in ("counts.npy", "answer.h5"))
         with quiet():
             infer(
@@ -105,9 +103,8 @@ class Bench:
                     run=str(self.folder / "run"),
                     input=counts,
                     output=output,
-                    sigma=sigma,
-                    keep_significant=keep,
                     overwrite=True,
+                    **options,
                 ),
                 lambda line: None,
             )
@@ -236,8 +233,8 @@ def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
         answer, _ = bench.denoise(spotted, neighbours=neighbours, raster=shape)
         name = f"lone spot, neighbours {neighbours}"
         found[f"{name}: kept of counted, most in others"] = said(answer)
-        answer, _ = bench.answer(keep=KEEP)
-        found[f"{name}, --keep-significant {KEEP:g}"] = said(answer)
+        answer, _ = bench.answer(keep_significant=0.0)
+        found[f"{name}, --keep-significant 0"] = said(answer)
     return found
 
 
