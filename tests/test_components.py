@@ -70,6 +70,14 @@ def test_few_frames_have_nothing_in_common():
     assert not exposure.any()
 
 
+def test_a_part_of_a_scan_is_told_the_same_as_in_the_whole():
+    _, counts = two_patterns()
+    whole = expected_of(counts)
+    neighbours = Neighbours("scan", components=find_components(counts, ALL))
+    part = neighbours.of_part(10, 3).looking_at(counts[10:13], ALL)(np.arange(3))[0]
+    np.testing.assert_allclose(part, whole[10:13], rtol=1e-5, atol=1e-5)
+
+
 def test_what_is_masked_in_some_frames_is_told_by_the_others():
     truth, counts = two_patterns()
     valid = np.random.default_rng(3).random(counts.shape) > 0.2

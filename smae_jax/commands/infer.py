@@ -21,7 +21,6 @@ from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
 from smae_jax.commands.restore import check_output_figure, made_by, restore_network
 from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
-from smae_jax.data.components import FEWEST
 from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
@@ -97,12 +96,7 @@ def infer(config: InferConfig, say: Say) -> None:
         folds=FOLDS if config.sigma else 0,
         most=largest(scan) if config.sigma else 0,
     )
-    beside = neighbours_for(trained, scan)
-    if beside is not None and beside.kind == "scan" and len(scan.counts) < FEWEST:
-        say(
-            f"note: the run denoises frames with what {FEWEST} of them or more have in common; the "
-            f"{len(scan.counts)} here are denoised each by itself"
-        )
+    beside = neighbours_for(trained, scan, say)
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress

@@ -22,14 +22,20 @@ class Neighbours:
     Attributes:
       kind: "frames" and "raster" = those that lie beside it; "scan" = what all others have in common.
       beside: from `frames_beside`; None with kind "scan".
+      components: of the whole scan, where a part of it is looked at; None = of what is looked at.
+      first: index of that part's first frame in the whole scan.
     """
 
     kind: Literal["frames", "raster", "scan"]
     beside: np.ndarray | None = None
+    components: Components | None = None
+    first: int = 0
 
-    def of_part(self, frames: int) -> Neighbours:
+    def of_part(self, first: int, frames: int) -> Neighbours:
         """Return what is left of them in so many consecutive frames of the scan."""
-        if self.beside is None or len(self.beside) == frames:
+        if self.beside is None:
+            return dataclasses.replace(self, first=first)
+        if len(self.beside) == frames:
             return self
         if self.kind == "frames":
             return Neighbours("frames", frames_beside(frames, kind="frames"))
@@ -44,7 +50,8 @@ class Neighbours:
         """
         if self.beside is not None:
             return functools.partial(sum_beside, counts, valid, self.beside)
-        return functools.partial(in_common, counts, valid, find_components(counts, valid))
+        components = self.components or find_components(counts, valid)
+        return functools.partial(in_common, counts, valid, components, self.first)
 
 
 def frames_beside(
@@ -108,7 +115,11 @@ def sum_beside(
 
 
 def in_common(
-    counts: np.ndarray, valid: np.ndarray, components: Components | None, chosen: np.ndarray
+    counts: np.ndarray,
+    valid: np.ndarray,
+    components: Components | None,
+    first: int,
+    chosen: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tell what the components of other frames expect of the chosen ones.
 
@@ -119,6 +130,7 @@ def in_common(
       counts: (frames, height, width), 0 where invalid.
       valid: bool, (1 or frames, height, width).
       components: of the scan; None = there are none.
+      first: index in the scan of the first of these frames.
       chosen: frames, int, (n,).
 
     Returns:
@@ -128,6 +140,6 @@ def in_common(
         nothing = np.zeros((len(chosen), *counts.shape[1:]), np.float32)
         return nothing, nothing
     seen = valid if len(valid) == 1 else valid[chosen]
-    amount = amounts(components, counts[chosen], seen, chosen)
-    known = components.known[components.group[chosen]]
-    return expected_counts(components, amount, chosen), known.astype(np.float32)
+    amount = amounts(components, counts[chosen], seen, first + chosen)
+    known = components.known[components.group[first + chosen]]
+    return expected_counts(components, amount, first + chosen), known.astype(np.float32)

@@ -6,7 +6,8 @@ the corner where all photons of one side predict all of the other. The network a
 pixel's and its partner's, each trained on its own rest, so that an asymmetry is kept and not averaged away.
 
 A patch lies within one half-plane and its partner's patch in the other, so no photon is in an example twice:
-every one is either source or target, everywhere that it can be seen.
+every one is either source or target, everywhere that it can be seen. What other frames tell depends on the
+frame's photons at most through those of its source (`seen_counts`).
 
 Reference:
   Neufeld et al. 2024, "Data thinning for convolution-closed distributions" (the split); Monroy et al. 2025,
@@ -51,7 +52,8 @@ class Thinning:
         few frames learns just that.
       gaussian: (values per photon, rms readout noise in values) of an integrating detector, whose values are
         split as Gaussian ones of that variance; None = photons, split exactly.
-      neighbours: whether the batch holds counts of neighbouring frames, which go to the source whole.
+      neighbours: whether the batch tells what other frames of the scan measured, which goes to the source
+        whole.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
     """
 
