@@ -233,6 +233,12 @@ def test_a_long_scan_is_denoised_with_what_its_frames_have_in_common(smae, small
     few, whole = np.load("few_d.npy"), np.load("all_d.npy")[:5]
     assert np.isfinite(few).any()
     assert not np.allclose(few, whole, equal_nan=True)
+
+
+@pytest.mark.slow
+def test_a_long_scan_has_error_bars_and_is_judged(smae, small, long_scan):
+    assert smae("train", "--run", "r", *long_scan, *small).status == 0
+    np.save("all.npy", np.load("long.npz")["counts"])
     bars = smae("infer", "--run", "r", "--input", "all.npy", "--output", "s.h5", "--sigma")
     assert bars.status == 0, bars.err
     evaluated = smae("evaluate", "--run", "r", "--input", "all.npy", "--output", "report")
@@ -254,6 +260,7 @@ def test_a_fine_tuning_follows_its_base(smae, small, long_scan, small_scan):
     assert "thinning.neighbours scan there, none here" in refused.err
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(smae, small, long_scan):
     steps = ("--train.checkpoint-every", "2")
     assert smae("train", "--run", "r", *long_scan, *small, *steps, "--train.steps", "2").status == 0

@@ -457,9 +457,9 @@ def test_libraries_keep_silent(tmp_path, stack, caplog, capfd):
 
 
 def test_raw_muscle_frames(shared_data):
-    start = time.perf_counter()
+    start = time.process_time()
     scan = read_scan(f"{shared_data}/muscle_p40_raw/*.tif")
-    assert time.perf_counter() - start < 3  # 0.2 s on two cores
+    assert time.process_time() - start < 3  # 0.2 s
     assert scan.counts.shape == (6, 1043, 981)
     assert scan.valid.shape == (1, 1043, 981)
     assert scan.metadata.sources[5] == "P40_1_3_00005.tif"

@@ -32,6 +32,7 @@ def fitting():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["saxs", "waxd"])
 def test_the_start_alone_beats_the_best_gaussian_on_a_scan_that_it_never_saw(smae, tmp_path, kind):
     scan, data = scan_file(tmp_path, kind=kind, photons=1.0)
