@@ -47,6 +47,12 @@ def test_noise_alone_has_no_components_but_the_mean():
     assert components.patterns.mean() == pytest.approx(2.0, rel=0.01)
 
 
+def test_nearly_empty_frames_have_none_either():
+    light = np.where(np.arange(64) % 3, 3e-4, 2.0)
+    counts = RNG.poisson(light[:, None, None] * np.linspace(0.01, 2.0, 64), (64, 40, 64))
+    assert find_components(counts, ALL).patterns.shape[1] == 1
+
+
 @pytest.mark.parametrize("frames", [32, 47, 70])
 def test_no_photon_of_a_frame_is_in_the_patterns_that_serve_it(frames):
     truth, counts = two_patterns(frames)

@@ -34,6 +34,9 @@ MOST_FRAMES = 512
 """Frames that components are made of at most, taken evenly."""
 ABOVE_NOISE = 1.02
 """A component stands out of the noise if its singular value is so many times the largest of noise alone."""
+DARK = 0.1
+"""Frames with less than this share of the mean frame's counts have its noise: single photons in nearly empty
+frames would be components else."""
 CHUNK_VALUES = 30_000_000
 """Values that are looked at together."""
 
@@ -131,12 +134,13 @@ def _components_of(
     parts = [(_in_blocks(filled), much) for _, filled, much in _filled(counts, valid, mean, chosen)]
     blocks, much = (np.concatenate(part) for part in zip(*parts, strict=True))
     spread = (blocks - much[:, None] * expected)[:, there]
-    spread /= np.sqrt(np.maximum(much, 1e-9)[:, None] * expected[there])
+    sure = np.maximum(much, DARK)
+    spread /= np.sqrt(sure[:, None] * expected[there])
     left, values, _ = np.linalg.svd(spread, full_matrices=False)
     noise = np.sqrt(spread.shape[0]) + np.sqrt(spread.shape[1])
     number = min(int((values > ABOVE_NOISE * noise).sum()), MOST, len(chosen) // FRAMES_EACH)
     # `left` is orthogonal to the root of `much`, so each pattern is a weighted sum by itself.
-    weights = left[:, :number] / np.sqrt(np.maximum(much, 1e-9))[:, None]
+    weights = left[:, :number] / np.sqrt(sure)[:, None]
     patterns = np.zeros((1 + number, *counts.shape[1:]))
     done = 0
     for part, filled, here in _filled(counts, valid, mean, chosen):
