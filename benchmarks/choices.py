@@ -94,9 +94,9 @@ LOSSES: Rows = {
     name: {"loss": name} for name in ("poisson", "mse", "anscombe", "0.5*poisson+0.5*mse")
 }
 TRAININGS: Rows = {
-    "muon 5e-3 (default)": {},
-    "muon 1e-2": with_train(learning_rate=1e-2),
-    "muon 2e-3": with_train(learning_rate=2e-3),
+    "muon 2.5e-3 (default)": {},
+    "muon 5e-3": with_train(learning_rate=5e-3),
+    "muon 1e-3": with_train(learning_rate=1e-3),
     "adam 2e-3": with_train(optimizer="adam", learning_rate=2e-3),
     "no moving average": with_train(average_decay=0.0),
     "batch 8, twice the steps": with_train(batch_size=8) | {"times": 2},

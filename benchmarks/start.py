@@ -143,7 +143,7 @@ def main(arguments: list[str] | None = None) -> int:
     parameters = models.initial_parameters(
         module, jax.random.key(SEED), channels=method.source_channels, spatial=(64, 64)
     )
-    _, optimizer = build_optimizer(config.train)
+    _, optimizer = build_optimizer(config.train, peak=config.peak_rate)
     step = training.make_step(
         apply=models.apply_of(module),
         pair=teach(max(method.shares, key=sum)),

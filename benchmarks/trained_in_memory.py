@@ -50,7 +50,7 @@ def denoised_in_memory(
     stacks = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *runs)
     keys = jnp.stack([jax.random.key(seed) for _ in parts for seed in seeds])
     apply = models.apply_of(setup.module)
-    _, optimizer = build_optimizer(options)
+    _, optimizer = build_optimizer(options, peak=config.peak_rate)
     step = training.make_step(
         apply=apply,
         pair=setup.method.pair,

@@ -132,8 +132,8 @@ class TrainOptions:
     """Largest side of a training patch in pixels; 0 = a whole half of the frame."""
     optimizer: Literal["muon", "adam"] = "muon"
     """Muon (orthogonalised momentum; biases by Adam) or Adam."""
-    learning_rate: float = 5e-3
-    """Peak learning rate; 5e-3 suits muon, 2e-3 adam."""
+    learning_rate: float = 0.0
+    """Peak; 0 = 5e-3, with --thinning.neighbours scan 2.5e-3, which suit muon; 2e-3 suits adam."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     """How the learning rate falls: to 2 % by a cosine, halved every `halve_every` steps, not at all."""
     warmup_steps: int = 50
@@ -184,8 +184,8 @@ class TrainOptions:
         at_least("--train.accumulate", self.accumulate, 1)
         for name in ("keep", "checkpoint_every", "warmup_steps", "steps_per_dispatch", "devices"):
             at_least(f"--train.{name.replace('_', '-')}", getattr(self, name), 0)
-        if not self.learning_rate > 0:
-            raise ValueError(f"--train.learning-rate: expected > 0, got {self.learning_rate}")
+        if not self.learning_rate >= 0:
+            raise ValueError(f"--train.learning-rate: expected 0 or more, got {self.learning_rate}")
         if not 0 <= self.average_decay < 1:
             raise ValueError(f"--train.average-decay: expected 0..1, got {self.average_decay}")
         if not 0 < self.validation_share <= 0.5:
@@ -502,6 +502,12 @@ class TrainConfig:
         check_ensemble(self.predict.ensemble, trained=self.data.augment)
         if self.resume and self.overwrite:
             raise ValueError("--resume and --overwrite: expected one of them; leave one out")
+
+    @property
+    def peak_rate(self) -> float:
+        """Peak learning rate: as given, or what suits the method once its neighbours are settled."""
+        shared = self.method == "thinning" and self.thinning.neighbours == "scan"
+        return self.train.learning_rate or (2.5e-3 if shared else 5e-3)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,7 +65,7 @@ def fit(
     """
     options, key = config.train, jax.random.key(config.seed)
     apply = models.apply_of(module)
-    schedule, optimizer = build_optimizer(options)
+    schedule, optimizer = build_optimizer(options, peak=config.peak_rate)
     state = first_state(config, method, module, optimizer, mesh, say, spatial=spatial, start=start)
     step = training.make_step(
         apply=apply,
@@ -121,12 +121,12 @@ def fit(
 
 
 def build_optimizer(
-    options: TrainOptions,
+    options: TrainOptions, *, peak: float
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """Return the learning rate over the steps, and the optimizer that follows it."""
     schedule = training.make_schedule(
         options.schedule,
-        learning_rate=options.learning_rate,
+        learning_rate=peak,
         steps=options.steps,
         warmup_steps=options.warmup_steps,
         halve_every=options.halve_every,

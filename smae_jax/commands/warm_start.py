@@ -84,9 +84,8 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
         raise ValueError(
             f"--init-from: {str(error).replace('--checkpoint', '--init-checkpoint')}"
         ) from None
-    say(
-        f"starting from {folder.path}, step {step}; fresh optimizer, peak {config.train.learning_rate:g}"
-    )
+    peak = following(base, config).peak_rate
+    say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {peak:g}")
     if base.method != config.method:
         say(f"method {config.method} fine-tunes a network of method {base.method}")
     if base.smae.reference != (config.method == "smae" and config.smae.reference):
@@ -120,7 +119,7 @@ def read_shipped(config: TrainConfig, say: Say) -> Base:
     refuse_differences(base, config)
     say(
         f"starting from parameters trained on simulated scans ({step} steps); fresh optimizer, peak "
-        f"{config.train.learning_rate:g}"
+        f"{following(base, config).peak_rate:g}"
     )
     return Base(base, parameters, step, None)
 
