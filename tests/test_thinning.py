@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from smae_jax import models, training
+from smae_jax.commands.thinning import shared_by_frames
 from smae_jax.data import batches
 from smae_jax.data.batches import whole
 from smae_jax.losses import poisson
@@ -117,17 +118,26 @@ class Leaky(Thinning):
         return dataclasses.replace(seen, target=rest.target, weight=rest.weight)
 
 
-@pytest.mark.parametrize("method", [Thinning, Leaky])
-def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
+@pytest.mark.parametrize(
+    ("method", "neighbours"), [(Thinning, False), (Thinning, True), (Leaky, False)]
+)
+def test_a_flat_field_gives_no_gain_over_the_known_rate(method, neighbours):
     """No prediction beats the true rate on independent noise; a leak does."""
     rate = 1.0
     counts = np.random.default_rng(5).poisson(rate, (64, 16, 32))
-    data = dataclasses.replace(canvases(counts), origins=jnp.asarray([[0, 0], [0, 16]]))
-    variants = 0 if method is Leaky else 1
     thinning = method(
-        shares=((0.6, 0.6),), augment="none", most=int(counts.max()), variants=variants
+        shares=((0.6, 0.6),),
+        augment="none",
+        most=int(counts.max()),
+        variants=0 if method is Leaky else 1,
+        neighbours=neighbours,
     )
-    module = models.build("unet", widths=(8,), blocks=0, measurements=2, outputs=2)
+    origins, shared = jnp.asarray([[0, 0], [0, 16]]), None
+    if neighbours:
+        shared = shared_by_frames(thinning, counts, np.ones((1, 16, 32), bool))
+    data = jax.device_put(dataclasses.replace(canvases(counts), origins=origins, shared=shared))
+    measurements = thinning.source_channels // 2
+    module = models.build("unet", widths=(8,), blocks=0, measurements=measurements, outputs=2)
     apply = models.apply_of(module)
     optimizer = training.make_optimizer("adam", lambda step: 1e-2)
     step = jax.jit(
@@ -142,7 +152,9 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
         return batches.gather(data, *places, patch_shape=(16, 16))
 
     key = jax.random.key(0)
-    parameters = models.initial_parameters(module, key, channels=4, spatial=(16, 16))
+    parameters = models.initial_parameters(
+        module, key, channels=thinning.source_channels, spatial=(16, 16)
+    )
     state = training.initial_state(parameters, optimizer)
     for number in range(80):
         draw_key, pair_key = training.step_keys(key, jnp.asarray(number))
