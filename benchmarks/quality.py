@@ -305,7 +305,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
     parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
-    parser.add_argument("--kept", action="store_true", help="report what is there, train nothing")
+    parser.add_argument(
+        "--kept", action="store_true", help="report the trainings that are there, run none"
+    )
     parser.add_argument("--output", default="", help="folder of quality.md; default docs")
     parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
     parser.add_argument("--kinds", nargs="+", default=["saxs", "waxd", "muscle"])
@@ -329,10 +331,9 @@ def main(arguments: list[str] | None = None) -> int:
         command = shlex.join(["python", "-m", "benchmarks.quality", *(arguments or sys.argv[1:])])
         seconds = None
         if options.kept:
-            seconds = sum(
-                sum({row["seconds"] for row in result["rows"].values() if "seconds" in row})
-                for result in results
-            )
+            trained = [{row.get("seconds", 0.0) for row in r["rows"].values()} for r in results]
+            results = [r for r, each in zip(results, trained, strict=True) if any(each)]
+            seconds = sum(map(sum, trained))
         facts = making.facts(seconds) | {"command": command, "steps": options.steps}
         write_report(output, results, facts)
     print(f"{output / 'quality.md'}: written, with images/quality.png")

@@ -76,8 +76,8 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
 - **Rows of thinning**: the first three are its default and differ in `--rule`: in a scan of 32 frames or more
-  the network also sees what the other frames have in common. "alone" shows it no other frame, "raster" the
-  four beside it; "none" leaves the partner out, "sum" adds it.
+  the network also sees what the other frames have in common, and the peak learning rate is 2.5e-3, not 5e-3.
+  "alone" shows it no other frame, "raster" the four beside it; "none" leaves the partner out, "sum" adds it.
 - **Warm start**: each frame alone, from parameters that have seen 100 other scans of the same simulator
   ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
   patterns here tell how much.
