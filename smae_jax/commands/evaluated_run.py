@@ -23,7 +23,6 @@ from smae_jax.commands.infer import (
 from smae_jax.commands.thinning import neighbours_for
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig, check_ensemble
 from smae_jax.config_file import dump
-from smae_jax.data.components import find_components
 from smae_jax.data.masks import describe
 from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.pairing import take_frames
@@ -155,9 +154,7 @@ def open_run(config: EvaluateConfig, say: Say) -> Opened:
         batch_size=config.batch_size,
     )
     neighbours = neighbours_for(trained, scan, say)
-    if neighbours is not None and neighbours.kind == "scan":
-        components = find_components(scan.counts, scan.valid)
-        neighbours = dataclasses.replace(neighbours, components=components)
+    neighbours = neighbours and neighbours.of_scan(scan.counts, scan.valid)
     return Opened(
         folder=folder,
         trained=trained,

@@ -97,6 +97,7 @@ def infer(config: InferConfig, say: Say) -> None:
         most=largest(scan) if config.sigma else 0,
     )
     beside = neighbours_for(trained, scan, say)
+    beside = beside and beside.of_scan(scan.counts, scan.valid)
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
