@@ -242,6 +242,11 @@ class ThinningOptions:
             raise ValueError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
 
     @property
+    def sees_neighbours(self) -> bool:
+        """Whether the network is shown other frames; not before "auto" is settled."""
+        return self.neighbours not in ("auto", "none")
+
+    @property
     def gaussian(self) -> tuple[float, float] | None:
         """Gain and readout noise of an integrating detector; None where photons are counted."""
         return (

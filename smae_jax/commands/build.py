@@ -93,7 +93,7 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
         most=most,
         variants=options.variants,
         gaussian=options.gaussian,
-        neighbours=options.neighbours not in ("auto", "none"),
+        neighbours=options.sees_neighbours,
         shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
     )
 

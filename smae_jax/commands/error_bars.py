@@ -17,7 +17,7 @@ CALIBRATED_PIXELS = 4_000_000
 SEED = 0
 
 
-def check_countable(scan: Scan, *, option: str = "--sigma") -> None:
+def check_countable(scan: Scan) -> None:
     """Refuse values that cannot be dealt to folds.
 
     Raises:
@@ -26,7 +26,7 @@ def check_countable(scan: Scan, *, option: str = "--sigma") -> None:
     odd = not_counted(scan.counts)
     if odd is not None:
         raise ValueError(
-            f"{option}: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}, of "
+            f"--sigma: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}, of "
             "which the noise is not known; leave the option out"
         )
 

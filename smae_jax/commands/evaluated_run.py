@@ -20,7 +20,7 @@ from smae_jax.commands.infer import (
     scan_denoiser,
     settle,
 )
-from smae_jax.commands.thinning import neighbours_for
+from smae_jax.commands.thinning import neighbours_at_hand
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig, check_ensemble
 from smae_jax.config_file import dump
 from smae_jax.data.masks import describe
@@ -153,8 +153,6 @@ def open_run(config: EvaluateConfig, say: Say) -> Opened:
         frames=next(in_chunks(len(scan.counts), scan.counts[0].size)).stop,
         batch_size=config.batch_size,
     )
-    neighbours = neighbours_for(trained, scan, say)
-    neighbours = neighbours and neighbours.of_scan(scan.counts, scan.valid)
     return Opened(
         folder=folder,
         trained=trained,
@@ -164,7 +162,7 @@ def open_run(config: EvaluateConfig, say: Say) -> Opened:
         networks=sorted(networks, key=lambda n: n.step),
         denoise=denoise,
         scale=float(scales[0]) if trained.data.scale.startswith("scan") else None,
-        neighbours=neighbours,
+        neighbours=neighbours_at_hand(trained, scan, say),
     )
 
 

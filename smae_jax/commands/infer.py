@@ -19,7 +19,7 @@ from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.error_bars import FOLDS, check_countable, error_bars_of, largest
 from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
 from smae_jax.commands.restore import check_output_figure, made_by, restore_network
-from smae_jax.commands.thinning import neighbours_for
+from smae_jax.commands.thinning import neighbours_at_hand
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.neighbours import Neighbours
@@ -96,8 +96,7 @@ def infer(config: InferConfig, say: Say) -> None:
         folds=FOLDS if config.sigma else 0,
         most=largest(scan) if config.sigma else 0,
     )
-    beside = neighbours_for(trained, scan, say)
-    beside = beside and beside.of_scan(scan.counts, scan.valid)
+    beside = neighbours_at_hand(trained, scan, say)
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress

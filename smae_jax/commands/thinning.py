@@ -107,27 +107,35 @@ def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
     return "channel", f"{measured}: pixel and partner are related, and kept apart"
 
 
-def neighbours_for(config: TrainConfig, scan: Scan, say: Say) -> Neighbours | None:
-    """Return which other frames each is denoised with, where the options ask for them.
-
-    Args:
-      config: options of the run, settled.
-      scan: its frames, or others that it is applied to.
-      say: receives a line where there are too few of them.
-    """
+def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
+    """Return which other frames each is denoised with, where the options ask for them."""
     options = config.thinning
     if config.method != "thinning" or options.neighbours in ("auto", "none"):
         return None
     if options.neighbours == "scan":
-        if len(scan.counts) < FEWEST:
-            say(
-                f"note: the run denoises frames with what {FEWEST} of them or more have in common; the "
-                f"{len(scan.counts)} here are denoised each by itself"
-            )
         return Neighbours("scan")
     shape = parse_raster(options.raster) if options.raster else scan.metadata.raster_shape
     beside = frames_beside(len(scan.counts), kind=options.neighbours, raster_shape=shape)
     return Neighbours(options.neighbours, beside)
+
+
+def neighbours_at_hand(config: TrainConfig, scan: Scan, say: Say) -> Neighbours | None:
+    """Return which other frames a run is applied with, and find what all of these have in common.
+
+    Args:
+      config: options of the run, settled.
+      scan: the frames that it is applied to.
+      say: receives a line where there are too few of them.
+    """
+    neighbours = neighbours_for(config, scan)
+    if neighbours is None or neighbours.kind != "scan":
+        return neighbours
+    if len(scan.counts) < FEWEST:
+        say(
+            f"note: the run denoises frames with what {FEWEST} of them or more have in common; the "
+            f"{len(scan.counts)} here are denoised each by itself"
+        )
+    return Neighbours("scan", components=find_components(scan.counts, scan.valid))
 
 
 def shared_by_frames(method: Thinning, counts: np.ndarray, valid: np.ndarray) -> Shared:

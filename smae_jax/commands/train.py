@@ -202,7 +202,7 @@ def place_data(
     share = options.validation_share if options.validation == "pixels" else 0.0
     counts = canvas.embed(scan.counts)
     seen = np.maximum(valid.sum(axis=0) * (len(counts) // len(valid)), 1)
-    beside, shared = neighbours_for(config, scan, lambda line: None), None
+    beside, shared = neighbours_for(config, scan), None
     if beside is not None and beside.kind == "scan":
         assert isinstance(method, Thinning), "only thinning has neighbours"
         shared = shared_by_frames(method, counts, valid)

@@ -183,8 +183,8 @@ def following(base: TrainConfig, new: TrainConfig) -> TrainConfig:
 
 def _neighbours(config: TrainConfig) -> Any:
     """Return what a network was shown of other frames; nothing where that was never settled."""
-    settled = config.method == "thinning" and config.thinning.neighbours != "auto"
-    return config.thinning.neighbours if settled else "none"
+    seen = config.method == "thinning" and config.thinning.sees_neighbours
+    return config.thinning.neighbours if seen else "none"
 
 
 def _kind_of_data(config: TrainConfig) -> str:

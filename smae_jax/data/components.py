@@ -50,11 +50,13 @@ class Components:
       patterns: expected counts, float32, (groups, components, height, width): the mean frame, and what is
         added to it; 0 where unknown, and where a group has fewer components than another.
       known: whether any frame counted there, bool, (groups, height, width).
+      blocks: the patterns added up in blocks, float64, (groups, components, blocks).
     """
 
     group: np.ndarray
     patterns: np.ndarray
     known: np.ndarray
+    blocks: np.ndarray
 
 
 def find_components(counts: np.ndarray, valid: np.ndarray) -> Components | None:
@@ -76,7 +78,9 @@ def find_components(counts: np.ndarray, valid: np.ndarray) -> Components | None:
     patterns = np.zeros((groups, number, *shape), np.float32)
     for k, (own, _) in enumerate(found):
         patterns[k, : len(own)] = own
-    return Components(group, patterns, np.stack([known for _, known in found]))
+    return Components(
+        group, patterns, np.stack([known for _, known in found]), _in_blocks(patterns)
+    )
 
 
 def amounts(
@@ -94,16 +98,13 @@ def amounts(
       Float32, (n, components); the sum of so much of each is the expected counts.
     """
     found = np.zeros((len(chosen), components.patterns.shape[1]), np.float32)
-    for k in range(len(components.patterns)):
+    for k, blocks in enumerate(components.blocks):
         here = np.flatnonzero(components.group[chosen] == k)
-        patterns = components.patterns[k]
-        used = np.array([pattern.any() for pattern in patterns])
+        used, expected = blocks.any(axis=1), blocks[0]
         if not used[0]:
             continue
-        mean = patterns[0]
-        blocks, expected = _in_blocks(patterns[used]), _in_blocks(mean)
-        there = expected > 0
-        basis = blocks[:, there] / np.sqrt(expected[there])
+        mean, there = components.patterns[k, 0], expected > 0
+        basis = blocks[np.ix_(used, there)] / np.sqrt(expected[there])
         gram = basis @ basis.T
         for part, filled, _ in _filled(counts, valid & components.known[k], mean, here):
             seen = _in_blocks(filled)[:, there] / np.sqrt(expected[there])

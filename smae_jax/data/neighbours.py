@@ -31,12 +31,6 @@ class Neighbours:
     components: Components | None = None
     first: int = 0
 
-    def of_scan(self, counts: np.ndarray, valid: np.ndarray) -> Neighbours:
-        """Return the same with the components of a whole scan found, for parts of its photons or frames."""
-        if self.kind != "scan":
-            return self
-        return dataclasses.replace(self, components=find_components(counts, valid))
-
     def of_part(self, first: int, frames: int) -> Neighbours:
         """Return what is left of them in so many consecutive frames of the scan."""
         if self.beside is None:
