@@ -550,6 +550,9 @@ class InferConfig:
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
     the network's answer, as a lone spot does; 0 = never."""
+    keep_sums: bool = True
+    """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
+    add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
     plot_range: tuple[str, ...] = ()

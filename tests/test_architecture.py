@@ -17,7 +17,7 @@ LAYERS = (
     ("training", "inference", "evaluation", "checkpoint"),
     (
         *("methods", "models", "data", "losses", "loss_spec", "metrics", "simulate", "patterns"),
-        *("noise", "significant"),
+        *("noise", "significant", "scan_sums"),
     ),
     ("symmetry", "registration", "smoothing", "splitting", "error_bars"),
 )

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from smae_jax import inference, models, symmetry, training
+from smae_jax.commands.against_counts import hold
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.error_bars import FOLDS, check_countable, error_bars_of, largest
@@ -25,12 +26,11 @@ from smae_jax.data.masks import apply_mask, describe
 from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
-from smae_jax.data.scan import Geometry, Scan, not_counted
+from smae_jax.data.scan import Geometry, Scan
 from smae_jax.data.writers import check_output, sigma_path, write_frames
 from smae_jax.evaluation.figures import draw_denoised
 from smae_jax.methods.protocol import Denoised, Method
 from smae_jax.run_folder import Prepared, RunFolder
-from smae_jax.significant import keep_significant
 
 Say = Callable[[str], None]
 
@@ -66,10 +66,6 @@ def infer(config: InferConfig, say: Say) -> None:
     say(f"{len(scan.counts)} frames; {describe(scan)}")
     if config.sigma:
         check_countable(scan)
-    sigmas = config.keep_significant
-    if sigmas and not_counted(scan.counts) is not None:
-        say("note: no whole photon counts, so no pixel keeps its counts (--keep-significant 0)")
-        sigmas = 0.0
     prepared = settle(config, prepared, scan, say)
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
     method = build_method(
@@ -107,15 +103,16 @@ def infer(config: InferConfig, say: Say) -> None:
         apply_to = functools.partial(denoise, parameters, neighbours=beside, progress=progress)
         sigma, said = error_bars_of(answer, scan, apply_to, scales, whole_scan=beside is not None)
         say(said)
-    if sigmas:
-        totals = trained.predict.conserve_totals
-        counts, kept = counts_kept(counts, scan, sigmas, conserve_totals=totals)
-        if sigma is not None:  # no counts are not known without error either
-            sigma = np.where(kept, np.sqrt(np.maximum(scan.counts, 1)), sigma)
-        say(
-            f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
-            f"than {sigmas:g} sigma from the answer"
-        )
+    held = hold(
+        counts,
+        sigma,
+        scan,
+        config,
+        center=prepared.center,
+        conserve_totals=trained.predict.conserve_totals,
+        say=say,
+    )
+    counts, sigma = held.counts, held.sigma
     write_frames(
         config.output,
         counts,
@@ -129,7 +126,7 @@ def infer(config: InferConfig, say: Say) -> None:
             wavelength_m=scan.geometry.wavelength_m,
             distance_m=scan.geometry.distance_m,
         ),
-        process=made_by(folder, trained, step=step, group=group, keep_significant=sigmas),
+        process=made_by(folder, trained, step=step, group=group) | held.how,
         overwrite=config.overwrite,
     )
     if config.figure:
@@ -149,24 +146,6 @@ def infer(config: InferConfig, say: Say) -> None:
         f"{shares[1]:.1f} % are filled from their partner, the rest is NaN; step {step}, "
         f"ensemble {group}"
     )
-
-
-def counts_kept(
-    answer: np.ndarray, scan: Scan, sigmas: float, *, conserve_totals: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put the counts of a scan in the place of answers that they contradict; see `keep_significant`.
-
-    With `conserve_totals` the other pixels of such a frame are scaled to the counts that are left to them.
-    """
-    valid = np.broadcast_to(scan.valid, answer.shape)
-    answer, kept = answer.copy(), np.zeros(answer.shape, bool)
-    for frame, counts in enumerate(scan.counts):
-        found, kept[frame] = keep_significant(answer[frame], counts, valid[frame], sigmas=sigmas)
-        others = valid[frame] & ~kept[frame] & np.isfinite(found)
-        if conserve_totals and kept[frame].any() and (left := found[others].sum(dtype=float)) > 0:
-            found[~kept[frame]] *= counts[others].sum(dtype=float) / left
-        answer[frame] = found
-    return answer, kept
 
 
 class DenoiseScan(Protocol):

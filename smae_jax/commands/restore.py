@@ -63,16 +63,8 @@ def restore_network(
     return models.apply_of(module), jax.tree.map(np.asarray, parameters), step
 
 
-def made_by(
-    folder: RunFolder,
-    trained: TrainConfig,
-    *,
-    step: int,
-    group: str,
-    keep_significant: float = 0.0,
-) -> dict[str, str]:
+def made_by(folder: RunFolder, trained: TrainConfig, *, step: int, group: str) -> dict[str, str]:
     """Return what an output remembers of the run that made it."""
-    asked = {"keep_significant": f"{keep_significant:g} sigma"} if keep_significant else {}
     return {
         "program": "smae_jax",
         "version": metadata.version("smae_jax"),
@@ -80,7 +72,7 @@ def made_by(
         "step": str(step),
         "ensemble": group,
         "config": dump(trained),
-    } | asked
+    }
 
 
 def check_output_figure(config: InferConfig) -> None:

@@ -1,0 +1,94 @@
+"""Answers of a scan held against the counts that they were made of, before they are written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from smae_jax.config import InferConfig
+from smae_jax.data.scan import Scan, not_counted
+from smae_jax.scan_sums import keep_sums
+from smae_jax.significant import keep_significant
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Answers, and how they were held against the counts."""
+
+    counts: np.ndarray
+    """Expected counts, (frames, height, width), float32; NaN where there is none."""
+    sigma: np.ndarray | None
+    """One standard deviation of each, if asked for."""
+    how: dict[str, str]
+    """What was done, for the output to remember."""
+
+
+def hold(
+    answer: np.ndarray,
+    sigma: np.ndarray | None,
+    scan: Scan,
+    config: InferConfig,
+    *,
+    center: tuple[float, float],
+    conserve_totals: bool,
+    say: Callable[[str], None],
+) -> Held:
+    """Keep counts that cannot be noise, and the sums of the scan, as `--keep-...` say.
+
+    Args:
+      answer: expected counts, (frames, height, width), float32; NaN where there is none.
+      sigma: error bars of the answer, or None.
+      scan: the counts.
+      config: the options of `infer`.
+      center: (y, x) in pixels, multiples of 0.5.
+      conserve_totals: frames keep the total of their answer's known pixels.
+      say: receives every line that a person should read.
+    """
+    sigmas, sums = config.keep_significant, config.keep_sums and len(answer) > 1
+    if (sigmas or sums) and not_counted(scan.counts) is not None:
+        say(
+            "note: no whole photon counts, so answers are not held against them "
+            "(--keep-significant 0 --no-keep-sums)"
+        )
+        return Held(answer, sigma, {})
+    valid = np.broadcast_to(scan.valid, answer.shape)
+    kept, how = np.zeros(answer.shape, bool), {}
+    found = answer.copy()
+    if sigmas:
+        for frame, counts in enumerate(scan.counts):
+            found[frame], kept[frame] = keep_significant(
+                answer[frame], counts, valid[frame], sigmas=sigmas
+            )
+        if sigma is not None:  # no counts are not known without error either
+            sigma = np.where(kept, np.sqrt(np.maximum(scan.counts, 1)), sigma)
+        how["keep_significant"] = f"{sigmas:g} sigma"
+        say(
+            f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
+            f"than {sigmas:g} sigma from the answer"
+        )
+    if sums:
+        found, factors = keep_sums(found, scan.counts, valid & ~kept, center)
+        found, factors = (
+            np.where(kept, b, a) for a, b in ((found, scan.counts), (factors, np.float32(1)))
+        )
+        sigma = None if sigma is None else sigma * factors
+        how["keep_sums"] = "yes"
+        change = np.sqrt(np.mean((factors[valid] - 1) ** 2, dtype=np.float64))
+        say(f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan")
+    if conserve_totals:
+        found = _with_totals(found, scan.counts, valid, kept, frames=sums | kept.any(axis=(1, 2)))
+    return Held(found.astype(np.float32), sigma, how)
+
+
+def _with_totals(
+    answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, kept: np.ndarray, frames: np.ndarray
+) -> np.ndarray:
+    """Scale the pixels of some frames that do not keep their counts to the counts that are left to them."""
+    for frame in np.flatnonzero(frames):
+        own = ~kept[frame]
+        others = valid[frame] & own & np.isfinite(answer[frame])
+        if (left := answer[frame][others].sum(dtype=float)) > 0:
+            answer[frame][own] *= counts[frame][others].sum(dtype=float) / left
+    return answer

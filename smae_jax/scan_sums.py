@@ -1,0 +1,154 @@
+"""What a scan counted in all: where its answers add up to something else, they are corrected.
+
+A network errs in much the same way in every frame of a scan: it takes a little off a sharp peak, and half of
+a faint asymmetry. One frame's counts cannot tell, but the counts of all frames added up can.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from smae_jax.data.center import turn
+
+SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
+NEIGHBOURHOOD = 4.0
+"""Where an excess over the noise is looked for: sigma of a Gaussian, as a multiple of the scale."""
+MARGIN = 1.5
+"""Standard errors by which such an excess must pass what noise alone would show."""
+FEWEST = 9.0
+"""Photons behind a value that is compared, at least: their noise is nearly normal then."""
+FEWEST_FRAMES = 2
+"""One frame says nothing that the network did not see."""
+ROUNDS = 8
+"""In which weights and variance of the frames' shares are found from each other."""
+
+
+def keep_sums(
+    answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, center: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correct the answers of a scan by factors, so that they add up to what it counted but for its noise.
+
+    The relative difference of added-up counts and added-up answers is smoothed, at one scale after the other,
+    and parted into what a pixel and its partner share and what tells them apart. Of each as much is taken as
+    exceeds Poisson noise in the neighbourhood: the shrinkage of empirical Bayes (Efron and Morris 1973, JASA
+    68, 117). Frames that need more or less of the correction than noise explains get more or less of it.
+
+    Args:
+      answer: expected counts, (frames, height, width), float32; NaN where there is none.
+      counts: photons, as `answer`.
+      valid: bool, as `answer`; only there counts and answers are compared.
+      center: (y, x) in pixels, multiples of 0.5.
+
+    Returns:
+      (answer, factors): as `answer`, and what it was multiplied by, float32, so shaped. Pixels that were
+      measured in no frame are multiplied as their partners are. A single frame stays as it is.
+    """
+    factors = np.ones_like(answer)
+    if len(answer) < FEWEST_FRAMES:
+        return answer, factors
+    frames = list(zip(answer, counts, valid, strict=True))
+    used = [seen & np.isfinite(frame) for frame, _, seen in frames]
+    expected, found = (np.zeros(answer.shape[1:]) for _ in range(2))
+    for (frame, photons, _), use in zip(frames, used, strict=True):
+        expected[use] += frame[use]
+        found[use] += photons[use]
+    measured = np.any(used, axis=0)
+    factor = factor_of_sums(expected, found, measured, center)
+    share = shares_of_frames([(f, c, u) for (f, c, _), u in zip(frames, used, strict=True)], factor)
+    factor = np.where(measured, factor, turn(factor, center, 1.0))
+    factors = (1 + share[:, None, None] * (factor - 1)).astype(np.float32)
+    return answer * factors, factors
+
+
+def factor_of_sums(
+    expected: np.ndarray, found: np.ndarray, measured: np.ndarray, center: tuple[float, float]
+) -> np.ndarray:
+    """Return what the expected sum has to be multiplied by to agree with the counts but for their noise.
+
+    Args:
+      expected: sum of the answers, (height, width), float64, 0 where not measured.
+      found: sum of the counts, as `expected`.
+      measured: bool, (height, width).
+      center: (y, x) in pixels, multiples of 0.5.
+
+    Returns:
+      (height, width) float64, 1 where not measured.
+    """
+    factor = np.ones_like(expected)
+    for scale in SCALES:
+        for side in (1.0, -1.0):
+            change = _change(expected * factor, found, measured, center, scale=scale, side=side)
+            factor *= 1 + np.clip(change, -0.5, 1.0)
+    return factor
+
+
+def shares_of_frames(
+    frames: list[tuple[np.ndarray, np.ndarray, np.ndarray]], factor: np.ndarray
+) -> np.ndarray:
+    """Return how much of the correction each frame needs: 1 for all if they differ by their noise only.
+
+    A frame's share is the slope of counts minus answer on answer times (factor - 1), by weighted least
+    squares. It is shrunk towards the mean of all, so far as noise alone explains that they differ.
+
+    Args:
+      frames: (answer, counts, where to compare) of each.
+      factor: of the sums, (height, width).
+
+    Returns:
+      (frames,) float64, 0 or more.
+    """
+    needed, information = np.zeros((2, len(frames)))
+    for i, (answer, counts, use) in enumerate(frames):
+        expected, change = answer[use].astype(np.float64), factor[use] - 1
+        needed[i] = ((counts[use] - expected) * change).sum()
+        information[i] = (expected * change**2).sum()
+    if information.sum() <= 0 or needed.sum() <= 0:
+        return np.ones(len(frames))
+    mean = needed.sum() / information.sum()
+    slope = np.divide(needed, information, out=np.full(len(frames), mean), where=information > 0)
+    noise = 1 / np.maximum(information, 1e-12)
+    spread = (
+        0.0  # variance of the slopes beyond their noise, each frame weighted by what it can tell
+    )
+    for _ in range(ROUNDS):
+        weight = (spread + noise) ** -2
+        spread = max(float((weight * ((slope - mean) ** 2 - noise)).sum() / weight.sum()), 0.0)
+    return np.clip(1 + spread / (spread + noise) * (slope / mean - 1), 0.0, 2.0)
+
+
+def _change(
+    expected: np.ndarray,
+    found: np.ndarray,
+    measured: np.ndarray,
+    center: tuple[float, float],
+    *,
+    scale: float,
+    side: float,
+) -> np.ndarray:
+    """Return the relative change at one scale, shared with the partner (side 1) or opposite to it (-1)."""
+    mean = _smooth(expected, scale)
+    # A Gaussian squared is a narrower Gaussian: sum of w^2 N, the variance of the smoothed counts.
+    variance = _smooth(expected, scale / np.sqrt(2)) / (4 * np.pi * scale**2)
+    use = measured & (mean > 0) & (mean**2 >= FEWEST * variance)
+    both = use & turn(use, center, False)
+    mean = np.where(use, mean, 1.0)
+    difference = np.where(use, _smooth(found, scale) / mean - 1, 0.0)
+    noise = np.where(use, variance / mean**2, 0.0)
+    halves = (difference + side * turn(difference, center, 0.0)) / 2
+    noise_of_half = (noise + turn(noise, center, 0.0)) / 4
+    if side > 0:  # without a partner all of a difference is taken for shared
+        halves, noise = np.where(both, halves, difference), np.where(both, noise_of_half, noise)
+    else:
+        use, noise = both, noise_of_half
+    noise = np.where(use, noise, 1.0)
+    wide = NEIGHBOURHOOD * scale
+    weight = np.maximum(_smooth(use.astype(np.float64), wide), 1e-9)
+    excess = _smooth(np.where(use, halves**2 / noise - 1, 0.0), wide) / weight
+    # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
+    excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
+    signal = np.maximum(excess, 0.0)
+    return np.where(use, signal / (1 + signal) * halves, 0.0)
+
+
+def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(image, sigma, mode="constant"))
