@@ -45,6 +45,7 @@ TEXT = """\
 Simulated scans of {frames} frames, {size} x {size} pixels; method `thinning` with its defaults (shown what
 the other frames of the scan have in common) but for what the row names, {steps} steps unless it says
 otherwise, one seed: differences below some 0.2 dB mean nothing.
+Answers add up to the counts of the scan as `infer` makes them, but for the published rule `cross`.
 dB = PSNR where pixel and partner are valid / where either is; weighted = mean squared error over the expected
 variance, 1 for raw counts; seconds of the steps alone.
 
@@ -161,6 +162,7 @@ def one(
                     output=output,
                     rule=rule,  # type: ignore[arg-type]
                     overwrite=True,
+                    keep_sums=rule != "cross",  # the published rule, as it was published
                 ),
                 lambda line: None,
             )

@@ -53,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="score the run that is there")
     parser.add_argument("--checkpoint", default="best", help="which parameters: best or last")
     parser.add_argument("--keep-significant", default="0", help="of infer, in sigma")
+    parser.add_argument("--no-keep-sums", action="store_true", help="of infer, for every rule")
     parser.add_argument(
         "--with-peaks",
         action="store_true",
@@ -80,6 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
         output = run / f"{rule}.npy"
         command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]
         command += ["--checkpoint", ours.checkpoint, "--keep-significant", ours.keep_significant]
+        if rule == "cross" or ours.no_keep_sums:  # the published rule, as it was published
+            command += ["--no-keep-sums"]
         if status := smae_jax([*command, "--output", str(output), "--overwrite"]):
             return status
         denoised[f"{ours.method}, {rule}"] = np.load(output, allow_pickle=False)

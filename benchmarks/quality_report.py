@@ -17,16 +17,20 @@ STYLE = {
     "SMAE as published": ("#b279a2", ":"),
     "SMAE, cross": ("#f2a07b", "-"),
     "SMAE, average": ("#d62728", "-"),
+    "SMAE, average, --no-keep-sums": ("#d62728", ":"),
     "thinning, direct": ("#9ccc9c", "-"),
     "thinning, average": ("#2ca02c", "-"),
+    "thinning, average, --no-keep-sums": ("#2ca02c", ":"),
     "thinning, symmetric": ("#145214", "-"),
     "thinning, alone": ("#8c8c2c", "-"),
     "thinning, raster": ("#7b3294", "-"),
     "thinning, warm start": ("#ff00aa", "-"),
     "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
+    "thinning, none, --no-keep-sums": ("#c9a227", ":"),
     "thinning, none, alone": ("#e6d59a", "-"),
     "oracle": ("#000000", "--"),
+    "oracle, --no-keep-sums": ("#000000", ":"),
 }
 
 TEXT = """\
@@ -75,6 +79,8 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
+- **Sums**: `infer` corrects what a network gets wrong in all frames alike by the counts of the scan added up.
+  All rows have that, but for SMAE as published and its rule `cross`, and the rows of `--no-keep-sums`.
 - **Rows of thinning**: the first three are its default and differ in `--rule`: in a scan of 32 frames or more
   the network also sees what the other frames have in common, and the peak learning rate is 2.5e-3, not 5e-3.
   "alone" shows it no other frame, "raster" the four beside it; "none" leaves the partner out, "sum" adds it.

@@ -13,14 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.ndimage import gaussian_filter
 
 from smae_jax.smoothing import smooth
 from smae_jax.splitting import thin_counts
 
 SMOOTHING = 1.5
 """Pixels over which the jackknife's variance is averaged: of few folds it is itself noisy."""
-LEAST_RATE = 0.01
-"""Least rate that held-out photons are compared with, in units of the mean."""
+RESIDUALS = 1.0
+"""Sigma, in pixels, of the Gaussian under which answers are compared with held-out photons."""
+GROWTH = 1.75
+"""Power of the rate that the missed variance grows with: on simulated scans of one photon per pixel, over that
+power, it is the same within a factor of two from the darkest pixels to the brightest."""
 
 
 def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
@@ -82,26 +86,47 @@ def missed(
     """Measure, on photons that the answer did not see, what its variance leaves out.
 
     With t held-out counts behind an exposure h, (t / h - answer)^2 - t / h^2 has the mean of the answer's
-    squared error, whatever the rate. What it is more than the variance is taken for a share of the rate
-    squared (peaks and edges that a network smooths away grow with the rate), averaged with the weight
-    rate^1.5: between equal pixels, whose noise is too much, and the least noise, which sees peaks only.
-    A factor for the variance beside it was tried: the two are too much alike to be told apart.
+    squared error, whatever the rate. It is taken of residuals that were smoothed before, which have less
+    photon noise; how much of an error smoothing leaves is seen on the difference of the two answers. Sharper
+    errors are seen pixel by pixel, so far as they pass the noise there by two standard errors. What the
+    errors are more than the variance is taken for a share of rate^GROWTH: noise grows as the rate, what a
+    network smooths away as its square.
 
     Args:
-      counts: answers, counts per full frame, any shape.
+      counts: answers made of either half of the photons, counts per full frame, (2, frames, height, width).
       variance: the jackknife's, as `counts`.
-      held_out: photons, independent of the answers, as `counts`.
+      held_out: photons of the other half, as `counts`.
       exposure: h, in full frames.
-      use: where all three are known, bool.
+      use: where all three are known, bool, as `counts`.
 
     Returns:
-      The share of the rate squared, >= 0.
+      The share of rate^GROWTH that is missed in full frames, >= 0.
     """
-    rate = counts[use].astype(np.float64)
-    rate = np.maximum(rate, LEAST_RATE * rate.mean())
-    photons = held_out[use].astype(np.float64)
-    squares = (photons / exposure - rate) ** 2 - photons / exposure**2
-    return max(float(((squares - variance[use]) / rate**0.5).sum() / (rate**1.5).sum()), 0.0)
+    smooth_squares, squares, scatter, left, alike, variances, growth = np.zeros(7)
+    for frame in range(counts.shape[1]):
+        both = use[:, frame].all(axis=0)
+        light = np.clip(_smooth(both.astype(np.float64), RESIDUALS), 1e-9, None)
+        half, other, own = (
+            np.where(both, a[:, frame], 0.0).astype(np.float64)
+            for a in (counts, held_out, variance)
+        )
+        difference = half[0] - half[1]
+        left += ((_smooth(difference, RESIDUALS) / light)[both] ** 2).sum()
+        alike += (difference**2).sum()
+        variances += own.sum()
+        growth += (np.maximum(half, 0.0) ** GROWTH).sum()
+        for answer, photons in zip(half, other, strict=True):
+            residual, noise = photons / exposure - answer, photons / exposure**2
+            squares += (residual**2 - noise).sum()
+            scatter += (2 * (np.maximum(answer, 0.0) / exposure) ** 2).sum()
+            # A Gaussian squared is a narrower Gaussian: sum of w^2 t, the variance of smoothed photons.
+            noise = _smooth(noise, RESIDUALS / np.sqrt(2)) / (4 * np.pi * RESIDUALS**2)
+            residual = _smooth(residual, RESIDUALS)
+            smooth_squares += ((residual**2 - noise) / light**2)[both].sum()
+    if left <= 0 or growth <= 0:
+        return 0.0
+    found = max(smooth_squares * alike / left, squares - 2 * np.sqrt(scatter))
+    return max(float((found - variances) / growth), 0.0) * exposure ** (2 - GROWTH)
 
 
 def error_bars(counts: np.ndarray, variance: np.ndarray, share: float) -> np.ndarray:
@@ -113,4 +138,8 @@ def error_bars(counts: np.ndarray, variance: np.ndarray, share: float) -> np.nda
       share: from `missed`.
     """
     with np.errstate(invalid="ignore"):
-        return np.sqrt(variance + share * np.maximum(counts, 0) ** 2).astype(np.float32)
+        return np.sqrt(variance + share * np.maximum(counts, 0) ** GROWTH).astype(np.float32)
+
+
+def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(image, sigma, mode="constant"))

@@ -9,6 +9,7 @@ import pytest
 from smae_jax.data.readers import read_scan
 from smae_jax.data.writers import write_frames
 from smae_jax.error_bars import (
+    GROWTH,
     averaged,
     error_bars,
     jackknife_variance,
@@ -50,36 +51,52 @@ def test_the_jackknife_finds_the_variance_of_a_linear_filter():
     assert found.std() / found.mean() < 0.6
 
 
+def halves_blurred(truth, rng):
+    """Answer by a blur of either half of the photons: answers, variances, the other half's photons."""
+    seen = rng.poisson(truth / 2, (2, *truth.shape))
+    answer, variance = np.zeros((2, *seen.shape))
+    known = jnp.ones(truth.shape, bool)
+    for half in range(2):
+        counts = jnp.asarray(seen[half], jnp.float32)
+        answer[half] = 2 * np.asarray(blurred(counts))
+        parts = without_each_fold(jax.random.key(half), counts, folds=5, most=63)
+        variance[half] = averaged(
+            jackknife_variance([2 * blurred(p) * 5 / 4 for p in parts]), known
+        )
+    return answer, variance, seen[::-1]
+
+
 def test_calibration_adds_what_the_filter_loses():
     """A blur misses a sharp line: its error there is bias, which no jackknife sees."""
-    rng = np.random.default_rng(2)
     truth = np.full((16, 64, 64), 2.0)
     truth[:, :, ::16] = 30.0
-    seen, held_out = rng.poisson(truth / 2), rng.poisson(truth / 2)
-    answer = 2 * np.asarray(blurred(jnp.asarray(seen, jnp.float32)))
-    parts = without_each_fold(jax.random.key(2), jnp.asarray(seen, jnp.float32), folds=5, most=63)
-    variance = np.asarray(
-        averaged(
-            jackknife_variance([2 * blurred(p) * 5 / 4 for p in parts]), jnp.ones(seen.shape, bool)
-        )
-    )
-    use = np.ones(truth.shape, bool)
+    answer, variance, held_out = halves_blurred(truth, np.random.default_rng(2))
+    use = np.ones(answer.shape, bool)
     share = missed(answer, variance, held_out, exposure=0.5, use=use)
-    square = error_bars(answer, variance, share).astype(np.float64) ** 2
+    share_of_halves = share / 0.5 ** (2 - GROWTH)
+    square = error_bars(answer, variance, share_of_halves).astype(np.float64) ** 2
     error = (answer - truth) ** 2
     assert 0.7 < square.mean() / error.mean() < 1.4
     assert variance.mean() < 0.5 * error.mean()
 
 
 def test_calibration_leaves_a_right_variance_alone():
-    rng = np.random.default_rng(3)
-    truth = rng.uniform(2, 20, (40, 50, 50))
-    variance = truth * 0.05
-    answer = truth + np.sqrt(variance) * rng.standard_normal(truth.shape)
-    held_out = rng.poisson(0.5 * truth)
-    share = missed(answer, variance, held_out, exposure=0.5, use=np.ones(truth.shape, bool))
-    z = (answer - truth) / error_bars(answer, variance, share)
+    """A blur of a flat field errs by its photons alone, which the jackknife sees."""
+    truth = np.full((40, 50, 50), 5.0)
+    answer, variance, held_out = halves_blurred(truth, np.random.default_rng(3))
+    use = np.ones(answer.shape, bool)
+    use[:, :, :6], use[:, :, -6:], use[..., :6], use[..., -6:] = (
+        False,
+    ) * 4  # the blur's own edges
+    share = missed(answer, variance, held_out, exposure=0.5, use=use)
+    z = ((answer - truth) / error_bars(answer, variance, share))[use]
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
+
+
+def test_nothing_seen_misses_nothing():
+    nothing = np.zeros((2, 3, 8, 8))
+    for use in (np.zeros(nothing.shape, bool), np.ones(nothing.shape, bool)):
+        assert missed(nothing, nothing, nothing, exposure=0.5, use=use) == 0.0
 
 
 def test_unknown_pixels_have_no_error_bar():

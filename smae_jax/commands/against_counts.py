@@ -9,7 +9,7 @@ import numpy as np
 
 from smae_jax.config import InferConfig
 from smae_jax.data.scan import Scan, not_counted
-from smae_jax.scan_sums import keep_sums
+from smae_jax.scan_sums import FEWEST_FRAMES, keep_sums
 from smae_jax.significant import keep_significant
 
 
@@ -43,10 +43,11 @@ def hold(
       scan: the counts.
       config: the options of `infer`.
       center: (y, x) in pixels, multiples of 0.5.
-      conserve_totals: frames keep the total of their answer's known pixels.
+      conserve_totals: frames have the totals that they counted, and only then the scan has its sums.
       say: receives every line that a person should read.
     """
-    sigmas, sums = config.keep_significant, config.keep_sums and len(answer) > 1
+    sigmas = config.keep_significant
+    sums = config.keep_sums and conserve_totals and len(answer) >= FEWEST_FRAMES
     if (sigmas or sums) and not_counted(scan.counts) is not None:
         say(
             "note: no whole photon counts, so answers are not held against them "
@@ -78,7 +79,8 @@ def hold(
         change = np.sqrt(np.mean((factors[valid] - 1) ** 2, dtype=np.float64))
         say(f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan")
     if conserve_totals:
-        found = _with_totals(found, scan.counts, valid, kept, frames=sums | kept.any(axis=(1, 2)))
+        changed = np.flatnonzero(kept.any(axis=(1, 2)) | sums)
+        found = _with_totals(found, scan.counts, valid, kept, frames=changed)
     return Held(found.astype(np.float32), sigma, how)
 
 
@@ -86,7 +88,7 @@ def _with_totals(
     answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, kept: np.ndarray, frames: np.ndarray
 ) -> np.ndarray:
     """Scale the pixels of some frames that do not keep their counts to the counts that are left to them."""
-    for frame in np.flatnonzero(frames):
+    for frame in frames:
         own = ~kept[frame]
         others = valid[frame] & own & np.isfinite(answer[frame])
         if (left := answer[frame][others].sum(dtype=float)) > 0:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from smae_jax.data.scan import Scan, not_counted
-from smae_jax.error_bars import error_bars, missed
+from smae_jax.error_bars import GROWTH, error_bars, missed
 from smae_jax.methods.protocol import Denoised
 
 FOLDS = 5
@@ -74,7 +74,10 @@ def error_bars_of(
     use = np.broadcast_to(masks, rate.shape[1:]) & np.isfinite(rate) & np.isfinite(variance)
     share = missed(rate, variance, other, exposure=0.5, use=use)
     sigma = error_bars(np.asarray(answer.counts), np.asarray(answer.variance), share)
+    rates_seen = np.asarray(answer.counts)[np.isfinite(sigma)]
+    mean = max(float(rates_seen.mean(dtype=np.float64)), 1e-9)
+    percent = 100 * np.sqrt(share * mean ** (GROWTH - 2))
     return sigma, (
-        f"error bars: jackknife over {FOLDS} folds of the photons, and {100 * share**0.5:.3g} % of the rate, "
+        f"error bars: jackknife over {FOLDS} folds of the photons, and {percent:.3g} % of the mean rate, "
         f"which held-out photons of {number} frames find missing"
     )

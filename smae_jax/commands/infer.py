@@ -67,6 +67,7 @@ def infer(config: InferConfig, say: Say) -> None:
     if config.sigma:
         check_countable(scan)
     prepared = settle(config, prepared, scan, say)
+    assert prepared.center is not None, "settle finds one"
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
     method = build_method(
         trained,
