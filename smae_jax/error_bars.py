@@ -23,8 +23,8 @@ SMOOTHING = 1.5
 RESIDUALS = 1.0
 """Sigma, in pixels, of the Gaussian under which answers are compared with held-out photons."""
 GROWTH = 1.75
-"""Power of the rate that the missed variance grows with: on simulated scans of one photon per pixel, over that
-power, it is the same within a factor of two from the darkest pixels to the brightest."""
+"""Power of the rate that the missed variance grows with. Over that power it is the same within a factor of two
+from the darkest pixels to the brightest, on simulated scans of one photon per pixel."""
 
 
 def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
@@ -104,7 +104,7 @@ def missed(
     """
     smooth_squares, squares, scatter, left, alike, variances, growth = np.zeros(7)
     for frame in range(counts.shape[1]):
-        both = use[:, frame].all(axis=0)
+        both = np.asarray(use[:, frame].all(axis=0))
         light = np.clip(_smooth(both.astype(np.float64), RESIDUALS), 1e-9, None)
         half, other, own = (
             np.where(both, a[:, frame], 0.0).astype(np.float64)
