@@ -23,8 +23,8 @@ SMOOTHING = 1.5
 RESIDUALS = 1.0
 """Sigma, in pixels, of the Gaussian under which answers are compared with held-out photons."""
 GROWTH = 1.75
-"""Power of the rate that the missed variance grows with. Over that power it is the same within a factor of two
-from the darkest pixels to the brightest, on simulated scans of one photon per pixel."""
+"""Power of the rate that the missed variance grows with. Over that power it is the same within a factor of
+two from the darkest pixels to the brightest, on simulated scans of one photon per pixel."""
 
 
 def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
