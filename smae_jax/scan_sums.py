@@ -5,7 +5,7 @@ a faint asymmetry. One frame's counts cannot tell, but the counts of all frames 
 """
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from smae_jax.data.center import turn
 
@@ -142,8 +142,8 @@ def _change(
         use, noise = both, noise_of_half
     noise = np.where(use, noise, 1.0)
     wide = NEIGHBOURHOOD * scale
-    weight = np.maximum(_smooth(use.astype(np.float64), wide), 1e-9)
-    excess = _smooth(np.where(use, halves**2 / noise - 1, 0.0), wide) / weight
+    weight = np.maximum(_average(use.astype(np.float64), wide), 1e-9)
+    excess = _average(np.where(use, halves**2 / noise - 1, 0.0), wide) / weight
     # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
     excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
     signal = np.maximum(excess, 0.0)
@@ -152,3 +152,10 @@ def _change(
 
 def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     return np.asarray(gaussian_filter(image, sigma, mode="constant"))
+
+
+def _average(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Smooth by three boxes, nearly a Gaussian, in a time that does not grow with sigma."""
+    for _ in range(3):
+        image = np.asarray(uniform_filter(image, 2 * round(sigma) + 1, mode="constant"))
+    return image
