@@ -30,8 +30,9 @@ def keep_sums(
 
     The relative difference of added-up counts and added-up answers is smoothed, at one scale after the other,
     and parted into what a pixel and its partner share and what tells them apart. Of each as much is taken as
-    exceeds Poisson noise in the neighbourhood: the shrinkage of empirical Bayes (Efron and Morris 1973, JASA
-    68, 117). Frames that need more or less of the correction than noise explains get more or less of it.
+    exceeds Poisson noise in the neighbourhood (of an asymmetry also everywhere): the shrinkage of empirical
+    Bayes (Efron and Morris 1973, JASA 68, 117). Frames that need more or less of the correction than noise
+    explains get more or less of it.
 
     Args:
       answer: expected counts, (frames, height, width), float32; NaN where there is none.
@@ -147,6 +148,12 @@ def _change(
     # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
     excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
     signal = np.maximum(excess, 0.0)
+    if (
+        side < 0
+    ):  # asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can
+        information = np.where(use, 1 / noise, 0.0)
+        everywhere = (information * (halves**2 - noise)).sum() / max(information.sum(), 1e-9)
+        signal = np.maximum(signal, max(everywhere, 0.0) / noise)
     return np.where(use, signal / (1 + signal) * halves, 0.0)
 
 
