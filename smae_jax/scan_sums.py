@@ -1,8 +1,11 @@
-"""What a scan counted in all: where its answers add up to something else, they are corrected.
+"""What a scan counted in all: where its answers add up to something else, they can be corrected.
 
 A network errs in much the same way in every frame of a scan: it takes a little off a sharp peak, and half of
 a faint asymmetry. One frame's counts cannot tell, but the counts of all frames added up can.
 """
+
+import dataclasses
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
@@ -22,11 +25,31 @@ FEWEST_FRAMES = 2
 ROUNDS = 8
 """In which weights and variance of the frames' shares are found from each other."""
 
+Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Answer, counts, and where to compare them: (height, width) each."""
 
-def keep_sums(
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """What the answers of a scan are multiplied by, so that they add up to its counts.
+
+    Attributes:
+      factor: of a frame that needs as much as the others, (height, width), float32.
+      shares: power of the factor that each frame gets, (frames,), float32.
+    """
+
+    factor: np.ndarray
+    shares: np.ndarray
+
+    def of_frame(self, frame: int) -> np.ndarray:
+        """Return the factors of one frame, (height, width), float32."""
+        return self.factor ** self.shares[frame]
+
+
+def correct_sums(
     answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, center: tuple[float, float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correct the answers of a scan by factors, so that they add up to what it counted but for its noise.
+) -> Correction:
+    """Find factors with which the answers of a scan add up to what it counted, but for its noise.
 
     The relative difference of added-up counts and added-up answers is smoothed, at one scale after the other,
     and parted into what a pixel and its partner share and what tells them apart. Of each as much is taken as
@@ -41,24 +64,26 @@ def keep_sums(
       center: (y, x) in pixels, multiples of 0.5.
 
     Returns:
-      (answer, factors): as `answer`, and what it was multiplied by, float32, so shaped. Pixels that were
-      measured in no frame are multiplied as their partners are. A single frame stays as it is.
+      The correction. Pixels that were measured in no frame are multiplied as their partners are; a single
+      frame stays as it is.
     """
-    factors = np.ones_like(answer)
+    shape = answer.shape[1:]
     if len(answer) < FEWEST_FRAMES:
-        return answer, factors
-    frames = list(zip(answer, counts, valid, strict=True))
-    used = [seen & np.isfinite(frame) for frame, _, seen in frames]
-    expected, found = (np.zeros(answer.shape[1:]) for _ in range(2))
-    for (frame, photons, _), use in zip(frames, used, strict=True):
-        expected[use] += frame[use]
+        return Correction(np.ones(shape, np.float32), np.ones(len(answer), np.float32))
+
+    def frames() -> Iterator[Frame]:
+        for one, photons, seen in zip(answer, counts, valid, strict=True):
+            yield one, photons, seen & np.isfinite(one)
+
+    expected, found, measured = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
+    for one, photons, use in frames():
+        expected[use] += one[use]
         found[use] += photons[use]
-    measured = np.any(used, axis=0)
+        measured |= use
     factor = factor_of_sums(expected, found, measured, center)
-    share = shares_of_frames([(f, c, u) for (f, c, _), u in zip(frames, used, strict=True)], factor)
+    shares = shares_of_frames(frames(), factor)
     factor = np.where(measured, factor, turn(factor, center, 1.0))
-    factors = (1 + share[:, None, None] * (factor - 1)).astype(np.float32)
-    return answer * factors, factors
+    return Correction(factor.astype(np.float32), shares.astype(np.float32))
 
 
 def factor_of_sums(
@@ -83,9 +108,7 @@ def factor_of_sums(
     return factor
 
 
-def shares_of_frames(
-    frames: list[tuple[np.ndarray, np.ndarray, np.ndarray]], factor: np.ndarray
-) -> np.ndarray:
+def shares_of_frames(frames: Iterable[Frame], factor: np.ndarray) -> np.ndarray:
     """Return how much of the correction each frame needs: 1 for all if they differ by their noise only.
 
     A frame's share is the slope of counts minus answer on answer times (factor - 1), by weighted least
@@ -98,19 +121,17 @@ def shares_of_frames(
     Returns:
       (frames,) float64, 0 or more.
     """
-    needed, information = np.zeros((2, len(frames)))
-    for i, (answer, counts, use) in enumerate(frames):
+    sums = []
+    for answer, counts, use in frames:
         expected, change = answer[use].astype(np.float64), factor[use] - 1
-        needed[i] = ((counts[use] - expected) * change).sum()
-        information[i] = (expected * change**2).sum()
+        sums.append((((counts[use] - expected) * change).sum(), (expected * change**2).sum()))
+    needed, information = np.array(sums).T
     if information.sum() <= 0 or needed.sum() <= 0:
-        return np.ones(len(frames))
+        return np.ones(len(sums))
     mean = needed.sum() / information.sum()
-    slope = np.divide(needed, information, out=np.full(len(frames), mean), where=information > 0)
+    slope = np.divide(needed, information, out=np.full(len(sums), mean), where=information > 0)
     noise = 1 / np.maximum(information, 1e-12)
-    spread = (
-        0.0  # variance of the slopes beyond their noise, each frame weighted by what it can tell
-    )
+    spread = 0.0  # variance of the slopes beyond their noise, weighted by what each can tell
     for _ in range(ROUNDS):
         weight = (spread + noise) ** -2
         spread = max(float((weight * ((slope - mean) ** 2 - noise)).sum() / weight.sum()), 0.0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from smae_jax.data.center import turn
-from smae_jax.scan_sums import FEWEST_FRAMES, keep_sums
+from smae_jax.scan_sums import FEWEST_FRAMES, correct_sums
 
 CENTER = (31.5, 31.5)
 
@@ -26,7 +26,10 @@ def corrected(truth, answer, *, valid=None, seed=0, center=CENTER):
     """Count photons of the truth and correct the answer by them: the answer and the factors."""
     counts = np.random.default_rng(seed).poisson(truth).astype(np.float32)
     valid = np.ones(truth.shape, bool) if valid is None else valid
-    return keep_sums(answer.astype(np.float32), counts, valid, center)
+    answer = answer.astype(np.float32)
+    correction = correct_sums(answer, counts, valid, center)
+    factors = np.stack([correction.of_frame(frame) for frame in range(len(answer))])
+    return answer * factors, factors
 
 
 def error(answer, truth):

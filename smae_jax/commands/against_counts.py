@@ -9,7 +9,7 @@ import numpy as np
 
 from smae_jax.config import InferConfig
 from smae_jax.data.scan import Scan, not_counted
-from smae_jax.scan_sums import FEWEST_FRAMES, keep_sums
+from smae_jax.scan_sums import FEWEST_FRAMES, correct_sums
 from smae_jax.significant import keep_significant
 
 
@@ -56,7 +56,7 @@ def hold(
         return Held(answer, sigma, {})
     valid = np.broadcast_to(scan.valid, answer.shape)
     kept, how = np.zeros(answer.shape, bool), {}
-    found = answer.copy()
+    found, sigma = answer.copy(), None if sigma is None else sigma.copy()
     if sigmas:
         for frame, counts in enumerate(scan.counts):
             found[frame], kept[frame] = keep_significant(
@@ -70,18 +70,20 @@ def hold(
             f"than {sigmas:g} sigma from the answer"
         )
     if sums:
-        found, factors = keep_sums(found, scan.counts, valid & ~kept, center)
-        found, factors = (
-            np.where(kept, b, a) for a, b in ((found, scan.counts), (factors, np.float32(1)))
-        )
-        sigma = None if sigma is None else sigma * factors
+        correction = correct_sums(found, scan.counts, valid & ~kept, center)
+        for frame, own in enumerate(kept):
+            factors = np.where(own, np.float32(1), correction.of_frame(frame))
+            found[frame] *= factors
+            if sigma is not None:
+                sigma[frame] *= factors
         how["keep_sums"] = "yes"
-        change = np.sqrt(np.mean((factors[valid] - 1) ** 2, dtype=np.float64))
+        seen = valid.any(axis=0)
+        change = np.sqrt(np.mean((correction.factor[seen] - 1) ** 2, dtype=np.float64))
         say(f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan")
     if conserve_totals:
         changed = np.flatnonzero(kept.any(axis=(1, 2)) | sums)
         found = _with_totals(found, scan.counts, valid, kept, frames=changed)
-    return Held(found.astype(np.float32), sigma, how)
+    return Held(found, sigma, how)
 
 
 def _with_totals(
