@@ -143,9 +143,7 @@ def test_error_bars_cover_the_truth(smae, kind, photons):
         counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
         truth, valid = made["entry/truth"][()], made["entry/mask"][()] == 0
     within = np.abs(counts - truth)[:, valid] < sigma[:, valid]
-    assert (
-        0.625 < within.mean() < 0.735
-    )  # 63.3 and 69.5 % where this was written, and half a percent
+    assert 0.63 < within.mean() < 0.73
 
 
 @pytest.mark.parametrize(
