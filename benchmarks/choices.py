@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -79,6 +80,11 @@ NETWORKS: Rows = {
         "unet": UnetOptions((16, 32, 64)),
         "times": 2,
     },
+    "unet 16, 32, 64, four times the steps": {
+        "unet": UnetOptions((16, 32, 64)),
+        "times": 4,
+    },
+    "unet 32, 64, 96, twice the steps": {"times": 2},
     "unet 24, 48, 96, 128": {"unet": UnetOptions((24, 48, 96, 128))},
     "unet 48, 96, 144": {"unet": UnetOptions((48, 96, 144))},
     "large": {"model": "large"},
@@ -230,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled(folder)
         tables = [table(name, options, folder, print) for name in options.only]
     text = TEXT.format(
-        command="python -m benchmarks.choices" + (" --quick" if options.quick else ""),
+        command=shlex.join(["python", "-m", "benchmarks.choices", *(arguments or sys.argv[1:])]),
         frames=FRAMES,
         size=options.size,
         steps=options.steps,
