@@ -41,7 +41,7 @@ TEXT = """\
 ![PSNR against photons per pixel](images/quality.png)
 
 *PSNR where pixel and partner are valid, against the exposure. Dashed: filters, and the oracle, the same
-network trained as long on clean patterns of eight other scans. Dotted: not corrected by the sums of the scan.*
+network trained as long on clean patterns of eight other scans. Dotted: without the sums of the scan.*
 
 ## PSNR / dB where pixel and partner are valid
 
