@@ -84,7 +84,6 @@ NETWORKS: Rows = {
         "unet": UnetOptions((16, 32, 64)),
         "times": 4,
     },
-    "unet 32, 64, 96, twice the steps": {"times": 2},
     "unet 24, 48, 96, 128": {"unet": UnetOptions((24, 48, 96, 128))},
     "unet 48, 96, 144": {"unet": UnetOptions((48, 96, 144))},
     "large": {"model": "large"},
