@@ -131,7 +131,7 @@ def test_error_bars_are_written_beside_the_counts(smae):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "photons"), [("saxs", 3.0), ("waxd", 3.0)])
 def test_error_bars_cover_the_truth(smae, kind, photons):
-    """68 % of the truths lie within one error bar, give or take 5 %, and 1 % for so small and short a training."""
+    """68 % of the truths lie within one error bar, give or take 5 %, and 1 % for so small a scan."""
     simulated = ("simulate", "--kind", kind, "--frames", 32, "--size", 64, "--output", "s.h5")
     assert smae(*simulated, "--photons", photons, "--seed", 3).status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
