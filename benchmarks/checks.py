@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from benchmarks.methods import keep_compiled, kept_json, quiet
-from benchmarks.methods_report import Making, facts_list
+from benchmarks.methods_report import Making, command_line, facts_list
 from benchmarks.quality import asymmetry_slope, warm_rate
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
@@ -318,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
     lines += [f"| {name} | {value} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)
     text = TEXT.format(
-        command=" ".join(["python -m benchmarks.checks", *(arguments or sys.argv[1:])]),
+        command=command_line("checks", arguments),
         steps=steps,
         start="the parameters that come with the program" if options.start else "scratch",
         table="\n".join(lines),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import QUICK, SEED, Case, keep_compiled, kept_json, quiet
-from benchmarks.methods_report import Making, facts_list
+from benchmarks.methods_report import Making, command_line, facts_list
 from benchmarks.quality import filters, score, simulated, write_files
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
@@ -235,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled(folder)
         tables = [table(name, options, folder, print) for name in options.only]
     text = TEXT.format(
-        command=shlex.join(["python", "-m", "benchmarks.choices", *(arguments or sys.argv[1:])]),
+        command=command_line("choices", arguments),
         frames=FRAMES,
         size=options.size,
         steps=options.steps,

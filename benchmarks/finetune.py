@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.finetune_report import draw, write_page
+from benchmarks.methods_report import command_line
 from smae_jax.cli import main as smae_jax
 from smae_jax.evaluation.filters import gaussian, rotated_average
 from smae_jax.evaluation.quality import quality_rows
@@ -252,9 +252,7 @@ def main(arguments: list[str] | None = None) -> int:
     if DATA.is_dir():
         results["real"] = real(bench, given.rate)
     settings = {
-        "command": shlex.join(
-            ["python", "-m", "benchmarks.finetune", *(arguments or sys.argv[1:])]
-        ),
+        "command": command_line("finetune", arguments),
         "minutes": (time.perf_counter() - started) / 60,
         **vars(given),
     }

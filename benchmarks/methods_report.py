@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +207,11 @@ def facts_list(facts: dict[str, Any]) -> str:
         f"{before:.1f} at the start, {after:.1f} at the end): seconds compare within a column at best",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def command_line(benchmark: str, arguments: list[str] | None) -> str:
+    """Return the command that runs a benchmark with these arguments; None = those of this process."""
+    return shlex.join(["python", "-m", f"benchmarks.{benchmark}", *(arguments or sys.argv[1:])])
 
 
 def commit() -> str:

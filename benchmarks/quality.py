@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
-import shlex
 import sys
 import tempfile
 import time
@@ -23,8 +22,8 @@ import numpy as np
 from benchmarks.methods import FULL as METHODS_BUDGET
 from benchmarks.methods import QUICK as METHODS_QUICK
 from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainings
-from benchmarks.methods_report import Making
-from benchmarks.quality_report import write_report
+from benchmarks.methods_report import Making, command_line
+from benchmarks.quality_report import NOT_HELD, SHOWN_BOTH, write_report
 from smae_jax.commands.against_counts import hold
 from smae_jax.commands.infer import infer
 from smae_jax.commands.shipped import shipped_config
@@ -53,9 +52,6 @@ OTHERS = tuple(range(1001, 1009))
 """Seeds of the eight scans whose clean patterns teach the oracle."""
 AS_PUBLISHED = ("SMAE as published", "SMAE, cross")
 """Scored as the network answers; all others as `infer` does, held against the counts of the scan."""
-SHOWN_BOTH = ("SMAE, average", "thinning, average", "thinning, none", "oracle")
-"""Also scored as the network answers, to tell what holding against the counts is worth."""
-ALONE = ", --no-keep-sums"
 RULES = {
     "SMAE": {"cross": "SMAE, cross", "average": "SMAE, average"},
     "thinning": {
@@ -269,7 +265,7 @@ def run_case(
         for label, estimate in answers.items():
             trained = {"seconds": seconds, "steps": config.train.steps}
             if label in SHOWN_BOTH:
-                rows[label + ALONE] = score(case, estimate) | trained
+                rows[label + NOT_HELD] = score(case, estimate) | trained
             if label not in AS_PUBLISHED:
                 estimate = as_infer_holds(case, estimate)
             rows[label] = score(case, estimate) | trained
@@ -359,7 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
         for case, facts in all_cases(options):
             place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")
             results.append(run_case(case, facts, place, options, print))
-        command = shlex.join(["python", "-m", "benchmarks.quality", *(arguments or sys.argv[1:])])
+        command = command_line("quality", arguments)
         seconds = None
         if options.kept:
             trained = [{row.get("seconds", 0.0) for row in r["rows"].values()} for r in results]

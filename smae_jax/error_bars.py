@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.ndimage import gaussian_filter
 
-from smae_jax.smoothing import smooth
+from smae_jax.smoothing import smooth, smooth_image, variance_of_smoothed
 from smae_jax.splitting import thin_counts
 
 SMOOTHING = 1.5
@@ -105,13 +104,13 @@ def missed(
     smooth_squares, squares, scatter, left, alike, variances, growth = np.zeros(7)
     for frame in range(counts.shape[1]):
         both = np.asarray(use[:, frame].all(axis=0))
-        light = np.clip(_smooth(both.astype(np.float64), RESIDUALS), 1e-9, None)
+        light = np.clip(smooth_image(both.astype(np.float64), RESIDUALS), 1e-9, None)
         half, other, own = (
             np.where(both, a[:, frame], 0.0).astype(np.float64)
             for a in (counts, held_out, variance)
         )
         difference = half[0] - half[1]
-        left += ((_smooth(difference, RESIDUALS) / light)[both] ** 2).sum()
+        left += ((smooth_image(difference, RESIDUALS) / light)[both] ** 2).sum()
         alike += (difference**2).sum()
         variances += own.sum()
         growth += (np.maximum(half, 0.0) ** GROWTH).sum()
@@ -119,9 +118,8 @@ def missed(
             residual, noise = photons / exposure - answer, photons / exposure**2
             squares += (residual**2 - noise).sum()
             scatter += (2 * (np.maximum(answer, 0.0) / exposure) ** 2).sum()
-            # A Gaussian squared is a narrower Gaussian: sum of w^2 t, the variance of smoothed photons.
-            noise = _smooth(noise, RESIDUALS / np.sqrt(2)) / (4 * np.pi * RESIDUALS**2)
-            residual = _smooth(residual, RESIDUALS)
+            noise = variance_of_smoothed(noise, RESIDUALS)
+            residual = smooth_image(residual, RESIDUALS)
             smooth_squares += ((residual**2 - noise) / light**2)[both].sum()
     if left <= 0 or growth <= 0:
         return 0.0
@@ -139,7 +137,3 @@ def error_bars(counts: np.ndarray, variance: np.ndarray, share: float) -> np.nda
     """
     with np.errstate(invalid="ignore"):
         return np.sqrt(variance + share * np.maximum(counts, 0) ** GROWTH).astype(np.float32)
-
-
-def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
-    return np.asarray(gaussian_filter(image, sigma, mode="constant"))

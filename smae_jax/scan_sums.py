@@ -8,9 +8,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
 from smae_jax.data.center import turn
+from smae_jax.smoothing import smooth_image, variance_of_smoothed
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
@@ -102,8 +103,9 @@ def factor_of_sums(
     """
     factor = np.ones_like(expected)
     for scale in SCALES:
+        smoothed = smooth_image(found, scale)
         for side in (1.0, -1.0):
-            change = _change(expected * factor, found, measured, center, scale=scale, side=side)
+            change = _change(expected * factor, smoothed, measured, center, scale=scale, side=side)
             factor *= 1 + np.clip(change, -0.5, 1.0)
     return factor
 
@@ -140,7 +142,7 @@ def shares_of_frames(frames: Iterable[Frame], factor: np.ndarray) -> np.ndarray:
 
 def _change(
     expected: np.ndarray,
-    found: np.ndarray,
+    found_smoothed: np.ndarray,
     measured: np.ndarray,
     center: tuple[float, float],
     *,
@@ -148,13 +150,11 @@ def _change(
     side: float,
 ) -> np.ndarray:
     """Return the relative change at one scale, shared with the partner (side 1) or opposite to it (-1)."""
-    mean = _smooth(expected, scale)
-    # A Gaussian squared is a narrower Gaussian: sum of w^2 N, the variance of the smoothed counts.
-    variance = _smooth(expected, scale / np.sqrt(2)) / (4 * np.pi * scale**2)
+    mean, variance = smooth_image(expected, scale), variance_of_smoothed(expected, scale)
     use = measured & (mean > 0) & (mean**2 >= FEWEST * variance)
     both = use & turn(use, center, False)
     mean = np.where(use, mean, 1.0)
-    difference = np.where(use, _smooth(found, scale) / mean - 1, 0.0)
+    difference = np.where(use, found_smoothed / mean - 1, 0.0)
     noise = np.where(use, variance / mean**2, 0.0)
     halves = (difference + side * turn(difference, center, 0.0)) / 2
     noise_of_half = (noise + turn(noise, center, 0.0)) / 4
@@ -169,17 +169,12 @@ def _change(
     # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
     excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
     signal = np.maximum(excess, 0.0)
-    if (
-        side < 0
-    ):  # asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can
+    if side < 0:
+        # An asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can.
         information = np.where(use, 1 / noise, 0.0)
         everywhere = (information * (halves**2 - noise)).sum() / max(information.sum(), 1e-9)
         signal = np.maximum(signal, max(everywhere, 0.0) / noise)
     return np.where(use, signal / (1 + signal) * halves, 0.0)
-
-
-def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
-    return np.asarray(gaussian_filter(image, sigma, mode="constant"))
 
 
 def _average(image: np.ndarray, sigma: float) -> np.ndarray:
