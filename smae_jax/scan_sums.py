@@ -21,6 +21,10 @@ MARGIN = 1.5
 """Standard errors by which such an excess must pass what noise alone would show."""
 FEWEST = 9.0
 """Photons behind a value that is compared, at least: their noise is nearly normal then."""
+MODES = (0, 1, 2)
+"""Powers of the radius of an asymmetry of the whole image, each times sine and cosine of the azimuth."""
+LARGEST = 0.5
+"""Change of the sums by more than that is not taken for an asymmetry of the whole image."""
 FEWEST_FRAMES = 2
 """One frame says nothing that the network did not see."""
 ROUNDS = 8
@@ -55,8 +59,9 @@ def correct_sums(
     The relative difference of added-up counts and added-up answers is smoothed, at one scale after the other,
     and parted into what a pixel and its partner share and what tells them apart. Of each as much is taken as
     exceeds Poisson noise in the neighbourhood (of an asymmetry also everywhere): the shrinkage of empirical
-    Bayes (Efron and Morris 1973, JASA 68, 117). Frames that need more or less of the correction than noise
-    explains get more or less of it.
+    Bayes (Efron and Morris 1973, JASA 68, 117). An asymmetry of the whole image, as absorption in a tilted
+    sample makes it, comes first. Frames that need more or less of the correction than noise explains get more
+    or less of it.
 
     Args:
       answer: expected counts, (frames, height, width), float32; NaN where there is none.
@@ -65,8 +70,8 @@ def correct_sums(
       center: (y, x) in pixels, multiples of 0.5.
 
     Returns:
-      The correction. Pixels that were measured in no frame are multiplied as their partners are; a single
-      frame stays as it is.
+      The correction. Pixels that were measured in no frame are multiplied as their partners are, but for the
+      asymmetry of the whole image; a single frame stays as it is.
     """
     shape = answer.shape[1:]
     if len(answer) < FEWEST_FRAMES:
@@ -81,10 +86,45 @@ def correct_sums(
         expected[use] += one[use]
         found[use] += photons[use]
         measured |= use
-    factor = factor_of_sums(expected, found, measured, center)
-    shares = shares_of_frames(frames(), factor)
-    factor = np.where(measured, factor, turn(factor, center, 1.0))
+    asymmetry = asymmetry_of_sums(expected, found, measured, center)
+    factor = factor_of_sums(expected * asymmetry, found, measured, center)
+    shares = shares_of_frames(frames(), asymmetry * factor)
+    factor = asymmetry * np.where(measured, factor, turn(factor, center, 1.0))
     return Correction(factor.astype(np.float32), shares.astype(np.float32))
+
+
+def asymmetry_of_sums(
+    expected: np.ndarray, found: np.ndarray, measured: np.ndarray, center: tuple[float, float]
+) -> np.ndarray:
+    """Return 1 + what tells the two sides of the whole image apart, fitted where both were measured.
+
+    The fit is a sum of sine and cosine of the azimuth times powers of the radius, by weighted least squares;
+    of each independent part as much is taken as exceeds its noise, with the same shrinkage as elsewhere.
+
+    Args:
+      expected: sum of the answers, (height, width), float64, 0 where not measured.
+      found: sum of the counts, as `expected`.
+      measured: bool, (height, width).
+      center: (y, x) in pixels, multiples of 0.5.
+
+    Returns:
+      (height, width) float64, also where not measured; all 1 where no pixel and its partner were measured.
+    """
+    y, x = (np.arange(n) - c for n, c in zip(expected.shape, center, strict=True))
+    radius = np.hypot(y[:, None], x)
+    azimuth = np.stack(np.broadcast_arrays(y[:, None], x)) / np.maximum(radius, 0.5)
+    largest = radius.max()
+    modes = np.concatenate([azimuth * (radius / largest) ** power for power in MODES])
+    light = np.where(measured & turn(measured, center, False), expected, 0.0)
+    information = np.einsum("ayx,byx,yx->ab", modes, modes, light)
+    score = np.einsum("ayx,yx->a", modes, np.where(light > 0, found - expected, 0.0))
+    each, directions = np.linalg.eigh(information)
+    told = each > 1e-9 * each[-1]
+    each, directions = np.sqrt(each[told]), directions[:, told]
+    seen = directions.T @ score / each  # with a noise of 1
+    signal = np.maximum(seen**2 - 1 - MARGIN * np.sqrt(2), 0.0)
+    kept = signal / (1 + signal) * seen / each
+    return 1 + np.clip(np.tensordot(directions @ kept, modes, 1), -LARGEST, LARGEST)
 
 
 def factor_of_sums(
