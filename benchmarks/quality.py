@@ -23,8 +23,7 @@ from benchmarks.methods import FULL as METHODS_BUDGET
 from benchmarks.methods import QUICK as METHODS_QUICK
 from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainings
 from benchmarks.methods_report import Making, command_line
-from benchmarks.quality_report import NOT_HELD, SHOWN_BOTH, write_report
-from smae_jax.commands.against_counts import hold
+from benchmarks.quality_report import NETWORK_ALONE, SHOWN_BOTH, write_report
 from smae_jax.commands.infer import infer
 from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.train import train
@@ -40,7 +39,6 @@ from smae_jax.config import (
 )
 from smae_jax.config_file import load
 from smae_jax.data.center import turn
-from smae_jax.data.scan import Geometry, Metadata, Scan
 from smae_jax.evaluation.filters import conserving_totals, gaussian, rotated_average
 from smae_jax.evaluation.quality import SIGMAS
 from smae_jax.metrics import noise_corrected_score, psnr, rmse
@@ -51,7 +49,7 @@ ASYMMETRIES = (0.0, 0.05)
 OTHERS = tuple(range(1001, 1009))
 """Seeds of the eight scans whose clean patterns teach the oracle."""
 AS_PUBLISHED = ("SMAE as published", "SMAE, cross")
-"""Scored as the network answers; all others as `infer` does, held against the counts of the scan."""
+"""Scored as the network answers; all others as `infer` does, combined and held against the scan's counts."""
 RULES = {
     "SMAE": {"cross": "SMAE, cross", "average": "SMAE, average"},
     "thinning": {
@@ -264,10 +262,6 @@ def run_case(
             seconds, answers = float(file["seconds"]), {k: file[k] for k in file if k != "seconds"}
         for label, estimate in answers.items():
             trained = {"seconds": seconds, "steps": config.train.steps}
-            if label in SHOWN_BOTH:
-                rows[label + NOT_HELD] = score(case, estimate) | trained
-            if label not in AS_PUBLISHED:
-                estimate = as_infer_holds(case, estimate)
             rows[label] = score(case, estimate) | trained
             either = rows[label].get("either_db", np.nan)
             say(
@@ -281,17 +275,6 @@ def run_case(
     }
 
 
-def as_infer_holds(case: Case, answer: np.ndarray) -> np.ndarray:
-    """Hold the answers of a network against the counts of the scan, as `infer` does by default."""
-    counts = case.counts[case.scored].astype(np.float32)
-    sources = tuple(map(str, case.scored))
-    scan = Scan(counts, case.valid[None], Geometry(), Metadata(sources, "int32"), {})
-    config = InferConfig()
-    return hold(
-        answer, None, scan, config, center=case.center, conserve_totals=True, say=lambda line: None
-    ).counts
-
-
 def one(name: str, config: TrainConfig, case: Case, run: Path, scored: str, kept: Path) -> None:
     """Train, denoise under every rule that is shown, and keep the answers with the seconds of training."""
     began = time.perf_counter()
@@ -300,20 +283,15 @@ def one(name: str, config: TrainConfig, case: Case, run: Path, scored: str, kept
     seconds, answers = time.perf_counter() - began, {}
     for rule, label in RULES.get(name, {"run": name}).items():
         output = str(run / "answer.npy")
-        with quiet():
-            infer(
-                InferConfig(
-                    run=str(run),
-                    input=scored,
-                    output=output,
-                    rule=rule,  # type: ignore[arg-type]
-                    overwrite=True,
-                    keep_significant=0.0,
-                    keep_sums=False,
-                ),
-                lambda line: None,
-            )
-        answers[label] = np.load(output)
+        shown = InferConfig(run=str(run), input=scored, output=output, rule=rule, overwrite=True)  # type: ignore[arg-type]
+        alone = dataclasses.replace(shown, combine=False, keep_significant=0.0, keep_sums=False)
+        asked = {label: alone if label in AS_PUBLISHED else shown}
+        if label in SHOWN_BOTH:
+            asked[label + NETWORK_ALONE] = alone
+        for row, options in asked.items():
+            with quiet():
+                infer(options, lambda line: None)
+            answers[row] = np.load(output)
     if (
         not config.predict.conserve_totals
     ):  # the published program restores no counts: give it the better

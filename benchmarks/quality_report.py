@@ -30,13 +30,13 @@ LINES = {
 }
 
 SHOWN_BOTH = ("SMAE, average", "thinning, average", "thinning, none", "oracle")
-"""Also scored as the network answers, to tell what holding against the counts is worth."""
-NOT_HELD = ", --no-keep-sums"
+"""Also scored as the network answers, to tell what `infer` adds with the other frames of the scan."""
+NETWORK_ALONE = ", network alone"
 """What the names of these rows end with; each stands below its own, dotted."""
 STYLE = {
     name + ending: (color, ":" if ending else line)
     for name, (color, line) in LINES.items()
-    for ending in (("", NOT_HELD) if name in SHOWN_BOTH else ("",))
+    for ending in (("", NETWORK_ALONE) if name in SHOWN_BOTH else ("",))
 }
 
 TEXT = """\

@@ -547,6 +547,9 @@ class InferConfig:
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
+    combine: bool = True
+    """Scans of 16 frames or more of photon counts: answers are weighted means over the frames, which then
+    differ in as many ways as held-out photons confirm; takes twice as long."""
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
     the network's answer, as a lone spot does; 0 = never."""

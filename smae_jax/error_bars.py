@@ -21,7 +21,7 @@ SMOOTHING = 1.5
 """Pixels over which the jackknife's variance is averaged: of few folds it is itself noisy."""
 RESIDUALS = 1.0
 """Sigma, in pixels, of the Gaussian under which answers are compared with held-out photons."""
-GROWTH = 1.75
+GROWTH = 1.65
 """Power of the rate that the missed variance grows with. Over that power it is the same within a factor of
 two from the darkest pixels to the brightest, on simulated scans of one photon per pixel."""
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("training", "inference", "evaluation", "checkpoint"),
     (
         *("methods", "models", "data", "losses", "loss_spec", "metrics", "simulate", "patterns"),
-        *("noise", "significant", "scan_sums"),
+        *("noise", "significant", "scan_sums", "combine"),
     ),
     ("symmetry", "registration", "smoothing", "splitting", "error_bars"),
 )

@@ -140,7 +140,7 @@ def test_error_bars_are_written_beside_the_counts(smae):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "photons"), [("saxs", 3.0), ("waxd", 3.0)])
 def test_error_bars_cover_the_truth(smae, kind, photons):
-    """68 % of the truths lie within one error bar, give or take 5 %, and 1 % for so small a scan."""
+    """68 % of the truths lie within one error bar, give or take 5 %."""
     simulated = ("simulate", "--kind", kind, "--frames", 32, "--size", 64, "--output", "s.h5")
     assert smae(*simulated, "--photons", photons, "--seed", 3).status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
@@ -152,7 +152,7 @@ def test_error_bars_cover_the_truth(smae, kind, photons):
         counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
         truth, valid = made["entry/truth"][()], made["entry/mask"][()] == 0
     within = np.abs(counts - truth)[:, valid] < sigma[:, valid]
-    assert 0.62 < within.mean() < 0.74  # 62.6 % (SAXS) where this was written
+    assert 0.63 < within.mean() < 0.73
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def hold(
     *,
     center: tuple[float, float],
     conserve_totals: bool,
+    combined: bool,
     say: Callable[[str], None],
 ) -> Held:
     """Keep counts that cannot be noise, and the sums of the scan, as `--keep-...` say.
@@ -44,6 +45,7 @@ def hold(
       config: the options of `infer`.
       center: (y, x) in pixels, multiples of 0.5.
       conserve_totals: frames have the totals that they counted, and only then the scan has its sums.
+      combined: frames have lost these totals, by what they took from each other.
       say: receives every line that a person should read.
     """
     sigmas = config.keep_significant
@@ -81,7 +83,7 @@ def hold(
         change = np.sqrt(np.mean((correction.factor[seen] - 1) ** 2, dtype=np.float64))
         say(f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan")
     if conserve_totals:
-        changed = np.flatnonzero(kept.any(axis=(1, 2)) | sums)
+        changed = np.flatnonzero(kept.any(axis=(1, 2)) | sums | combined)
         found = _with_totals(found, scan.counts, valid, kept, frames=changed)
     return Held(found, sigma, how)
 

@@ -17,9 +17,16 @@ from smae_jax import inference, models, symmetry, training
 from smae_jax.commands.against_counts import hold
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.build_repeats import of_repeats
-from smae_jax.commands.error_bars import FOLDS, check_countable, error_bars_of, largest
+from smae_jax.commands.error_bars import (
+    FOLDS,
+    check_countable,
+    error_bars_of,
+    frames_to_split,
+    largest,
+)
 from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
 from smae_jax.commands.restore import check_output_figure, made_by, restore_network
+from smae_jax.commands.split_answers import combine, combines, split_answers
 from smae_jax.commands.thinning import neighbours_at_hand
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.data.masks import apply_mask, describe
@@ -98,12 +105,24 @@ def infer(config: InferConfig, say: Say) -> None:
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
     )
+    sigma, how = None, {}
+    together = combines(config, scan, say)
+    if together or config.sigma:
+        split = split_answers(
+            scan,
+            functools.partial(denoise, parameters, neighbours=beside, progress=progress),
+            scales,
+            frames=frames_to_split(scan, whole_scan=together or beside is not None),
+            halves=2 if config.sigma else 1,
+        )
+        if together:
+            answer, split, said = combine(answer, split)
+            how["combine"] = "yes"
+            say(said)
+        if config.sigma:
+            sigma, said = error_bars_of(answer, split)
+            say(said)
     counts, known, filled = (np.asarray(a) for a in (answer.counts, answer.known, answer.filled))
-    sigma = None
-    if config.sigma:
-        apply_to = functools.partial(denoise, parameters, neighbours=beside, progress=progress)
-        sigma, said = error_bars_of(answer, scan, apply_to, scales, whole_scan=beside is not None)
-        say(said)
     held = hold(
         counts,
         sigma,
@@ -111,6 +130,7 @@ def infer(config: InferConfig, say: Say) -> None:
         config,
         center=prepared.center,
         conserve_totals=trained.predict.conserve_totals,
+        combined=together,
         say=say,
     )
     counts, sigma = held.counts, held.sigma
@@ -127,7 +147,7 @@ def infer(config: InferConfig, say: Say) -> None:
             wavelength_m=scan.geometry.wavelength_m,
             distance_m=scan.geometry.distance_m,
         ),
-        process=made_by(folder, trained, step=step, group=group) | held.how,
+        process=made_by(folder, trained, step=step, group=group) | how | held.how,
         overwrite=config.overwrite,
     )
     if config.figure:

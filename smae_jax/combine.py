@@ -1,0 +1,93 @@
+"""What the frames of a scan have in common: the noise that a network left is averaged over all of them.
+
+The frames of a scan differ in fewer ways than there are frames, the noise in their answers in as many. So the
+answers are parted into their mean and their principal components, and of each component as much is kept as
+photons that the network did not see confirm. A frame's answer becomes a weighted mean of all answers.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+SLAB = 2**22
+"""Values, of all frames together, that are multiplied at once."""
+
+
+def shares_of_components(
+    answer: np.ndarray, held_out: np.ndarray, *, exposure: float, use: np.ndarray
+) -> np.ndarray:
+    """Measure how much of each principal component of a scan's answers held-out photons confirm.
+
+    Per component it is the slope of the photons' scores on the answers' (least squares). Shares may only fall
+    from one component to the next weaker one (isotonic regression, weighted by what each slope can tell).
+
+    Args:
+      answer: expected counts per full frame, made without the held-out photons, (frames, height, width).
+      held_out: photons, as `answer`.
+      exposure: of the held-out photons, in full frames.
+      use: where the answers of all frames are known and photons were counted, bool, (height, width).
+
+    Returns:
+      (frames,) float64 in 0..1, strongest component first.
+    """
+    mean = answer.mean(axis=0, dtype=np.float64)
+    values, vectors = _components(answer, mean, use)
+    products = np.zeros((len(answer), len(answer)))
+    for slab in _slabs(answer, use & (mean > 0)):
+        light = mean[slab]
+        photons = held_out[:, *slab] / exposure - light
+        products += (photons / light) @ (answer[:, *slab] - light).T
+    confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
+    slopes = np.divide(confirmed, values, out=np.zeros(len(values)), where=values > 0)
+    if not (values > 0).any():
+        return np.ones(len(values))
+    told = values > 0
+    slopes[told] = isotonic_regression(slopes[told], weights=values[told], increasing=False).x
+    return np.clip(slopes, 0.0, 1.0)
+
+
+def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray) -> np.ndarray:
+    """Return the weight of every answer in every frame: mean and components, each by its share.
+
+    Args:
+      answer: expected counts, (frames, height, width).
+      shares: of the components, strongest first, (frames,).
+      use: where the answers of all frames are known, bool, (height, width).
+
+    Returns:
+      (frames, frames) float64, rows add up to 1.
+    """
+    _, vectors = _components(answer, answer.mean(axis=0, dtype=np.float64), use)
+    # The mean is no component: what is left of it in weak ones is taken out.
+    vectors = vectors - vectors.mean(axis=0)
+    return 1 / len(answer) + (vectors * shares) @ vectors.T
+
+
+def combined(answer: np.ndarray, weights: np.ndarray, *, use: np.ndarray) -> np.ndarray:
+    """Return weighted sums of a scan's images where `use` is True, the images themselves elsewhere."""
+    found = answer.copy()
+    for slab in _slabs(answer, use):
+        found[:, *slab] = weights.astype(answer.dtype) @ answer[:, *slab]
+    return found
+
+
+def _components(
+    answer: np.ndarray, mean: np.ndarray, use: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return powers and scores of the components of answers over the root of their mean, strongest first."""
+    products = np.zeros((len(answer), len(answer)))
+    for slab in _slabs(answer, use & (mean > 0)):
+        light = np.sqrt(mean[slab])
+        apart = answer[:, *slab] / light - light
+        products += apart @ apart.T
+    values, vectors = np.linalg.eigh(products)
+    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+
+
+def _slabs(frames: np.ndarray, use: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield indices (y, x) of the pixels in use, so many at a time."""
+    y, x = np.nonzero(use)
+    step = max(1, SLAB // len(frames))
+    for start in range(0, len(y), step):
+        yield y[start : start + step], x[start : start + step]

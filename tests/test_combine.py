@@ -1,0 +1,140 @@
+"""Frames of a scan share what held-out photons confirm: noise goes, what frames really differ in stays."""
+
+import h5py
+import numpy as np
+import pytest
+
+from smae_jax.combine import combined, shares_of_components, weights_of_frames
+from smae_jax.commands.split_answers import FEWEST_FRAMES, SplitAnswers, combine
+from smae_jax.methods.protocol import Denoised
+
+EVERYWHERE = np.ones((48, 48), bool)
+
+
+def drifting(frames=32, size=48, rate=2.0):
+    """Return a scan that differs in two ways: a peak that grows, and a slope that turns over."""
+    y, x = np.mgrid[:size, :size] / size
+    steps = np.linspace(0, 1, frames)[:, None, None]
+    peak = np.exp(-((y - 0.4) ** 2 + (x - 0.6) ** 2) / 0.01)
+    return rate * (1 + 3 * steps**2 * peak + 0.5 * np.cos(3 * steps) * x)
+
+
+def seen(truth, rng, *, noise=0.1):
+    """Return answers with the noise that a network leaves, and photons that it did not see."""
+    answer = truth * (1 + noise * rng.standard_normal(truth.shape))
+    return answer.astype(np.float32), rng.poisson(0.5 * truth)
+
+
+def shared(truth, seed=0, *, noise=0.1, use=EVERYWHERE):
+    """Combine answers of a truth: the answers before, after, and the shares."""
+    answer, held_out = seen(truth, np.random.default_rng(seed), noise=noise)
+    shares = shares_of_components(answer, held_out, exposure=0.5, use=use)
+    weights = weights_of_frames(answer, shares, use=use)
+    return answer, combined(answer, weights, use=use), shares
+
+
+def error(answer, truth):
+    return np.sqrt(np.mean((answer / truth - 1) ** 2))
+
+
+def test_noise_goes_and_what_the_frames_differ_in_stays():
+    truth = drifting()
+    answer, found, shares = shared(truth)
+    assert shares[0] > 0.9
+    assert shares[1] > 0.5
+    assert shares[4:].mean() < 0.1
+    assert error(found, truth) < 0.45 * error(answer, truth)
+    np.testing.assert_allclose(found.mean(axis=0), answer.mean(axis=0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [3.0, 30.0])
+def test_frames_that_have_nothing_in_common_are_left_alone(rate):
+    truth = rate * np.random.default_rng(1).uniform(0.2, 2.0, (32, 48, 48))
+    answer, found, shares = shared(truth, noise=0.05)
+    assert shares[:-1].min() > 0.9
+    assert error(found, truth) < 1.05 * error(answer, truth)
+
+
+def test_repeats_of_one_frame_become_their_mean():
+    truth = np.full((16, 48, 48), 4.0)
+    answer, found, _ = shared(truth)
+    assert error(found, truth) < 1.2 * error(answer.mean(axis=0), truth[0])
+
+
+def test_a_feature_of_one_frame_stays_there():
+    truth = drifting()
+    truth[7, 10:16, 30:36] += 10
+    _, found, _ = shared(truth)
+    without = shared(drifting())[1]
+    gain = (found - without)[:, 10:16, 30:36].mean(axis=(1, 2))
+    assert gain[7] > 9
+    assert abs(np.delete(gain, 7)).max() < 0.5
+
+
+def test_weights_add_up_and_full_shares_change_nothing():
+    answer, _ = seen(drifting(), np.random.default_rng(2))
+    weights = weights_of_frames(answer, np.ones(32), use=EVERYWHERE)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-9)
+    np.testing.assert_allclose(combined(answer, weights, use=EVERYWHERE), answer, rtol=1e-4)
+
+
+def test_pixels_out_of_use_and_scans_without_light_stay_as_they_are():
+    use = EVERYWHERE.copy()
+    use[3:6] = False
+    answer, found, _ = shared(drifting(), use=use)
+    np.testing.assert_array_equal(found[:, ~use], answer[:, ~use])
+    assert (found[:, use] != answer[:, use]).mean() > 0.9
+    dark = np.zeros((16, 48, 48), np.float32)
+    shares = shares_of_components(dark, dark, exposure=0.5, use=EVERYWHERE)
+    weights = weights_of_frames(dark, shares, use=EVERYWHERE)
+    assert (combined(dark, weights, use=EVERYWHERE) == 0).all()
+
+
+def test_long_scans_are_combined_in_parts_and_variances_with_them(monkeypatch):
+    monkeypatch.setattr("smae_jax.commands.split_answers.TOGETHER", 20)
+    truth = drifting()
+    answer, held_out = seen(truth, np.random.default_rng(3))
+    answer[5, 20, 20] = np.nan
+    known = np.isfinite(answer)
+    variance = np.where(known, (0.1 * truth) ** 2, np.nan).astype(np.float32)
+    whole = Denoised(answer, known, ~known, variance)  # type: ignore[arg-type]
+    split = SplitAnswers(np.arange(32), (whole,), (held_out,), np.ones((1, 48, 48), bool))
+    found, halves, said = combine(whole, split)
+    assert "components of 32 answers" in said
+    np.testing.assert_array_equal(halves.answers[0].counts, found.counts)
+    kept = np.delete(np.arange(16), 5)
+    np.testing.assert_array_equal(found.counts[kept, 20, 20], answer[kept, 20, 20])
+    assert np.isnan(found.counts[5, 20, 20])
+    errors = (np.asarray(found.counts) - truth)[known]
+    expected = np.asarray(found.variance)[known]
+    assert expected.mean() < 0.4 * variance[known].mean()
+    assert (errors**2).mean() == pytest.approx(expected.mean(), rel=0.25)
+
+
+def test_infer_combines_a_scan_keeps_its_totals_and_says_so(
+    smae, trained_run, small_scan, tmp_path
+):
+    with np.load(small_scan) as file:
+        frames = np.concatenate([file["counts"]] * FEWEST_FRAMES)[:FEWEST_FRAMES].astype(np.int64)
+        valid = ~file["mask"].astype(bool)
+    frames = np.random.default_rng(4).poisson(frames)
+    np.save(tmp_path / "many.npy", frames)
+    np.save(tmp_path / "few.npy", frames[1:])
+    alone = ("--keep-significant", 0, "--no-keep-sums")
+    for name, options in (("many", ()), ("apart", ("--no-combine",)), ("few", ())):
+        given = "few.npy" if name == "few" else "many.npy"
+        infer = ("infer", "--run", trained_run, "--input", given, "--output", f"{name}.h5")
+        answer = smae(*infer, *alone, *options)
+        assert answer.status == 0, answer.err
+        assert ("frames combined" in answer.out) == (name == "many")
+    found, said = {}, []
+    for name in ("many", "apart", "few"):
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            found[name] = file["entry/data/data"][()]
+            file.visit(lambda n, s=said, o=name: s.append(o) if n.endswith("combine") else None)
+    assert said == ["many"]
+    np.testing.assert_allclose(found["few"], found["apart"][1:], rtol=1e-5)
+    assert found["many"].std(axis=0)[valid].mean() < 0.9 * found["apart"].std(axis=0)[valid].mean()
+    np.testing.assert_allclose(
+        found["many"][:, valid].sum(axis=1), frames[:, valid].sum(axis=1), rtol=1e-5
+    )
