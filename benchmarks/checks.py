@@ -20,11 +20,18 @@ import numpy as np
 
 from benchmarks.methods import keep_compiled, kept_json, quiet
 from benchmarks.methods_report import Making, command_line, facts_list
-from benchmarks.quality import asymmetry_slope, warm_rate
+from benchmarks.quality import asymmetry_slope, warm
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.commands.warm_start import SIMULATED
-from smae_jax.config import DataOptions, InferConfig, ThinningOptions, TrainConfig, TrainOptions
+from smae_jax.config import (
+    DataOptions,
+    InferConfig,
+    ThinningOptions,
+    TrainConfig,
+    TrainOptions,
+    UnetOptions,
+)
 from smae_jax.data.center import turn
 from smae_jax.simulate import Simulation, simulate
 
@@ -87,6 +94,7 @@ class Bench:
             seed=SEED,
             method="thinning",
             init_from=self.start,
+            unet=warm().unet if self.start else UnetOptions(),
             data=DataOptions(path=counts, mask=mask, center=f"{y:g},{x:g}"),
             thinning=ThinningOptions(**thinning),
             train=self.options,
@@ -312,7 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         keep_compiled(folder)
         if options.start:
-            chosen = dataclasses.replace(chosen, learning_rate=warm_rate())
+            chosen = dataclasses.replace(chosen, learning_rate=warm().train.learning_rate)
         found = run(Bench(folder, chosen, options.start), frames=frames, size=size)
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]

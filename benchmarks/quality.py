@@ -116,16 +116,16 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
     found = {
         "SMAE": ours,
         "thinning": thinning("channel"),
-        "thinning, alone": thinning("channel", neighbours="none"),
         "thinning, none": thinning("none"),
-        "thinning, none, alone": thinning("none", neighbours="none"),
     }
     found["thinning, warm start"] = dataclasses.replace(
         found["thinning"],
         init_from=SIMULATED,
-        train=dataclasses.replace(ours.train, learning_rate=warm_rate()),
+        unet=warm().unet,
+        train=dataclasses.replace(ours.train, learning_rate=warm().train.learning_rate),
     )
     if facts:
+        found["thinning, scan"] = thinning("channel", neighbours="scan")
         raster = ",".join(map(str, facts["raster"]))
         found["thinning, raster"] = thinning("channel", neighbours="raster", raster=raster)
     if facts.get("asymmetry"):
@@ -210,9 +210,9 @@ def asymmetry_slope(
     return float((odd * odd_truth).sum() / power)
 
 
-def warm_rate() -> float:
-    """Return the learning rate with which a training goes on from the shipped start."""
-    return load(shipped_config("warm"), TrainConfig).train.learning_rate
+def warm() -> TrainConfig:
+    """Return the options with which a training goes on from the shipped start."""
+    return load(shipped_config("warm"), TrainConfig)
 
 
 def filters(case: Case) -> dict[str, tuple[str, np.ndarray]]:

@@ -20,12 +20,11 @@ LINES = {
     "thinning, direct": ("#9ccc9c", "-"),
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
-    "thinning, alone": ("#8c8c2c", "-"),
+    "thinning, scan": ("#8c8c2c", "-"),
     "thinning, raster": ("#7b3294", "-"),
     "thinning, warm start": ("#ff00aa", "-"),
     "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
-    "thinning, none, alone": ("#e6d59a", "-"),
     "oracle": ("#000000", "--"),
 }
 

@@ -22,8 +22,10 @@ from benchmarks.methods_report import Making
 from smae_jax import models, training
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.fit import build_optimizer
+from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.warm_start import write_start
 from smae_jax.config import TrainConfig, TrainOptions
+from smae_jax.config_file import load
 from smae_jax.data import batches
 from smae_jax.losses import poisson
 from smae_jax.methods.protocol import Batch, Pair
@@ -137,7 +139,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="of a frame")
     parser.add_argument("--output", type=Path, default=Path("configs/simulated.npz"))
     options = parser.parse_args(arguments)
-    config = TrainConfig(seed=SEED, method="thinning", train=TrainOptions(steps=options.steps))
+    config = TrainConfig(
+        seed=SEED,
+        method="thinning",
+        train=TrainOptions(steps=options.steps),
+        unet=load(shipped_config("warm"), TrainConfig).unet,
+    )
     method = build_method(config)
     module = build_model(config)
     parameters = models.initial_parameters(

@@ -220,9 +220,9 @@ class ThinningOptions:
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
     """Ways in which each frame is split; 0 = another one at every step, for scans of very many frames."""
-    neighbours: Literal["auto", "none", "frames", "raster", "scan"] = "auto"
+    neighbours: Literal["none", "frames", "raster", "scan"] = "none"
     """Show the network also the frames before and after, the neighbours in the raster, or what all frames of
-    the scan have in common; auto = the latter where there are 32 frames or more."""
+    the scan have in common (32 or more). `infer` combines the frames' answers with any of these."""
     raster: str = ""
     """Rows and columns of the raster, `8,8`; "" = as the file says."""
     gain: float = 1.0
@@ -243,8 +243,8 @@ class ThinningOptions:
 
     @property
     def sees_neighbours(self) -> bool:
-        """Whether the network is shown other frames; not before "auto" is settled."""
-        return self.neighbours not in ("auto", "none")
+        """Whether the network is shown other frames."""
+        return self.neighbours != "none"
 
     @property
     def gaussian(self) -> tuple[float, float] | None:
@@ -429,7 +429,7 @@ class MsdOptions:
 class UnetOptions:
     """Model `unet`."""
 
-    widths: tuple[int, ...] = (32, 64, 96)
+    widths: tuple[int, ...] = (16, 32, 64)
     """Channels of each level, finest (half resolution) first."""
     blocks: int = 1
     """Residual blocks per level and side."""
@@ -510,7 +510,7 @@ class TrainConfig:
 
     @property
     def peak_rate(self) -> float:
-        """Peak learning rate: as given, or what suits the method once its neighbours are settled."""
+        """Peak learning rate: as given, or what suits the method and its neighbours."""
         shared = self.method == "thinning" and self.thinning.neighbours == "scan"
         return self.train.learning_rate or (2.5e-3 if shared else 5e-3)
 
@@ -548,7 +548,7 @@ class InferConfig:
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
     combine: bool = True
-    """Scans of 16 frames or more of photon counts: answers are weighted means over the frames, which then
+    """Scans of 8 frames or more of photon counts: answers are weighted means over the frames, which then
     differ in as many ways as held-out photons confirm; takes twice as long."""
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from

@@ -6,13 +6,15 @@ import pytest
 from benchmarks import start
 from smae_jax.commands.shipped import shipped_start
 from smae_jax.commands.warm_start import SIMULATED, read_shipped
-from smae_jax.config import DataOptions, ThinningOptions, TrainConfig
+from smae_jax.config import DataOptions, ThinningOptions, TrainConfig, UnetOptions
 from smae_jax.evaluation.filters import gaussian, rotated_average
 from smae_jax.metrics import psnr
 from smae_jax.simulate import simulate, write_simulation
 
 STILL = ("--train.learning-rate", "1e-30", "--train.steps", "1", "--train.validation", "none")
 """A learning rate that no float32 notices: what predicts is the start."""
+WIDTHS = ("32", "64", "96")
+"""The start's, as in configs/warm.toml."""
 
 
 def scan_file(folder, **options):
@@ -28,7 +30,10 @@ def scan_file(folder, **options):
 def fitting():
     """Return options that the start fits."""
     return TrainConfig(
-        method="thinning", data=DataOptions(path="x"), thinning=ThinningOptions(partner="channel")
+        method="thinning",
+        data=DataOptions(path="x"),
+        thinning=ThinningOptions(partner="channel"),
+        unet=UnetOptions((32, 64, 96)),
     )
 
 
@@ -36,8 +41,8 @@ def fitting():
 @pytest.mark.parametrize("kind", ["saxs", "waxd"])
 def test_the_start_alone_beats_the_best_gaussian_on_a_scan_that_it_never_saw(smae, tmp_path, kind):
     scan, data = scan_file(tmp_path, kind=kind, photons=1.0)
-    start = ("--method", "thinning", "--init-from", "simulated", "--train.batch-size", "8")
-    answer = smae("train", "--run", "run", *data, *start, *STILL)
+    start = ("--method", "thinning", "--init-from", "simulated", "--unet.widths", *WIDTHS)
+    answer = smae("train", "--run", "run", *data, *start, *STILL, "--train.batch-size", "8")
     assert answer.status == 0, answer.err
     assert "starting from parameters trained on simulated scans" in answer.out
     assert "none starts at random" in answer.out
@@ -68,10 +73,9 @@ def test_the_start_alone_beats_the_best_gaussian_on_a_scan_that_it_never_saw(sma
 )
 def test_a_training_that_the_start_does_not_fit_is_refused(smae, tmp_path, options, message):
     _, data = scan_file(tmp_path, kind="saxs")
-    asked = {"--method": "thinning"} | dict([options[:2]] if len(options) == 2 else [])
-    rest = options if len(options) > 2 else ()
-    words = [word for pair in asked.items() for word in pair]
-    answer = smae("train", "--run", "run", *data, "--init-from", "simulated", *words, *rest)
+    given = {"--method": ["thinning"], "--unet.widths": WIDTHS} | {options[0]: options[1:]}
+    words = [word for name, values in given.items() for word in (name, *values)]
+    answer = smae("train", "--run", "run", *data, "--init-from", "simulated", *words)
     assert answer.status == 2
     assert message in answer.err
     assert answer.err.count("\n") == 1
@@ -81,7 +85,7 @@ def test_a_training_that_the_start_does_not_fit_is_refused(smae, tmp_path, optio
 def test_spectra_do_not_start_from_frames(smae, tmp_path):
     counts = np.random.default_rng(0).poisson(9.0, (4, 64))
     np.savetxt(tmp_path / "spectra.csv", counts, delimiter=",")
-    asked = ("--method", "thinning", "--init-from", "simulated")
+    asked = ("--method", "thinning", "--init-from", "simulated", "--unet.widths", *WIDTHS)
     answer = smae("train", "--run", "run", "--data.path", "spectra.csv", *asked)
     assert answer.status == 2
     assert "data frames of a scan there, repeats here" in answer.err
@@ -100,7 +104,7 @@ def test_the_benchmark_makes_a_start_that_is_read(tmp_path, monkeypatch):
 
 def test_a_partner_left_out_by_the_symmetry_is_no_half_start(smae, tmp_path):
     _, data = scan_file(tmp_path, kind="gisaxs", photons=10.0)
-    start = ("--method", "thinning", "--init-from", "simulated")
+    start = ("--method", "thinning", "--init-from", "simulated", "--unet.widths", *WIDTHS)
     answer = smae("train", "--run", "run", *data, *start)
     assert answer.status == 2
     assert "partner none: " in answer.out

@@ -17,7 +17,7 @@ from smae_jax.methods.protocol import Denoised
 SHARE = 0.5
 """Of the photons that an answer sees."""
 SEED = 0
-FEWEST_FRAMES = 16
+FEWEST_FRAMES = 8
 """What one frame alone shows would be found in fewer others too much."""
 TOGETHER = 512
 """Most frames that are combined; more are taken in parts of about as many."""

@@ -55,17 +55,7 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
         say(f"partner {partner}: {reason}")
         options = dataclasses.replace(options, partner=partner)
     wrong = without_components(options, len(scan.counts))
-    if options.neighbours == "auto":
-        neighbours = "none" if wrong else "scan"
-        say(
-            f"neighbours {neighbours}: "
-            + (
-                wrong
-                or f"each of {len(scan.counts)} frames is shown what the others have in common"
-            )
-        )
-        options = dataclasses.replace(options, neighbours=neighbours)
-    elif options.neighbours == "scan" and wrong:
+    if options.neighbours == "scan" and wrong:
         raise ValueError(
             f"--thinning.neighbours scan: {wrong}; change that, or use frames, raster or none"
         )
@@ -110,7 +100,7 @@ def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
 def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
     """Return which other frames each is denoised with, where the options ask for them."""
     options = config.thinning
-    if config.method != "thinning" or options.neighbours in ("auto", "none"):
+    if config.method != "thinning" or options.neighbours == "none":
         return None
     if options.neighbours == "scan":
         return Neighbours("scan")

@@ -30,7 +30,7 @@ UNETS = ("unet", "large")
 def build(
     name: str,
     *,
-    widths: Sequence[int] = (32, 64, 96),
+    widths: Sequence[int] = (16, 32, 64),
     blocks: int = 1,
     precision: str = "float32",
     measurements: int = 1,

@@ -79,7 +79,7 @@ class UNet(nn.Module):
       edge: beyond the edge the edge's own values go on, instead of zeros.
     """
 
-    widths: Sequence[int] = (32, 64, 96)
+    widths: Sequence[int] = (16, 32, 64)
     blocks: int = 1
     outputs: int = 1
     dtype: DTypeLike = jnp.float32
