@@ -237,7 +237,7 @@ def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
         others = np.delete(photons, frame)
         return f"{photons[frame]:.1f} of {counted:.1f}, {others.max():.1f} photons"
 
-    for neighbours in ("none",) if bench.start else ("raster", "scan"):
+    for neighbours in ("none",) if bench.start else ("none", "raster"):
         shape = f"{scan.raster_shape[0]},{scan.raster_shape[1]}"
         answer, _ = bench.denoise(spotted, neighbours=neighbours, raster=shape)
         name = f"lone spot, neighbours {neighbours}"

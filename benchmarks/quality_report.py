@@ -46,7 +46,7 @@ TEXT = """\
 ![PSNR against photons per pixel](images/quality.png)
 
 *PSNR where pixel and partner are valid, against the exposure. Dashed: filters, and the oracle, the same
-network trained as long on clean patterns of eight other scans. Dotted: without the sums of the scan.*
+network trained as long on clean patterns of eight other scans. Dotted: the network alone.*
 
 ## PSNR / dB where pixel and partner are valid
 
@@ -84,12 +84,14 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
   has its own network, loss and scaling, see [methods.md](methods.md).
-- **Sums**: `infer` corrects what a network gets wrong in all frames alike by the counts of the scan added up.
-  All rows have that, but for SMAE as published and its rule `cross`, and the rows of `--no-keep-sums`.
-- **Rows of thinning**: the first three are its default and differ in `--rule`: in a scan of 32 frames or more
-  the network also sees what the other frames have in common, and the peak learning rate is 2.5e-3, not 5e-3.
-  "alone" shows it no other frame, "raster" the four beside it; "none" leaves the partner out, "sum" adds it.
-- **Warm start**: each frame alone, from parameters that have seen 100 other scans of the same simulator
+- **Network alone**: `infer` combines the frames of a scan, as far as held-out photons confirm that they
+  differ, and corrects what a network gets wrong in all frames alike by the counts of the scan added up. All
+  rows have that, but for SMAE as published, its rule `cross`, and the rows that say so
+  (`--no-combine --no-keep-sums --keep-significant 0`).
+- **Rows of thinning**: the first three are its default and differ in `--rule`. "scan" also shows the network
+  what the other frames have in common, at a peak learning rate of 2.5e-3 instead of 5e-3, "raster" the four
+  frames beside it; "none" leaves the partner out, "sum" adds it.
+- **Warm start**: from parameters that have seen 100 other scans of the same simulator
   ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
   patterns here tell how much.
 - One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder
