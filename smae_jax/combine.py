@@ -31,7 +31,7 @@ def shares_of_components(
     Returns:
       (frames,) float64 in 0..1, strongest component first.
     """
-    mean = answer.mean(axis=0, dtype=np.float64)
+    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
     values, vectors = _components(answer, mean, use)
     products = np.zeros((len(answer), len(answer)))
     for slab in _slabs(answer, use & (mean > 0)):
@@ -58,7 +58,8 @@ def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray
     Returns:
       (frames, frames) float64, rows add up to 1.
     """
-    _, vectors = _components(answer, answer.mean(axis=0, dtype=np.float64), use)
+    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
+    _, vectors = _components(answer, mean, use)
     # The mean is no component: what is left of it in weak ones is taken out.
     vectors = vectors - vectors.mean(axis=0)
     return 1 / len(answer) + (vectors * shares) @ vectors.T

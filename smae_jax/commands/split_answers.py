@@ -73,13 +73,13 @@ def split_answers(
       halves: 1 or 2.
     """
     valid = scan.valid if len(scan.valid) == 1 else scan.valid[frames]
-    counts = scan.counts[frames].astype(np.int64)
-    first = np.random.default_rng(SEED).binomial(counts, SHARE)
-    seen = (first, counts - first)[:halves]
-    answers = (
-        denoise(half.astype(np.float32), valid, scales[frames], share=SHARE) for half in seen
-    )
-    return SplitAnswers(frames, tuple(answers), tuple(counts - half for half in seen), valid)
+    first = np.empty((len(frames), *scan.counts.shape[1:]), np.float32)
+    rng = np.random.default_rng(SEED)
+    for place, frame in enumerate(frames):
+        first[place] = rng.binomial(scan.counts[frame].astype(np.int64), SHARE)
+    parts = (first, scan.counts[frames] - first)
+    answers = tuple(denoise(half, valid, scales[frames], share=SHARE) for half in parts[:halves])
+    return SplitAnswers(frames, answers, parts[::-1][:halves], valid)
 
 
 def combine(answer: Denoised, split: SplitAnswers) -> tuple[Denoised, SplitAnswers, str]:
