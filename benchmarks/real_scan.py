@@ -56,7 +56,8 @@ the beam). Each frame's photons are split at random: the share in the table is a
 see, the rest is the reference. Scores are mean squared errors less the reference's own noise, inside the
 mask, not scaled: plain over the mean counts, weighted over the expected counts of each pixel; 1 is a raw
 exposure, 0 is perfect, chance may take it below (standard error of the weighted score {error:.1g}). The best
-Gaussian is chosen by the score itself.
+Gaussian is chosen by the score itself. If the detector's counts vary less than Poisson's, by one per cent
+say, all scores are too low alike, by one per cent of the odds of a photon to be shown: compare rows.
 
 {tables}
 
