@@ -9,7 +9,8 @@ import pytest
 from smae_jax.data.readers import read_scan
 from smae_jax.data.writers import write_frames
 from smae_jax.error_bars import (
-    GROWTH,
+    FALL,
+    Missed,
     averaged,
     error_bars,
     jackknife_variance,
@@ -72,9 +73,9 @@ def test_calibration_adds_what_the_filter_loses():
     truth[:, :, ::16] = 30.0
     answer, variance, held_out = halves_blurred(truth, np.random.default_rng(2))
     use = np.ones(answer.shape, bool)
-    share = missed(answer, variance, held_out, exposure=0.5, use=use)
-    share_of_halves = share / 0.5 ** (2 - GROWTH)
-    square = error_bars(answer, variance, share_of_halves).astype(np.float64) ** 2
+    unseen = missed(answer, variance, held_out, exposure=0.5, use=use)
+    of_halves = Missed(unseen.share / 0.5**FALL, unseen.power)
+    square = error_bars(answer, variance, of_halves).astype(np.float64) ** 2
     error = (answer - truth) ** 2
     assert 0.7 < square.mean() / error.mean() < 1.4
     assert variance.mean() < 0.5 * error.mean()
@@ -86,8 +87,8 @@ def test_calibration_leaves_a_right_variance_alone():
     answer, variance, held_out = halves_blurred(truth, np.random.default_rng(3))
     use = np.ones(answer.shape, bool)
     use = use & np.pad(np.ones((38, 38), bool), 6)  # the blur's own edges are wrong
-    share = missed(answer, variance, held_out, exposure=0.5, use=use)
-    z = ((answer - truth) / error_bars(answer, variance, share))[use]
+    unseen = missed(answer, variance, held_out, exposure=0.5, use=use)
+    z = ((answer - truth) / error_bars(answer, variance, unseen))[use]
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
 
 
@@ -97,15 +98,15 @@ def test_calibration_leaves_a_right_variance_of_uneven_pixels_alone():
     variance = np.stack([truth * 0.05] * 2)
     answer = truth + np.sqrt(variance) * rng.standard_normal(variance.shape)
     held_out = rng.poisson(0.5 * truth, answer.shape)
-    share = missed(answer, variance, held_out, exposure=0.5, use=np.ones(answer.shape, bool))
-    z = (answer - truth) / error_bars(answer, variance, share)
+    unseen = missed(answer, variance, held_out, exposure=0.5, use=np.ones(answer.shape, bool))
+    z = (answer - truth) / error_bars(answer, variance, unseen)
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
 
 
 def test_nothing_seen_misses_nothing():
     nothing = np.zeros((2, 3, 8, 8))
     for use in (np.zeros(nothing.shape, bool), np.ones(nothing.shape, bool)):
-        assert missed(nothing, nothing, nothing, exposure=0.5, use=use) == 0.0
+        assert missed(nothing, nothing, nothing, exposure=0.5, use=use).share == 0.0
 
 
 def test_unknown_pixels_have_no_error_bar():
@@ -115,7 +116,7 @@ def test_unknown_pixels_have_no_error_bar():
     found = np.asarray(averaged(variance, jnp.asarray(known)))
     assert np.isnan(found[~known]).all()
     np.testing.assert_allclose(found[known], 2.0, rtol=1e-5)
-    bars = error_bars(np.where(known, 5.0, np.nan), found, 0.0)
+    bars = error_bars(np.where(known, 5.0, np.nan), found, Missed(0.0, 1.0))
     np.testing.assert_allclose(bars[known], np.sqrt(2.0), rtol=1e-5)
     assert np.isnan(bars[~known]).all()
 

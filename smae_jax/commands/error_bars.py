@@ -6,7 +6,7 @@ import numpy as np
 
 from smae_jax.commands.split_answers import SplitAnswers
 from smae_jax.data.scan import Scan, not_counted
-from smae_jax.error_bars import GROWTH, error_bars, missed
+from smae_jax.error_bars import error_bars, missed
 from smae_jax.methods.protocol import Denoised
 
 FOLDS = 5
@@ -57,11 +57,11 @@ def error_bars_of(answer: Denoised, split: SplitAnswers) -> tuple[np.ndarray, st
     variance = np.stack([np.asarray(half.variance) for half in split.answers])
     use = split.valid & np.isfinite(rate) & np.isfinite(variance)
     held_out = np.stack(split.held_out)
-    share = missed(rate, variance, held_out, exposure=split.exposure, use=use)
-    sigma = error_bars(np.asarray(answer.counts), np.asarray(answer.variance), share)
+    unseen = missed(rate, variance, held_out, exposure=split.exposure, use=use)
+    sigma = error_bars(np.asarray(answer.counts), np.asarray(answer.variance), unseen)
     rates_seen = np.asarray(answer.counts)[np.isfinite(sigma)]
     mean = max(float(rates_seen.mean(dtype=np.float64)), 1e-9)
-    percent = 100 * np.sqrt(share * mean ** (GROWTH - 2))
+    percent = 100 * np.sqrt(float(unseen.of(np.asarray(mean)))) / mean
     return sigma, (
         f"error bars: jackknife over {FOLDS} folds of the photons, and {percent:.3g} % of the mean rate, "
         f"which held-out photons of {len(split.frames)} frames find missing"
