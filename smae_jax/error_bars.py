@@ -29,6 +29,8 @@ POWERS = np.arange(1.0, 2.6, 0.125)
 square."""
 USUAL_POWER, SPREAD = 1.75, 0.25
 """What the power is, and how far it strays, where held-out photons do not tell."""
+COMMON = 3.0
+"""Sigma, in pixels, of the Gaussian under which the frames added up are compared."""
 FALL = 0.9
 """From halves to full frames squared errors fell to 0.52 to 0.60, on simulated scans of few photons."""
 TOLERANCE = 0.5
@@ -85,14 +87,19 @@ def averaged(variance: Array, known: Array) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Missed:
-    """Squared error that the jackknife does not see, as `share` times a power of the rate."""
+    """Squared error that the jackknife does not see: `share` times a power of the rate.
+
+    It is at least `common` times the rate's square, the error that all frames of the scan have alike.
+    """
 
     share: float
     power: float
+    common: float = 0.0
 
     def of(self, rate: np.ndarray) -> np.ndarray:
         """Return it for rates in counts; NaN stays NaN."""
-        return self.share * np.maximum(rate, 0) ** self.power
+        rate = np.maximum(rate, 0)
+        return np.maximum(self.share * rate**self.power, self.common * rate**2)
 
 
 def missed(
@@ -110,7 +117,8 @@ def missed(
     photon noise; how much of an error smoothing leaves is seen on the difference of the two answers. Sharper
     errors are seen pixel by pixel, so far as they pass the noise there by two standard errors. What is more
     than the variance, in pixels of similar rates, is taken for a power of the rate. From h to full frames it
-    falls with exposure^FALL.
+    falls with exposure^FALL. An error that all frames have alike, as of the network's parameters, is looked
+    for in the residuals of the frames added up, where there is less noise; it does not fall.
 
     Args:
       counts: answers made of either half of the photons, counts per full frame, (2, frames, height, width).
@@ -130,8 +138,25 @@ def missed(
     found = np.maximum(sums["smooth"] * ratio, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
     each = [a[seen] / sums["pixels"][seen] for a in (found, np.sqrt(sums["noise"]) * ratio)]
     known = [sums[name][seen] / sums["pixels"][seen] for name in ("variance", "rate")]
-    half_frames = _power_law(*each, *known)
-    return Missed(half_frames.share * exposure**FALL, half_frames.power)
+    of_half = _power_law(*each, *known)
+    common = _common(counts, held_out, exposure=exposure, use=use)
+    return Missed(of_half.share * exposure**FALL, of_half.power, common)
+
+
+def _common(counts: np.ndarray, held_out: np.ndarray, *, exposure: float, use: np.ndarray) -> float:
+    """Return the mean square of the relative error of the frames added up, 0 or more."""
+    both = use.all(axis=0)
+    here = np.asarray(both.any(axis=0))
+    light = np.clip(smooth_image(here.astype(np.float64), COMMON), 1e-9, None)
+    square, rates = 0.0, 0.0
+    for answer, photons in zip(counts, held_out, strict=True):
+        sums = (np.where(both, a, 0).sum(axis=0, dtype=np.float64) for a in (answer, photons))
+        rate, counted = sums
+        residual = smooth_image(counted / exposure - rate, COMMON)
+        noise = variance_of_smoothed(counted / exposure**2, COMMON)
+        square += float((((residual**2 - noise) / light**2)[here]).sum())
+        rates += float(((smooth_image(rate, COMMON) / light)[here] ** 2).sum())
+    return max(square / rates, 0.0) if rates > 0 else 0.0
 
 
 def _sums_by_rate(

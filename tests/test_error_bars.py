@@ -103,6 +103,19 @@ def test_calibration_leaves_a_right_variance_of_uneven_pixels_alone():
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
 
 
+def test_an_error_that_all_frames_have_alike_is_seen():
+    """Too small to be seen in any frame, and no photon noise of any fold: the network's own."""
+    rng = np.random.default_rng(5)
+    alike = np.asarray(smooth(jnp.asarray(rng.standard_normal((1, 50, 50, 1))), sigma=5.0))
+    alike = 0.02 * alike[0, ..., 0] / alike.std()
+    answer = np.broadcast_to(1 + alike, (2, 64, 50, 50))
+    held_out = rng.poisson(0.5, answer.shape)
+    use = np.ones(answer.shape, bool)
+    unseen = missed(answer, np.full(answer.shape, 1e-5), held_out, exposure=0.5, use=use)
+    assert 0.4 * 0.02**2 < unseen.common < 1.3 * 0.02**2
+    assert float(unseen.of(np.asarray(1.0))) >= unseen.common
+
+
 def test_nothing_seen_misses_nothing():
     nothing = np.zeros((2, 3, 8, 8))
     for use in (np.zeros(nothing.shape, bool), np.ones(nothing.shape, bool)):
