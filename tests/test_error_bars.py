@@ -108,12 +108,12 @@ def test_an_error_that_all_frames_have_alike_is_seen():
     rng = np.random.default_rng(5)
     alike = np.asarray(smooth(jnp.asarray(rng.standard_normal((1, 50, 50, 1))), sigma=5.0))
     alike = 0.02 * alike[0, ..., 0] / alike.std()
-    answer = np.broadcast_to(1 + alike, (2, 64, 50, 50))
-    held_out = rng.poisson(0.5, answer.shape)
+    answer = np.broadcast_to(4 * (1 + alike), (2, 64, 50, 50))
+    held_out = rng.poisson(2.0, answer.shape)
     use = np.ones(answer.shape, bool)
     unseen = missed(answer, np.full(answer.shape, 1e-5), held_out, exposure=0.5, use=use)
-    assert 0.4 * 0.02**2 < unseen.common < 1.3 * 0.02**2
-    assert float(unseen.of(np.asarray(1.0))) >= unseen.common
+    assert 0.5 * 0.02**2 < unseen.common < 1.5 * 0.02**2
+    assert float(unseen.of(np.asarray(4.0))) >= 16 * unseen.common
 
 
 def test_nothing_seen_misses_nothing():
