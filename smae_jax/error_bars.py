@@ -131,10 +131,11 @@ def missed(
       What is missed in full frames.
     """
     sums = _sums_by_rate(counts, variance, held_out, exposure=exposure, use=use)
-    if not sums or sums["left"].sum() <= 0:
+    if not sums or sums["rate"].sum() <= 0:
         return Missed(0.0, USUAL_POWER)
     seen = sums["pixels"] > 0
-    ratio = sums["alike"].sum() / sums["left"].sum()
+    left = sums["left"].sum()
+    ratio = sums["alike"].sum() / left if left > 0 else 1.0
     found = np.maximum(sums["smooth"] * ratio, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
     each = [a[seen] / sums["pixels"][seen] for a in (found, np.sqrt(sums["noise"]) * ratio)]
     known = [sums[name][seen] / sums["pixels"][seen] for name in ("variance", "rate")]
