@@ -33,6 +33,8 @@ COMMON = 3.0
 """Sigma, in pixels, of the Gaussian under which the frames added up are compared."""
 FALL = 0.9
 """From halves to full frames squared errors fell to 0.52 to 0.60, on simulated scans of few photons."""
+SIGNIFICANT = 2.0
+"""Sigmas by which held-out photons must show that something is missed."""
 TOLERANCE = 0.5
 """Errors that a power of the rate does not describe, as a share of the squared error."""
 
@@ -204,7 +206,10 @@ def _sums_by_rate(
 def _power_law(
     found: np.ndarray, noise: np.ndarray, variance: np.ndarray, rate: np.ndarray
 ) -> Missed:
-    """Fit variance + share * rate^power to the squared errors found, by their likelihood."""
+    """Fit variance + share * rate^power to the squared errors found, by their likelihood.
+
+    A share that is not SIGNIFICANT is none.
+    """
     best, chosen = np.inf, Missed(0.0, USUAL_POWER)
     for power in POWERS:
         shape = np.maximum(rate, 1e-9) ** power
@@ -214,6 +219,7 @@ def _power_law(
         spread = np.maximum(noise**2 + (TOLERANCE * model) ** 2, 1e-30)
         costs = ((found - model) ** 2 / spread + np.log(spread)).sum(axis=1)
         costs += ((power - USUAL_POWER) / SPREAD) ** 2
+        costs[1:] += SIGNIFICANT**2
         least = int(np.argmin(costs))
         if costs[least] < best:
             best, chosen = costs[least], Missed(float(shares[least]), float(power))
