@@ -27,7 +27,7 @@ RATES = (0.25, 0.5, 0.75, 0.9, 0.97)
 POWERS = np.arange(1.0, 2.6, 0.125)
 """Powers of the rate that are tried for what is missed: noise grows as the rate, what is smoothed away as its
 square."""
-USUAL_POWER, SPREAD = 1.75, 0.25
+USUAL_POWER, SPREAD = 1.75, 0.125
 """What the power is, and how far it strays, where held-out photons do not tell."""
 COMMON = 3.0
 """Sigma, in pixels, of the Gaussian under which the frames added up are compared."""
@@ -172,37 +172,43 @@ def _sums_by_rate(
 ) -> dict[str, np.ndarray]:
     """Add up over pixels of similar rates what `missed` looks at; the arguments are its own."""
     both = np.asarray(use.all(axis=0))
-    edges = np.quantile(np.maximum(counts[0][both], 0), RATES) if both.any() else np.zeros(1)
+    # By smoothed rates: an answer's own noise must not choose its place, nor photons that judge it.
+    about = np.stack([_mean_about(*pair) for pair in zip(counts.mean(axis=0), both, strict=True)])
+    edges = np.quantile(about[both], RATES) if both.any() else np.zeros(1)
     sums: dict[str, np.ndarray] = {}
-
-    def add(name: str, place: np.ndarray, values: np.ndarray) -> None:
-        added = np.bincount(place, weights=values, minlength=len(edges) + 1)
-        sums[name] = sums.get(name, 0) + added
-
     for frame, here in enumerate(both):
+        place = np.searchsorted(edges, about[frame][here])
         light = np.clip(smooth_image(here.astype(np.float64), RESIDUALS), 1e-9, None)
         half, other, own = (
             np.where(here, a[:, frame], 0.0).astype(np.float64)
             for a in (counts, held_out, variance)
         )
         rate = np.maximum(half, 0.0)
-        # By the answer's own rate: that of the other half has seen the photons that judge this one.
-        places = [np.searchsorted(edges, r[here]) for r in rate]
+        residual, noise = other / exposure - half, other / exposure**2
+        smooth_noise = np.stack([variance_of_smoothed(n, RESIDUALS) for n in noise]) / light**2
+        smooth_residual = np.stack([smooth_image(r, RESIDUALS) for r in residual]) / light
         difference = half[0] - half[1]
-        add("alike", places[0], difference[here] ** 2)
-        add("left", places[0], (smooth_image(difference, RESIDUALS) / light)[here] ** 2)
-        for k, place in enumerate(places):
-            residual, noise = other[k] / exposure - half[k], other[k] / exposure**2
-            smooth_residual = smooth_image(residual, RESIDUALS) / light
-            smooth_noise = variance_of_smoothed(noise, RESIDUALS) / light**2
-            add("pixels", place, np.ones(len(place)))
-            add("rate", place, rate[k][here])
-            add("variance", place, own[k][here])
-            add("smooth", place, (smooth_residual**2 - smooth_noise)[here])
-            add("noise", place, 8 * np.pi * RESIDUALS**2 * smooth_noise[here] ** 2)
-            add("squares", place, (residual**2 - noise)[here])
-            add("scatter", place, 2 * (rate[k][here] / exposure) ** 2)
+        images = {
+            "pixels": np.full(here.shape, 2.0),
+            "rate": rate.sum(axis=0),
+            "variance": own.sum(axis=0),
+            "smooth": (smooth_residual**2 - smooth_noise).sum(axis=0),
+            "noise": 8 * np.pi * RESIDUALS**2 * (smooth_noise**2).sum(axis=0),
+            "alike": difference**2,
+            "left": (smooth_image(difference, RESIDUALS) / light) ** 2,
+            "squares": (residual**2 - noise).sum(axis=0),
+            "scatter": (2 * (rate / exposure) ** 2).sum(axis=0),
+        }
+        for name, image in images.items():
+            added = np.bincount(place, weights=image[here], minlength=len(edges) + 1)
+            sums[name] = sums.get(name, 0) + added
     return sums
+
+
+def _mean_about(image: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """Return the mean of an image about each pixel, of those in use."""
+    light = np.clip(smooth_image(here.astype(np.float64), COMMON), 1e-9, None)
+    return smooth_image(np.where(here, np.maximum(image, 0.0), 0.0), COMMON) / light
 
 
 def _power_law(
