@@ -97,6 +97,8 @@ class Budget:
 
 FULL = Budget(steps=120, options={})
 QUICK = Budget(steps=4, options={"validate_every": 2, "validation_batches": 1, "log_every": 1})
+NETWORK_ALONE: dict[str, Any] = {"combine": False, "keep_sums": False, "keep_significant": 0.0}
+"""Options of `infer` that leave what the network answers as it is."""
 PUBLISHED_SEED = 1
 """With seed 0 the last ReLU of the published network dies in its first steps, and all output is 0."""
 
@@ -320,6 +322,13 @@ def quiet() -> Iterator[None]:
     """Send progress bars nowhere."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         yield
+
+
+def denoised(config: InferConfig) -> np.ndarray:
+    """Denoise to a .npy file, and return what it holds."""
+    with quiet():
+        infer(config, lambda line: None)
+    return np.load(config.output, allow_pickle=False)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -20,11 +20,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import FULL as METHODS_BUDGET
+from benchmarks.methods import (
+    NETWORK_ALONE,
+    SEED,
+    Case,
+    denoised,
+    keep_compiled,
+    muscle,
+    quiet,
+    trainings,
+)
 from benchmarks.methods import QUICK as METHODS_QUICK
-from benchmarks.methods import SEED, Case, keep_compiled, muscle, quiet, trainings
 from benchmarks.methods_report import Making, command_line
-from benchmarks.quality_report import NETWORK_ALONE, SHOWN_BOTH, write_report
-from smae_jax.commands.infer import infer
+from benchmarks.quality_report import ALONE, SHOWN_BOTH, write_report
 from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.train import train
 from smae_jax.commands.warm_start import SIMULATED
@@ -284,14 +292,11 @@ def one(name: str, config: TrainConfig, case: Case, run: Path, scored: str, kept
     for rule, label in RULES.get(name, {"run": name}).items():
         output = str(run / "answer.npy")
         shown = InferConfig(run=str(run), input=scored, output=output, rule=rule, overwrite=True)  # type: ignore[arg-type]
-        alone = dataclasses.replace(shown, combine=False, keep_significant=0.0, keep_sums=False)
+        alone = dataclasses.replace(shown, **NETWORK_ALONE)
         asked = {label: alone if label in AS_PUBLISHED else shown}
         if label in SHOWN_BOTH:
-            asked[label + NETWORK_ALONE] = alone
-        for row, options in asked.items():
-            with quiet():
-                infer(options, lambda line: None)
-            answers[row] = np.load(output)
+            asked[label + ALONE] = alone
+        answers |= {row: denoised(options) for row, options in asked.items()}
     if (
         not config.predict.conserve_totals
     ):  # the published program restores no counts: give it the better

@@ -30,12 +30,12 @@ LINES = {
 
 SHOWN_BOTH = ("SMAE, average", "thinning, average", "thinning, none", "oracle")
 """Also scored as the network answers, to tell what `infer` adds with the other frames of the scan."""
-NETWORK_ALONE = ", network alone"
+ALONE = ", network alone"
 """What the names of these rows end with; each stands below its own, dotted."""
 STYLE = {
     name + ending: (color, ":" if ending else line)
     for name, (color, line) in LINES.items()
-    for ending in (("", NETWORK_ALONE) if name in SHOWN_BOTH else ("",))
+    for ending in (("", ALONE) if name in SHOWN_BOTH else ("",))
 }
 
 TEXT = """\

@@ -10,6 +10,7 @@ Run with ``python -m benchmarks.real_scan``; writes docs/real_scan.md and docs/i
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import time
@@ -19,9 +20,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.methods import DATA, SEED, keep_compiled, quiet
+from benchmarks.methods import DATA, NETWORK_ALONE, SEED, denoised, keep_compiled, quiet
 from benchmarks.methods_report import Making, command_line, facts_list
-from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
 from smae_jax.config import (
     DataOptions,
@@ -36,7 +36,7 @@ from smae_jax.metrics import noise_corrected_score
 SHARES = (0.02, 0.1)
 SIGMAS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 ANSWERS: dict[str, dict[str, Any]] = {
-    "network alone": {"combine": False, "keep_sums": False, "keep_significant": 0.0},
+    "network alone": NETWORK_ALONE,
     "with the sums of the scan": {"combine": False},
     "combined": {"keep_sums": False, "keep_significant": 0.0},
     "as infer answers": {},
@@ -116,7 +116,7 @@ def filters(scan: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def answers(method: str, scan: dict[str, Any], folder: Path, steps: int) -> dict[str, np.ndarray]:
-    """Train on what is shown, and denoise it in every way: name -> expected counts; "seconds" apart."""
+    """Train on what is shown, and denoise it in every way: name -> expected counts."""
     y, x = (round(2 * c) / 2 for c in scan["center"])
     shown, run = str(folder / "shown.npy"), folder / method
     config = TrainConfig(
@@ -130,21 +130,18 @@ def answers(method: str, scan: dict[str, Any], folder: Path, steps: int) -> dict
     )
     with quiet():
         train(config, lambda line: None)
-    found, output = {}, str(folder / "answer.npy")
     asked = {f"{method}, {name}": options for name, options in ANSWERS.items()}
     if method == "smae":
         asked = {
-            "smae, cross, network alone": ANSWERS["network alone"] | {"rule": "cross"},
+            "smae, cross, network alone": NETWORK_ALONE | {"rule": "cross"},
             **asked,
         }
-    for name, options in asked.items():
-        with quiet():
-            infer(
-                InferConfig(run=str(run), input=shown, output=output, overwrite=True, **options),
-                lambda line: None,
-            )
-        found[name] = np.load(output)
-    return found
+    plain = InferConfig(
+        run=str(run), input=shown, output=str(folder / "answer.npy"), overwrite=True
+    )
+    return {
+        name: denoised(dataclasses.replace(plain, **options)) for name, options in asked.items()
+    }
 
 
 def draw(path: Path, panels: dict[str, np.ndarray], valid: np.ndarray) -> None:
@@ -202,12 +199,8 @@ def main(arguments: list[str] | None = None) -> int:
                     "held back": scan["reference"][0],
                 }
                 draw(Path(options.output) / "images" / "real_scan.png", panels, scan["valid"])
-            noise = (
-                2
-                * (scan["reference"] * share / (1 - share) / scan["expected"])[:, scan["valid"]]
-                ** 2
-            )
-            error = np.sqrt(noise.sum()) / noise.size
+            noise = (scan["variance"] / scan["expected"])[:, scan["valid"]]
+            error = np.sqrt(2 * (noise**2).sum()) / noise.size
     text = TEXT.format(
         command=command_line("real_scan", arguments),
         tables="\n\n".join(tables),

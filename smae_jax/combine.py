@@ -31,20 +31,20 @@ def shares_of_components(
     Returns:
       (frames,) float64 in 0..1, strongest component first.
     """
-    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
-    values, vectors = _components(answer, mean, use)
+    mean, values, vectors = _components(answer, use)
+    told = values > 0
+    if not told.any():
+        return np.ones(len(values))
     products = np.zeros((len(answer), len(answer)))
     for slab in _slabs(answer, use & (mean > 0)):
         light = mean[slab]
         photons = held_out[:, *slab] / exposure - light
         products += (photons / light) @ (answer[:, *slab] - light).T
     confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
-    slopes = np.divide(confirmed, values, out=np.zeros(len(values)), where=values > 0)
-    if not (values > 0).any():
-        return np.ones(len(values))
-    told = values > 0
-    slopes[told] = isotonic_regression(slopes[told], weights=values[told], increasing=False).x
-    return np.clip(slopes, 0.0, 1.0)
+    slopes, weights = confirmed[told] / values[told], values[told]
+    shares = np.zeros(len(values))
+    shares[told] = isotonic_regression(slopes, weights=weights, increasing=False).x
+    return np.clip(shares, 0.0, 1.0)
 
 
 def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray) -> np.ndarray:
@@ -58,8 +58,7 @@ def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray
     Returns:
       (frames, frames) float64, rows add up to 1.
     """
-    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
-    _, vectors = _components(answer, mean, use)
+    _, _, vectors = _components(answer, use)
     # The mean is no component: what is left of it in weak ones is taken out.
     vectors = vectors - vectors.mean(axis=0)
     return 1 / len(answer) + (vectors * shares) @ vectors.T
@@ -73,17 +72,16 @@ def combined(answer: np.ndarray, weights: np.ndarray, *, use: np.ndarray) -> np.
     return found
 
 
-def _components(
-    answer: np.ndarray, mean: np.ndarray, use: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return powers and scores of the components of answers over the root of their mean, strongest first."""
+def _components(answer: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean of answers, and powers and scores of the components over its root, strongest first."""
+    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
     products = np.zeros((len(answer), len(answer)))
     for slab in _slabs(answer, use & (mean > 0)):
         light = np.sqrt(mean[slab])
         apart = answer[:, *slab] / light - light
         products += apart @ apart.T
     values, vectors = np.linalg.eigh(products)
-    return np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+    return mean, np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
 def _slabs(frames: np.ndarray, use: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

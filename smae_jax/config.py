@@ -220,9 +220,9 @@ class ThinningOptions:
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
     """Ways in which each frame is split; 0 = another one at every step, for scans of very many frames."""
-    neighbours: Literal["none", "frames", "raster", "scan"] = "none"
+    neighbours: Literal["auto", "none", "frames", "raster", "scan"] = "auto"
     """Show the network also the frames before and after, the neighbours in the raster, or what all frames of
-    the scan have in common (32 or more). `infer` combines the frames' answers with any of these."""
+    the scan have in common (32 or more); auto = what the base of a fine-tuning was shown, else none."""
     raster: str = ""
     """Rows and columns of the raster, `8,8`; "" = as the file says."""
     gain: float = 1.0
@@ -243,8 +243,8 @@ class ThinningOptions:
 
     @property
     def sees_neighbours(self) -> bool:
-        """Whether the network is shown other frames."""
-        return self.neighbours != "none"
+        """Whether the network is shown other frames; not before "auto" is settled."""
+        return self.neighbours not in ("auto", "none")
 
     @property
     def gaussian(self) -> tuple[float, float] | None:
@@ -510,7 +510,7 @@ class TrainConfig:
 
     @property
     def peak_rate(self) -> float:
-        """Peak learning rate: as given, or what suits the method and its neighbours."""
+        """Peak learning rate: as given, or what suits the method once its neighbours are settled."""
         shared = self.method == "thinning" and self.thinning.neighbours == "scan"
         return self.train.learning_rate or (2.5e-3 if shared else 5e-3)
 

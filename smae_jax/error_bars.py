@@ -150,7 +150,7 @@ def _common(counts: np.ndarray, held_out: np.ndarray, *, exposure: float, use: n
     """Return the mean square of the relative error of the frames added up, 0 or more."""
     both = use.all(axis=0)
     here = np.asarray(both.any(axis=0))
-    light = np.clip(smooth_image(here.astype(np.float64), COMMON), 1e-9, None)
+    light = _light(here, COMMON)
     square, rates = 0.0, 0.0
     for answer, photons in zip(counts, held_out, strict=True):
         sums = (np.where(both, a, 0).sum(axis=0, dtype=np.float64) for a in (answer, photons))
@@ -178,7 +178,7 @@ def _sums_by_rate(
     sums: dict[str, np.ndarray] = {}
     for frame, here in enumerate(both):
         place = np.searchsorted(edges, about[frame][here])
-        light = np.clip(smooth_image(here.astype(np.float64), RESIDUALS), 1e-9, None)
+        light = _light(here, RESIDUALS)
         half, other, own = (
             np.where(here, a[:, frame], 0.0).astype(np.float64)
             for a in (counts, held_out, variance)
@@ -207,8 +207,12 @@ def _sums_by_rate(
 
 def _mean_about(image: np.ndarray, here: np.ndarray) -> np.ndarray:
     """Return the mean of an image about each pixel, of those in use."""
-    light = np.clip(smooth_image(here.astype(np.float64), COMMON), 1e-9, None)
-    return smooth_image(np.where(here, np.maximum(image, 0.0), 0.0), COMMON) / light
+    return smooth_image(np.where(here, np.maximum(image, 0.0), 0.0), COMMON) / _light(here, COMMON)
+
+
+def _light(here: np.ndarray, sigma: float) -> np.ndarray:
+    """Return the share of a Gaussian about each pixel that falls on pixels in use, above 0."""
+    return np.clip(smooth_image(here.astype(np.float64), sigma), 1e-9, None)
 
 
 def _power_law(

@@ -99,13 +99,8 @@ def asymmetry_of_sums(
     """Return 1 + what tells the two sides of the whole image apart, fitted where both were measured.
 
     The fit is a sum of sine and cosine of the azimuth times powers of the radius, by weighted least squares;
-    of each independent part as much is taken as exceeds its noise, with the same shrinkage as elsewhere.
-
-    Args:
-      expected: sum of the answers, (height, width), float64, 0 where not measured.
-      found: sum of the counts, as `expected`.
-      measured: bool, (height, width).
-      center: (y, x) in pixels, multiples of 0.5.
+    of each independent part as much is taken as exceeds its noise, with the same shrinkage as elsewhere. The
+    arguments are those of `factor_of_sums`.
 
     Returns:
       (height, width) float64, also where not measured; all 1 where no pixel and its partner were measured.

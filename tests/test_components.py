@@ -16,6 +16,7 @@ from smae_jax.splitting import pixel_identity
 
 RNG = np.random.default_rng(0)
 ALL = np.ones((1, 40, 64), bool)
+SHOWN = ("--thinning.neighbours", "scan")
 
 
 def two_patterns(frames=64, photons=4.0, seed=0):
@@ -194,8 +195,7 @@ def long_scan(small_scan, tmp_path):
             tmp_path / "long.npz", counts=np.tile(file["counts"], (6, 1, 1)), mask=file["mask"]
         )
     data = ("--data.path", "long.npz::counts", "--data.mask", "long.npz::mask")
-    scan = ("--method", "thinning", "--thinning.neighbours", "scan")
-    return (*scan, *data, "--data.center", "17.5,14")
+    return ("--method", "thinning", *data, "--data.center", "17.5,14")
 
 
 @pytest.mark.parametrize(
@@ -211,14 +211,20 @@ def test_components_are_refused_where_they_do_not_serve(smae, small, long_scan, 
     with np.load("long.npz") as file:
         np.savez("long.npz", few=file["counts"][:6], counts=file["counts"], mask=file["mask"])
     asked = ("train", "--run", "r", *long_scan, *small)
-    answer = smae(*asked, *options)
+    answer = smae(*asked, *SHOWN, *options)
     assert answer.status == 2
     assert message in answer.err
     assert answer.err.count("\n") == 1
 
 
+def test_no_other_frame_is_shown_unless_asked_for(smae, small, long_scan):
+    answer = smae("train", "--run", "r", *long_scan, *small)
+    assert answer.status == 0, answer.err
+    assert 'neighbours = "none"' in Path("r/config.toml").read_text()
+
+
 def test_a_long_scan_is_denoised_with_what_its_frames_have_in_common(smae, small, long_scan):
-    asked = ("train", "--run", "r", *long_scan, *small)
+    asked = ("train", "--run", "r", *long_scan, *SHOWN, *small)
     answer = smae(*asked)
     assert answer.status == 0, answer.err
     assert 'neighbours = "scan"' in Path("r/config.toml").read_text()
@@ -236,7 +242,7 @@ def test_a_long_scan_is_denoised_with_what_its_frames_have_in_common(smae, small
 
 @pytest.mark.slow
 def test_a_long_scan_has_error_bars_and_is_judged(smae, small, long_scan):
-    assert smae("train", "--run", "r", *long_scan, *small).status == 0
+    assert smae("train", "--run", "r", *long_scan, *SHOWN, *small).status == 0
     np.save("all.npy", np.load("long.npz")["counts"])
     bars = smae("infer", "--run", "r", "--input", "all.npy", "--output", "s.h5", "--sigma")
     assert bars.status == 0, bars.err
@@ -245,9 +251,10 @@ def test_a_long_scan_has_error_bars_and_is_judged(smae, small, long_scan):
 
 
 def test_a_fine_tuning_follows_its_base(smae, small, long_scan, small_scan):
-    assert smae("train", "--run", "base", *long_scan, *small).status == 0
+    assert smae("train", "--run", "base", *long_scan, *SHOWN, *small).status == 0
     tuned = smae("train", "--run", "tuned", "--init-from", "base", *long_scan, *small)
     assert tuned.status == 0, tuned.err
+    assert 'neighbours = "scan"' in Path("tuned/config.toml").read_text()
     assert "none starts at random" in tuned.out
     few = ("--data.path", f"{small_scan}::counts")
     refused = smae("train", "--run", "short", "--init-from", "base", *long_scan, *small, *few)
@@ -261,7 +268,7 @@ def test_a_fine_tuning_follows_its_base(smae, small, long_scan, small_scan):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on(smae, small, long_scan):
-    steps = ("--train.checkpoint-every", "2")
+    steps = (*SHOWN, "--train.checkpoint-every", "2")
     assert smae("train", "--run", "r", *long_scan, *small, *steps, "--train.steps", "2").status == 0
     answer = smae("train", "--run", "r", *long_scan, *small, *steps, "--resume")
     assert answer.status == 0, answer.err

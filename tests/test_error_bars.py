@@ -119,7 +119,7 @@ def test_an_error_that_all_frames_have_alike_is_seen():
 def test_nothing_seen_misses_nothing():
     nothing = np.zeros((2, 3, 8, 8))
     for use in (np.zeros(nothing.shape, bool), np.ones(nothing.shape, bool)):
-        assert missed(nothing, nothing, nothing, exposure=0.5, use=use).share == 0.0
+        assert missed(nothing, nothing, nothing, exposure=0.5, use=use).of(np.ones(1)) == 0.0
 
 
 def test_unknown_pixels_have_no_error_bar():

@@ -90,7 +90,8 @@ def test_frames_that_need_no_correction_get_the_less_of_it_the_more_they_counted
     assert abs(factors[16:, place] - 1).mean() < most * abs(factors[:16, place] - 1).mean()
 
 
-def test_a_pixel_without_a_measurement_is_multiplied_as_its_partner_is():
+def test_a_pixel_without_a_measurement_is_multiplied_as_its_partner_is(monkeypatch):
+    monkeypatch.setattr("smae_jax.scan_sums.asymmetry_of_sums", lambda sums, *_: np.ones_like(sums))
     truth = peaks(rate=10.0)
     valid = np.ones(truth.shape, bool)
     valid[:, 28:36, 40:50] = False
@@ -98,7 +99,7 @@ def test_a_pixel_without_a_measurement_is_multiplied_as_its_partner_is():
     answer[:, 0, 0] = np.nan
     found, factors = corrected(truth, answer, valid=valid)
     gap = ~valid[0]
-    np.testing.assert_allclose(factors[0][gap], turn(factors[0], CENTER, 1.0)[gap], rtol=2e-3)
+    np.testing.assert_array_equal(factors[0][gap], turn(factors[0], CENTER, 1.0)[gap])
     assert error(found[:, gap], truth[:, gap]) < 0.6 * error(answer[:, gap], truth[:, gap])
     assert np.isnan(found[:, 0, 0]).all()
     assert np.isfinite(np.delete(found.reshape(len(found), -1), 0, axis=1)).all()

@@ -90,31 +90,34 @@ def combine(answer: Denoised, split: SplitAnswers) -> tuple[Denoised, SplitAnswe
       split: of all frames too; its first half decides.
 
     Returns:
-      (answers, the same done to those of the halves, in words what was done). A variance becomes that of
-      the weighted sum of independent answers.
+      (answers, the halves, in words what was done). Where there is a variance it becomes that of the weighted
+      sum of independent answers, and the halves, which then serve error bars, are combined too.
     """
-    parts = np.array_split(split.frames, -(-len(split.frames) // TOGETHER))
+    frames = len(split.frames)
+    ends = np.linspace(0, frames, -(-frames // TOGETHER) + 1).round().astype(int)
+    asked = (answer, *split.answers) if answer.variance is not None else (answer,)
     done, kept = [], 0.0
-    for part in parts:
-        own = [jax.tree.map(lambda a, p=part: a[p], one) for one in (answer, *split.answers)]
-        use = [_known(one) for one in own]
+    for part in map(slice, ends[:-1], ends[1:]):
+        judged = np.asarray(split.answers[0].counts)[part]
         counted = split.valid[0] if len(split.valid) == 1 else split.valid[part].all(axis=0)
         shares = shares_of_components(
-            np.asarray(own[1].counts),
+            judged,
             split.held_out[0][part],
             exposure=split.exposure,
-            use=use[1] & counted,
+            use=counted & _known(judged),
         )
         kept += shares.sum()
-        done.append([_combined(one, shares, here) for one, here in zip(own, use, strict=True)])
+        own = (jax.tree.map(lambda a, p=part: a[p], one) for one in asked)
+        done.append([_combined(one, shares) for one in own])
     join = functools.partial(jax.tree.map, lambda *pieces: np.concatenate(pieces))
     whole, *halves = (join(*pieces) for pieces in zip(*done, strict=True))
-    said = f"frames combined: held-out photons confirm {kept:.1f} components of {len(split.frames)} answers"
-    return whole, dataclasses.replace(split, answers=tuple(halves)), said
+    said = f"frames combined: held-out photons confirm {kept:.1f} components of {frames} answers"
+    return whole, dataclasses.replace(split, answers=tuple(halves) or split.answers), said
 
 
-def _combined(answer: Denoised, shares: np.ndarray, use: np.ndarray) -> Denoised:
+def _combined(answer: Denoised, shares: np.ndarray) -> Denoised:
     counts = np.asarray(answer.counts)
+    use = _known(counts)
     weights = weights_of_frames(counts, shares, use=use)
     variance = answer.variance
     if variance is not None:
@@ -123,5 +126,5 @@ def _combined(answer: Denoised, shares: np.ndarray, use: np.ndarray) -> Denoised
     return dataclasses.replace(answer, counts=counts, variance=variance)
 
 
-def _known(answer: Denoised) -> np.ndarray:
-    return np.asarray(np.isfinite(np.asarray(answer.counts)).all(axis=0))
+def _known(counts: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isfinite(counts).all(axis=0))

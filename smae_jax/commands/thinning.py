@@ -54,11 +54,14 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
         partner, reason = choose_partner(scan, center)
         say(f"partner {partner}: {reason}")
         options = dataclasses.replace(options, partner=partner)
-    wrong = without_components(options, len(scan.counts))
-    if options.neighbours == "scan" and wrong:
-        raise ValueError(
-            f"--thinning.neighbours scan: {wrong}; change that, or use frames, raster or none"
-        )
+    if options.neighbours == "auto":
+        options = dataclasses.replace(options, neighbours="none")
+    if options.neighbours == "scan":
+        wrong = without_components(options, len(scan.counts))
+        if wrong:
+            raise ValueError(
+                f"--thinning.neighbours scan: {wrong}; change that, or use frames, raster or none"
+            )
     return dataclasses.replace(config, thinning=options)
 
 
@@ -100,7 +103,7 @@ def choose_partner(scan: Scan, center: Center) -> tuple[str, str]:
 def neighbours_for(config: TrainConfig, scan: Scan) -> Neighbours | None:
     """Return which other frames each is denoised with, where the options ask for them."""
     options = config.thinning
-    if config.method != "thinning" or options.neighbours == "none":
+    if config.method != "thinning" or options.neighbours in ("auto", "none"):
         return None
     if options.neighbours == "scan":
         return Neighbours("scan")

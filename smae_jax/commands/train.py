@@ -20,7 +20,7 @@ from smae_jax.commands.fit import MakeRun, fit
 from smae_jax.commands.reference import check_reference, read_reference
 from smae_jax.commands.thinning import neighbours_for, settle_thinning, shared_by_frames
 from smae_jax.commands.train_repeats import train_repeats
-from smae_jax.commands.warm_start import exposure_note, read_base, refuse_differences
+from smae_jax.commands.warm_start import exposure_note, following, read_base, refuse_differences
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.data import batches
@@ -39,6 +39,7 @@ from smae_jax.run_folder import Prepared, RunFolder
 Say = Callable[[str], None]
 FOUND_OUT = (
     ("thinning.partner", "auto"),
+    ("thinning.neighbours", "auto"),
     ("data.dimensions", 0),
 )
 """Options that leave to the data what a run then keeps."""
@@ -80,6 +81,7 @@ def train(config: TrainConfig, say: Say) -> Path:
     scan, center = prepare(config.data)
     paired = read_reference(config, scan, say)
     scan = scan if paired is None else paired.scan
+    config = config if base is None else following(base.config, config)
     config = settle_thinning(config, scan, center, say)
     if base is not None:  # the symmetry may just have chosen another partner
         refuse_differences(base.config, config)

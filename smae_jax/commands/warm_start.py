@@ -84,7 +84,8 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
         raise ValueError(
             f"--init-from: {str(error).replace('--checkpoint', '--init-checkpoint')}"
         ) from None
-    say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {config.peak_rate:g}")
+    peak = following(base, config).peak_rate
+    say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {peak:g}")
     if base.method != config.method:
         say(f"method {config.method} fine-tunes a network of method {base.method}")
     if base.smae.reference != (config.method == "smae" and config.smae.reference):
@@ -118,7 +119,7 @@ def read_shipped(config: TrainConfig, say: Say) -> Base:
     refuse_differences(base, config)
     say(
         f"starting from parameters trained on simulated scans ({step} steps); fresh optimizer, peak "
-        f"{config.peak_rate:g}"
+        f"{following(base, config).peak_rate:g}"
     )
     return Base(base, parameters, step, None)
 
@@ -153,6 +154,7 @@ def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
 
 def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     """Say which settings keep the parameters of one run from meaning the same in another."""
+    new = following(base, new)
     pairs: list[tuple[str, Any, Any]] = [
         ("model", base.model, new.model),
         ("thinning.neighbours", _neighbours(base), _neighbours(new)),
@@ -171,9 +173,18 @@ def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     return [f"{name} {there} there, {here} here" for name, there, here in pairs if there != here]
 
 
+def following(base: TrainConfig, new: TrainConfig) -> TrainConfig:
+    """Return the new run's options with its base's neighbours, where they are left open."""
+    if new.thinning.neighbours != "auto":
+        return new
+    thinning = dataclasses.replace(new.thinning, neighbours=_neighbours(base))
+    return dataclasses.replace(new, thinning=thinning)
+
+
 def _neighbours(config: TrainConfig) -> Any:
-    """Return what a network is shown of other frames."""
-    return config.thinning.neighbours if config.method == "thinning" else "none"
+    """Return what a network was shown of other frames; nothing where that was never settled."""
+    seen = config.method == "thinning" and config.thinning.sees_neighbours
+    return config.thinning.neighbours if seen else "none"
 
 
 def _kind_of_data(config: TrainConfig) -> str:
