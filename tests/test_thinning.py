@@ -76,13 +76,23 @@ def test_smae_is_a_corner():
     np.testing.assert_array_equal(pair.weight[..., 1], 0)
 
 
-@pytest.mark.parametrize("shares", [((0.8, 0.8),), ((1.0, 0.0),), MIXTURE])
-def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares):
-    """On the canvas, the turned positions and the patches at the centre line included."""
+@pytest.mark.parametrize(
+    ("shares", "origins"),
+    [
+        (((0.8, 0.8),), [[0, 0], [0, 12]]),
+        (((1.0, 0.0),), [[0, 0], [0, 12]]),
+        (MIXTURE, [[0, 0], [0, 12]]),
+        (((0.8, 0.8), (0.4, 0.4)), [[0, 6], [0, 9]]),
+    ],
+)
+def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origins):
+    """On the canvas, the turned positions and the patches at and across the centre line included."""
     height, width, size, mean = 12, 24, 12, 2.0
     counts = np.random.default_rng(2).poisson(mean, (600, height, width))
-    data = dataclasses.replace(canvases(counts), origins=jnp.asarray([[0, 0], [0, width - size]]))
+    data = dataclasses.replace(canvases(counts), origins=jnp.asarray(origins))
     method = Thinning(shares=shares, augment="none", most=int(counts.max()))
+    if method.region == "half":
+        assert all(x + size <= width // 2 or x >= width // 2 for _, x in origins)
     frames = np.repeat(np.arange(600), 2)
     batch = batches.gather(
         data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)], patch_shape=(size, size)
@@ -90,13 +100,13 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares):
     pair = paired(method, 3, batch)
 
     def noise(counts, light):
-        """Deviations on the canvas of two patches: own where it lies, partner at the turned place."""
+        """Deviations on the canvas of each patch: own where it lies, partner at the turned place."""
         z = np.asarray(counts - mean * light)
         canvas = np.zeros((len(z), height, width))
-        canvas[0::2, :, :size] += z[0::2, ..., 0]
-        canvas[1::2, :, size:] += z[1::2, ..., 0]
-        canvas[0::2, :, size:] += z[0::2, ::-1, ::-1, 1]
-        canvas[1::2, :, :size] += z[1::2, ::-1, ::-1, 1]
+        for which, (_, x) in enumerate(origins):
+            canvas[which::2, :, x : x + size] += z[which::2, ..., 0]
+            turned = width - size - x
+            canvas[which::2, :, turned : turned + size] += z[which::2, ::-1, ::-1, 1]
         return np.pad(canvas, ((0, 0), (0, height), (0, width)))
 
     source = noise(pair.source[..., ::2] * pair.source[..., 1::2], pair.source[..., 1::2])
@@ -107,6 +117,30 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares):
         error = each.std(axis=0) / np.sqrt(len(each))
         sigmas = each.mean(axis=0) / np.where(error > 0, error, np.inf)
         assert np.abs(sigmas).max() < 5.5
+
+
+@pytest.mark.parametrize("partner", ["channel", "sum"])
+def test_a_patch_across_the_centre_shows_no_photon_of_its_target(partner):
+    """Both appearances of a photon are dealt alike; where they are not, patches stay on one side."""
+    counts = np.random.default_rng(4).poisson(5.0, (3, 11, 15))
+    frames = jnp.arange(3)
+    batch = batches.gather(
+        canvases(counts), frames, jnp.zeros((3, 2), jnp.int32), patch_shape=(11, 15)
+    )
+    method = Thinning(partner=partner, shares=((0.5, 0.5),), augment="none", most=int(counts.max()))
+    assert method.region == "frame"
+    pair = paired(method, 0, batch)
+    seen = counted(pair.source[..., 0], pair.source[..., 1])
+    rest = counted(pair.target[..., 0], pair.weight[..., 0])
+    if partner == "channel":
+        turned = counted(pair.source[..., 2], pair.source[..., 3])
+        np.testing.assert_array_equal(turned, seen[:, ::-1, ::-1])
+        np.testing.assert_array_equal(seen + rest, counts)
+    else:
+        np.testing.assert_array_equal(seen, seen[:, ::-1, ::-1])
+        np.testing.assert_array_equal(seen + rest, counts + counts[:, ::-1, ::-1])
+    unequal = {"shares": ((0.8, 0.8), (1.0, 0.0))}, {"variants": 0}, {"gaussian": (2.0, 0.0)}
+    assert {dataclasses.replace(method, **one).region for one in unequal} == {"half"}
 
 
 class Leaky(Thinning):
@@ -132,7 +166,7 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method, neighbours):
         variants=0 if method is Leaky else 1,
         neighbours=neighbours,
     )
-    origins, shared = jnp.asarray([[0, 0], [0, 16]]), None
+    origins, shared = jnp.asarray([[0, 0], [0, 8], [0, 16]]), None
     if neighbours:
         shared = shared_by_frames(thinning, counts, np.ones((1, 16, 32), bool))
     data = jax.device_put(dataclasses.replace(canvases(counts), origins=origins, shared=shared))

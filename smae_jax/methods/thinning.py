@@ -5,9 +5,11 @@ pixel's photons and a share of its partner's, each with its exposure; the rest o
 the corner where all photons of one side predict all of the other. The network answers with two rates, the
 pixel's and its partner's, each trained on its own rest, so that an asymmetry is kept and not averaged away.
 
-A patch lies within one half-plane and its partner's patch in the other, so no photon is in an example twice:
-every one is either source or target, everywhere that it can be seen. What other frames tell depends on the
-frame's photons at most through those of its source (`seen_counts`).
+A photon that is in an example twice, as the pixel's own and as its partner's at the turned place, is dealt
+alike both times: every one is either source or target, everywhere that it can be seen. Where that cannot be
+had (unequal shares of both sides, a split drawn anew every time, Gaussian noise) patches stay within one
+half-plane and their partners within the other. What other frames tell depends on the frame's photons at most
+through those of its source (`seen_counts`).
 
 Reference:
   Neufeld et al. 2024, "Data thinning for convolution-closed distributions" (the split); Monroy et al. 2025,
@@ -76,8 +78,10 @@ class Thinning:
 
     @property
     def region(self) -> Literal["half", "frame"]:
-        """Half-planes, so that a patch and its partner's share no photon."""
-        return "frame" if self.partner == "none" else "half"
+        """The frame where both appearances of a photon are dealt alike, else half-planes with one each."""
+        alike = all(own == partner for own, partner in self.shares)
+        dealt_alike = alike and self.variants > 0 and not self.gaussian
+        return "frame" if self.partner == "none" or dealt_alike else "half"
 
     @property
     def outputs(self) -> int:
@@ -123,7 +127,7 @@ class Thinning:
 
         Args:
           key: typed random key.
-          batch: patches within one half-plane, (batch, *spatial).
+          batch: patches within `region`, (batch, *spatial).
 
         Returns:
           Source (batch, *spatial, 2, 4 or 8): rate and exposure of the pixel, of its partner, and the same
