@@ -206,8 +206,7 @@ def test_real_kill_of_a_real_process(options, tmp_path, whole):
     run, own = tmp_path / "run", options.train
     arguments = [
         *("--run", run, "--data.path", options.data.path, "--data.mask", options.data.mask),
-        *("--method", options.method, "--unet.widths", 8),
-        *("--data.center", options.data.center, "--train.steps", STEPS),
+        *("--data.center", options.data.center, "--train.steps", STEPS, "--unet.widths", 8),
         *("--train.batch-size", own.batch_size, "--train.patch", own.patch, "--unet.blocks", 0),
         *("--train.log-every", 1, "--train.validate-every", 2, "--train.checkpoint-every", 3),
         *("--train.validation-batches", 1, "--train.warmup-steps", 2),
