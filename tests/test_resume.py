@@ -34,7 +34,6 @@ class Killed(BaseException):
 def options(small_scan):
     """Validation at 2, 4, 6, 8, 9; checkpoints at 3, 6, 9; the default optimizer."""
     return TrainConfig(
-        method="smae",
         data=DataOptions(
             path=f"{small_scan}::counts", mask=f"{small_scan}::mask", center="17.5,14"
         ),
