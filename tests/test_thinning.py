@@ -90,9 +90,9 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
     height, width, size, mean = 12, 24, 12, 2.0
     counts = np.random.default_rng(2).poisson(mean, (600, height, width))
     data = dataclasses.replace(canvases(counts), origins=jnp.asarray(origins))
-    method = Thinning(shares=shares, augment="none", most=int(counts.max()))
-    if method.region == "half":
-        assert all(x + size <= width // 2 or x >= width // 2 for _, x in origins)
+    crosses = any(x < width // 2 < x + size for _, x in origins)
+    method = Thinning(shares=shares, augment="none", most=int(counts.max()), across=crosses)
+    assert method.region == ("across" if crosses else "half")
     frames = np.repeat(np.arange(600), 2)
     batch = batches.gather(
         data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)], patch_shape=(size, size)
@@ -121,14 +121,14 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
 
 @pytest.mark.parametrize("partner", ["channel", "sum"])
 def test_a_patch_across_the_centre_shows_no_photon_of_its_target(partner):
-    """Both appearances of a photon are dealt alike; where they are not, patches stay on one side."""
+    """Both appearances of a photon are dealt alike; where they are not, it is refused."""
     counts = np.random.default_rng(4).poisson(5.0, (3, 11, 15))
     frames = jnp.arange(3)
     batch = batches.gather(
         canvases(counts), frames, jnp.zeros((3, 2), jnp.int32), patch_shape=(11, 15)
     )
-    method = Thinning(partner=partner, shares=((0.5, 0.5),), augment="none", most=int(counts.max()))
-    assert method.region == "frame"
+    equal = {"shares": ((0.5, 0.5),), "augment": "none", "across": True}
+    method = Thinning(partner=partner, most=int(counts.max()), **equal)
     pair = paired(method, 0, batch)
     seen = counted(pair.source[..., 0], pair.source[..., 1])
     rest = counted(pair.target[..., 0], pair.weight[..., 0])
@@ -139,8 +139,9 @@ def test_a_patch_across_the_centre_shows_no_photon_of_its_target(partner):
     else:
         np.testing.assert_array_equal(seen, seen[:, ::-1, ::-1])
         np.testing.assert_array_equal(seen + rest, counts + counts[:, ::-1, ::-1])
-    unequal = {"shares": ((0.8, 0.8), (1.0, 0.0))}, {"variants": 0}, {"gaussian": (2.0, 0.0)}
-    assert {dataclasses.replace(method, **one).region for one in unequal} == {"half"}
+    for unlike in ({"shares": ((0.8, 0.7),)}, {"variants": 0}, {"gaussian": (2.0, 0.0)}):
+        with pytest.raises(ValueError, match="across"):
+            dataclasses.replace(method, **unlike)
 
 
 class Leaky(Thinning):
@@ -165,6 +166,7 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method, neighbours):
         most=int(counts.max()),
         variants=0 if method is Leaky else 1,
         neighbours=neighbours,
+        across=method is not Leaky,
     )
     origins, shared = jnp.asarray([[0, 0], [0, 8], [0, 16]]), None
     if neighbours:

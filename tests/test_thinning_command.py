@@ -1,5 +1,7 @@
 """Method thinning from the command line: what it chooses, refuses and keeps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,17 @@ def test_options_survive_the_config_file(tmp_path):
     assert read.thinning.shares == ("0.7,0.2",)
     (tmp_path / "d.toml").write_text(dump(read))
     assert load(tmp_path / "d.toml", TrainConfig) == read
+
+
+def test_patches_cross_the_centre_only_where_no_photon_is_shown(smae, small, small_scan):
+    data = ("--method", "thinning", "--data.path", f"{small_scan}::counts", *small)
+    asked = (*data, "--data.center", "17.5,14", "--thinning.across")
+    answer = smae("train", "--run", "r", *asked)
+    assert answer.status == 0, answer.err
+    assert "across = true" in Path("r/config.toml").read_text()
+    for option in (("--thinning.variants", 0), ("--thinning.shares", "0.8,0.5")):
+        answer = smae("train", "--run", "s", *asked, *option)
+        assert answer.status == 2
+        assert "--thinning.across: expected equal shares" in answer.err
+        assert answer.err.count("\n") == 1
+        assert not Path("s").exists()

@@ -94,6 +94,7 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
         variants=options.variants,
         gaussian=options.gaussian,
         neighbours=options.sees_neighbours,
+        across=options.across,
         shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
     )
 

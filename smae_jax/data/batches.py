@@ -19,6 +19,8 @@ from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch
 from smae_jax.splitting import pixel_identity
 
+Region = Literal["half", "across", "frame"]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +74,15 @@ class Canvases:
 
 
 def patch_shape_for(
-    canvas_shape: tuple[int, int], *, patch: int, region: Literal["half", "frame"], square: bool
+    canvas_shape: tuple[int, int], *, patch: int, region: Region, square: bool
 ) -> tuple[int, int]:
-    """Return the largest patch (height, width) not above `patch` (0 = no limit) that fits the region."""
+    """Return the largest patch (height, width) not above `patch` (0 = no limit) that suits the region.
+
+    One that crosses the centre is no wider than a half-plane: where patches have one place only, a network
+    learns the photons of few frames by heart.
+    """
     height, width = canvas_shape
-    if region == "half":
+    if region != "frame":
         width //= 2
     if patch:
         height, width = min(height, patch), min(width, patch)
@@ -89,7 +95,7 @@ def patch_origins(
     valid: np.ndarray,
     patch_shape: tuple[int, int],
     *,
-    region: Literal["half", "frame"],
+    region: Region,
     mean_counts: np.ndarray | None = None,
     partners: bool = True,
     least: float = 0.5,
@@ -103,6 +109,7 @@ def patch_origins(
       valid: share of the frames in which a canvas pixel is valid, (height, width), in [0, 1].
       patch_shape: (height, width) in pixels.
       region: "half" keeps a patch within one half-plane of the canvas; a middle column belongs to neither.
+        Elsewhere patches lie anywhere.
       mean_counts: mean frame, (height, width), 0 where invalid; None = every place alike.
       partners: in region "half" only pixels count whose partner is valid too.
       least: patches count whose number of usable pixel pairs reaches this share of the best patch's.

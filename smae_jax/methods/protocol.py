@@ -100,8 +100,8 @@ class Method(Protocol):
         ...
 
     @property
-    def region(self) -> Literal["half", "frame"]:
-        """Patches stay within one half-plane ("half"), or may lie anywhere ("frame")."""
+    def region(self) -> Literal["half", "across", "frame"]:
+        """Where patches lie: in a half-plane ("half"), as small but anywhere ("across"), or any ("frame")."""
         ...
 
     @property

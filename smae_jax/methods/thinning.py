@@ -6,10 +6,10 @@ the corner where all photons of one side predict all of the other. The network a
 pixel's and its partner's, each trained on its own rest, so that an asymmetry is kept and not averaged away.
 
 A photon that is in an example twice, as the pixel's own and as its partner's at the turned place, is dealt
-alike both times: every one is either source or target, everywhere that it can be seen. Where that cannot be
-had (unequal shares of both sides, a split drawn anew every time, Gaussian noise) patches stay within one
-half-plane and their partners within the other. What other frames tell depends on the frame's photons at most
-through those of its source (`seen_counts`).
+alike both times: every one is either source or target, everywhere that it can be seen. Patches stay within
+one half-plane and their partners within the other, or cross the centre where both appearances are dealt alike
+(`across`). What other frames tell depends on the frame's photons at most through those of its source
+(`seen_counts`).
 
 Reference:
   Neufeld et al. 2024, "Data thinning for convolution-closed distributions" (the split); Monroy et al. 2025,
@@ -56,6 +56,8 @@ class Thinning:
         split as Gaussian ones of that variance; None = photons, split exactly.
       neighbours: whether the batch tells what other frames of the scan measured, which goes to the source
         whole.
+      across: patches may cross the centre. A photon is then in an example twice, which is dealt alike both
+        times only with equal shares on both sides and fixed splits of whole photons.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
     """
 
@@ -67,9 +69,18 @@ class Thinning:
     variants: int = 1
     gaussian: tuple[float, float] | None = None
     neighbours: bool = False
+    across: bool = False
     shift: tuple[float, float] = (0.0, 0.0)
 
     extent = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse what would show a network the photons of its target."""
+        if self.across and not deals_alike(self.shares, self.variants, self.gaussian):
+            raise ValueError(
+                "--thinning.across: expected equal shares of both sides, fixed splits (--thinning.variants "
+                "1) and photon counts, so that no photon is source and target; change these, or leave it out"
+            )
 
     @property
     def sees_exposure(self) -> bool:
@@ -77,11 +88,11 @@ class Thinning:
         return len(set(self.shares)) > 1
 
     @property
-    def region(self) -> Literal["half", "frame"]:
-        """The frame where both appearances of a photon are dealt alike, else half-planes with one each."""
-        alike = all(own == partner for own, partner in self.shares)
-        dealt_alike = alike and self.variants > 0 and not self.gaussian
-        return "frame" if self.partner == "none" or dealt_alike else "half"
+    def region(self) -> Literal["half", "across", "frame"]:
+        """One half-plane, so that a patch and its partner's share no photon; or across the centre."""
+        if self.partner == "none":
+            return "frame"
+        return "across" if self.across else "half"
 
     @property
     def outputs(self) -> int:
@@ -301,6 +312,13 @@ class Thinning:
         if self.rule == "symmetric":
             value = jnp.where(partner_seen, (value + turned) / 2, value)
         return jnp.where(own_seen, value, turned)
+
+
+def deals_alike(
+    shares: Sequence[tuple[float, float]], variants: int, gaussian: tuple[float, float] | None
+) -> bool:
+    """Tell whether both appearances of a photon, as own and as the partner's, go the same way."""
+    return variants > 0 and not gaussian and all(own == partner for own, partner in shares)
 
 
 def _salts(split: Array) -> Array:
