@@ -48,7 +48,7 @@ TEXT = """\
 
     {command}
 
-Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {steps} steps, trained from
+Simulated scans of 64 frames, 128 x 128 pixels, with {settings}, {steps} steps, trained from
 {start}.
 
 {table}
@@ -334,6 +334,7 @@ def main(arguments: list[str] | None = None) -> int:
     text = TEXT.format(
         command=command_line("checks", arguments),
         steps=steps,
+        settings="the default settings" + (" and `--thinning.across`" if options.across else ""),
         start="the parameters that come with the program" if options.start else "scratch",
         table="\n".join(lines),
         spot=SPOT,

@@ -133,9 +133,9 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         train=dataclasses.replace(ours.train, learning_rate=warm().train.learning_rate),
     )
     if facts:
+        found["thinning, across"] = thinning("channel", across=True)
         found["thinning, scan"] = thinning("channel", neighbours="scan")
         raster = ",".join(map(str, facts["raster"]))
-        found["thinning, across"] = thinning("channel", across=True)
         found["thinning, raster"] = thinning("channel", neighbours="raster", raster=raster)
     if facts.get("asymmetry"):
         return found

@@ -8,7 +8,7 @@ The only file of `data` that uses JAX.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,8 @@ import numpy as np
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch
+from smae_jax.methods.protocol import Batch, Region
 from smae_jax.splitting import pixel_identity
-
-Region = Literal["half", "across", "frame"]
 
 
 @jax.tree_util.register_dataclass

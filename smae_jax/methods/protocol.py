@@ -13,6 +13,8 @@ from jax import Array
 
 Predict = Callable[[Array], Array]
 """(batch, *spatial, channel) source -> (batch, *spatial, output) rate, both in units of the scale."""
+Region = Literal["half", "across", "frame"]
+"""Where patches lie: within one half-plane, as small but anywhere, or anywhere."""
 Measurement = tuple[Array, Array]
 """Counts and the exposure behind them, (batch, *spatial) each."""
 
@@ -100,8 +102,8 @@ class Method(Protocol):
         ...
 
     @property
-    def region(self) -> Literal["half", "across", "frame"]:
-        """Where patches lie: in a half-plane ("half"), as small but anywhere ("across"), or any ("frame")."""
+    def region(self) -> Region:
+        """Where patches lie."""
         ...
 
     @property

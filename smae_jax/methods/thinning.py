@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Measurement, Pair, Predict
+from smae_jax.methods.protocol import Batch, Denoised, Measurement, Pair, Predict, Region
 from smae_jax.methods.views import moved, moved_shift, rate_of
 from smae_jax.registration import displace
 from smae_jax.splitting import fission, local_variance, thin_counts
@@ -76,7 +76,8 @@ class Thinning:
 
     def __post_init__(self) -> None:
         """Refuse what would show a network the photons of its target."""
-        if self.across and not deals_alike(self.shares, self.variants, self.gaussian):
+        equal = all(own == partner for own, partner in self.shares)
+        if self.across and not (equal and self.variants and self.gaussian is None):
             raise ValueError(
                 "--thinning.across: expected equal shares of both sides, fixed splits (--thinning.variants "
                 "1) and photon counts, so that no photon is source and target; change these, or leave it out"
@@ -88,7 +89,7 @@ class Thinning:
         return len(set(self.shares)) > 1
 
     @property
-    def region(self) -> Literal["half", "across", "frame"]:
+    def region(self) -> Region:
         """One half-plane, so that a patch and its partner's share no photon; or across the centre."""
         if self.partner == "none":
             return "frame"
@@ -312,13 +313,6 @@ class Thinning:
         if self.rule == "symmetric":
             value = jnp.where(partner_seen, (value + turned) / 2, value)
         return jnp.where(own_seen, value, turned)
-
-
-def deals_alike(
-    shares: Sequence[tuple[float, float]], variants: int, gaussian: tuple[float, float] | None
-) -> bool:
-    """Tell whether both appearances of a photon, as own and as the partner's, go the same way."""
-    return variants > 0 and not gaussian and all(own == partner for own, partner in shares)
 
 
 def _salts(split: Array) -> Array:
