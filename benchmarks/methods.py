@@ -278,13 +278,9 @@ def run_case(
         began = time.perf_counter()
         with quiet():
             train(dataclasses.replace(config, run=str(run)), lambda line: None)
-            trained = time.perf_counter()
-            infer(
-                InferConfig(run=str(run), input=files["scored"], output=str(output)),
-                lambda line: None,
-            )
+        trained = time.perf_counter()
+        estimate = denoised(InferConfig(run=str(run), input=files["scored"], output=str(output)))
         finished = time.perf_counter()
-        estimate = np.load(output)
         if not config.predict.conserve_totals:
             restored = conserving_totals(np.nan_to_num(estimate), counts, valid)
             estimate = min((estimate, restored), key=lambda one: rmse(one, truth, valid))
