@@ -225,8 +225,9 @@ class ThinningOptions:
     the scan have in common (32 or more); auto = what the base of a fine-tuning was shown, else none."""
     raster: str = ""
     """Rows and columns of the raster, `8,8`; "" = as the file says."""
-    across: bool = False
-    """Let patches cross the centre: better on simulated scans, with error bars that are too small."""
+    across: bool = True
+    """Let patches cross the centre where no photon can be source and target at once: with photon counts,
+    equal shares of both sides and fixed splits. Otherwise they lie in half-planes."""
     gain: float = 1.0
     """Values per photon of an integrating detector; other than 1 splits values as Gaussian ones."""
     readout_noise: float = 0.0

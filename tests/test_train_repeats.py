@@ -201,7 +201,6 @@ def test_patterns_volumes_and_channels(smae, tmp_path, shape):
         (("--method", "noise2noise", "--train.resident", "host"), "--train.resident host"),
         (("--method", "thinning", "--thinning.partner", "sum"), "--thinning.partner sum"),
         (("--method", "thinning", "--thinning.neighbours", "frames"), "neighbours frames"),
-        (("--method", "thinning", "--thinning.across"), "--thinning.across"),
         (("--method", "noise2noise", "--data.center", "3,4"), "--data.center 3,4"),
     ],
 )

@@ -14,7 +14,7 @@ from smae_jax.methods.noise2void import Noise2Void
 from smae_jax.methods.protocol import Method
 from smae_jax.methods.smae import Smae
 from smae_jax.methods.supervised import Supervised
-from smae_jax.methods.thinning import Thinning
+from smae_jax.methods.thinning import Thinning, deals_alike
 from smae_jax.methods.zero_shot import ZeroShot
 
 LEAST_SHIFT = 0.2
@@ -85,16 +85,17 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
             f"--rule {rule}: expected direct, average or symmetric with --thinning.partner channel, got a "
             f"run with partner {options.partner}; leave the option out"
         )
+    shares = parse_shares(options.shares)
     return Thinning(
         partner="channel" if options.partner == "auto" else options.partner,
-        shares=parse_shares(options.shares),
+        shares=shares,
         rule=options.rule if rule == "run" else rule,  # type: ignore[arg-type]
         augment=config.data.augment,
         most=most,
         variants=options.variants,
         gaussian=options.gaussian,
         neighbours=options.sees_neighbours,
-        across=options.across,
+        across=options.across and deals_alike(shares, options.variants, options.gaussian),
         shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
     )
 

@@ -67,7 +67,6 @@ def check_options(config: TrainConfig) -> None:
         and config.thinning.partner not in ("auto", "none"),
         f"--thinning.neighbours {config.thinning.neighbours}": thinned
         and config.thinning.sees_neighbours,
-        "--thinning.across": thinned and config.thinning.across,
         "--data.hot-pixels": data.hot_pixels,
         f"--data.crop {data.crop}": data.crop != default.crop,
         f"--data.center {data.center}": data.center != default.center,

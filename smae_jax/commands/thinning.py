@@ -16,7 +16,7 @@ from smae_jax.data.components import CHUNK_VALUES, FEWEST, amounts, find_compone
 from smae_jax.data.neighbours import Neighbours, frames_beside
 from smae_jax.data.scan import Scan, not_counted
 from smae_jax.evaluation.asymmetry import opposite, relative_asymmetry, symmetry_chi_square
-from smae_jax.methods.thinning import Thinning
+from smae_jax.methods.thinning import Thinning, deals_alike
 from smae_jax.splitting import pixel_identity
 
 Say = Callable[[str], None]
@@ -56,6 +56,14 @@ def settle_thinning(config: TrainConfig, scan: Scan, center: Center, say: Say) -
         options = dataclasses.replace(options, partner=partner)
     if options.neighbours == "auto":
         options = dataclasses.replace(options, neighbours="none")
+    shares = parse_shares(options.shares)
+    if options.across and not deals_alike(shares, options.variants, options.gaussian):
+        options = dataclasses.replace(options, across=False)
+        if options.partner != "none":
+            say(
+                "patches within half-planes: unequal shares, splits drawn anew or values that are no counts "
+                "would show the network its target across the centre"
+            )
     if options.neighbours == "scan":
         wrong = without_components(options, len(scan.counts))
         if wrong:

@@ -76,11 +76,10 @@ class Thinning:
 
     def __post_init__(self) -> None:
         """Refuse what would show a network the photons of its target."""
-        equal = all(own == partner for own, partner in self.shares)
-        if self.across and not (equal and self.variants and self.gaussian is None):
+        if self.across and not deals_alike(self.shares, self.variants, self.gaussian):
             raise ValueError(
-                "--thinning.across: expected equal shares of both sides, fixed splits (--thinning.variants "
-                "1) and photon counts, so that no photon is source and target; change these, or leave it out"
+                "across: expected equal shares of both sides, fixed splits (variants 1 or more) and photon "
+                "counts, so that no photon is source and target; change these, or leave it out"
             )
 
     @property
@@ -313,6 +312,14 @@ class Thinning:
         if self.rule == "symmetric":
             value = jnp.where(partner_seen, (value + turned) / 2, value)
         return jnp.where(own_seen, value, turned)
+
+
+def deals_alike(
+    shares: Sequence[tuple[float, float]], variants: int, gaussian: tuple[float, float] | None
+) -> bool:
+    """Tell whether both appearances of a photon in a patch are dealt alike, also across the centre."""
+    equal = all(own == partner for own, partner in shares)
+    return equal and variants > 0 and gaussian is None
 
 
 def _salts(split: Array) -> Array:
