@@ -121,7 +121,7 @@ def missed(
     errors are seen pixel by pixel, so far as they pass the noise there by two standard errors. What is more
     than the variance, in pixels of similar rates, is taken for a power of the rate. From h to full frames
     it falls with exposure^FALL: little, as it is no photon noise. An error that all frames have alike, as of
-    the network's parameters, is looked for in the residuals of the frames added up, where there is less noise.
+    the network's parameters, is looked for in the residuals of the frames added up, which have less noise.
 
     Args:
       counts: answers made of either half of the photons, counts per full frame, (2, frames, height, width).
