@@ -48,7 +48,7 @@ TEXT = """\
 
     {command}
 
-Simulated scans of 64 frames, 128 x 128 pixels, with {settings}, {steps} steps, trained from
+Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {steps} steps, trained from
 {start}.
 
 {table}
@@ -63,7 +63,6 @@ Simulated scans of 64 frames, 128 x 128 pixels, with {settings}, {steps} steps, 
 - **Flat field**: rms of the answer over its mean, beside that of its error bars.
 - **Coverage**: share of the pixels whose truth lies within one error bar; 68 % is honest.
 - With `--folder` checks that are kept there are not done again; the minutes are those of the last call.
-- `--across` trains with patches that cross the centre (`--thinning.across`).
 - `--start simulated` trains from the parameters that come with the program ([warm_start.md](warm_start.md)),
   each frame by itself.
 
@@ -76,12 +75,9 @@ Simulated scans of 64 frames, 128 x 128 pixels, with {settings}, {steps} steps, 
 class Bench:
     """Trains and denoises simulated scans in one folder."""
 
-    def __init__(
-        self, folder: Path, train_options: TrainOptions, start: str = "", *, across: bool = False
-    ) -> None:
-        """Remember where and how, what parameters to start from, and whether patches cross the centre."""
+    def __init__(self, folder: Path, train_options: TrainOptions, start: str = "") -> None:
+        """Remember where and how, and what parameters to start from."""
         self.folder, self.options, self.start = folder, train_options, start
-        self.across = across
 
     def denoise(
         self, scan: Simulation, *, sigma: bool = False, **thinning: Any
@@ -100,7 +96,7 @@ class Bench:
             init_from=self.start,
             unet=warm().unet if self.start else UnetOptions(),
             data=DataOptions(path=counts, mask=mask, center=f"{y:g},{x:g}"),
-            thinning=ThinningOptions(across=self.across, **thinning),
+            thinning=ThinningOptions(**thinning),
             train=self.options,
         )
         with quiet():
@@ -309,7 +305,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--start", default="", choices=["", SIMULATED], help="parameters to start from"
     )
-    parser.add_argument("--across", action="store_true", help="patches cross the centre")
     parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
     parser.add_argument("--output", default="", help="folder of checks.md; default docs")
     options = parser.parse_args(arguments)
@@ -326,7 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled(folder)
         if options.start:
             chosen = dataclasses.replace(chosen, learning_rate=warm().train.learning_rate)
-        bench = Bench(folder, chosen, options.start, across=options.across)
+        bench = Bench(folder, chosen, options.start)
         found = run(bench, frames=frames, size=size)
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]
@@ -334,7 +329,6 @@ def main(arguments: list[str] | None = None) -> int:
     text = TEXT.format(
         command=command_line("checks", arguments),
         steps=steps,
-        settings="the default settings" + (" and `--thinning.across`" if options.across else ""),
         start="the parameters that come with the program" if options.start else "scratch",
         table="\n".join(lines),
         spot=SPOT,

@@ -192,10 +192,11 @@ def trainings(case: Case, files: dict[str, str], budget: Budget) -> dict[str, Tr
     y, x = case.center
     data = DataOptions(path=files["counts"], mask=files["mask"], center=f"{y:g},{x:g}")
     short = TrainOptions(steps=budget.steps, **budget.options)
-    ours = TrainConfig(seed=SEED, data=data, train=short)
+    ours = TrainConfig(seed=SEED, method="smae", data=data, train=short)
     height = case.counts.shape[1]
     published = TrainConfig(
         seed=PUBLISHED_SEED,
+        method="smae",
         model="sedcnn4",
         loss="mse",
         data=dataclasses.replace(data, scale="frame_max", augment="flips"),

@@ -133,7 +133,7 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         train=dataclasses.replace(ours.train, learning_rate=warm().train.learning_rate),
     )
     if facts:
-        found["thinning, across"] = thinning("channel", across=True)
+        found["thinning, half-planes"] = thinning("channel", across=False)
         found["thinning, scan"] = thinning("channel", neighbours="scan")
         raster = ",".join(map(str, facts["raster"]))
         found["thinning, raster"] = thinning("channel", neighbours="raster", raster=raster)

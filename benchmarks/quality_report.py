@@ -20,7 +20,7 @@ LINES = {
     "thinning, direct": ("#9ccc9c", "-"),
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
-    "thinning, across": ("#0b8f5a", "-."),
+    "thinning, half-planes": ("#0b8f5a", "-."),
     "thinning, scan": ("#8c8c2c", "-"),
     "thinning, raster": ("#7b3294", "-"),
     "thinning, warm start": ("#ff00aa", "-"),
@@ -29,7 +29,13 @@ LINES = {
     "oracle": ("#000000", "--"),
 }
 
-SHOWN_BOTH = ("SMAE, average", "thinning, average", "thinning, across", "thinning, none", "oracle")
+SHOWN_BOTH = (
+    "SMAE, average",
+    "thinning, average",
+    "thinning, half-planes",
+    "thinning, none",
+    "oracle",
+)
 """Also scored as the network answers, to tell what `infer` adds with the other frames of the scan."""
 ALONE = ", network alone"
 """What the names of these rows end with; each stands below its own, dotted."""
@@ -89,10 +95,10 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
   differ, and corrects what a network gets wrong in all frames alike by the counts of the scan added up. All
   rows have that, but for SMAE as published, its rule `cross`, and the rows that say so
   (`--no-combine --no-keep-sums --keep-significant 0`).
-- **Rows of thinning**: the first three are its default and differ in `--rule`. "across" lets patches cross
-  the centre (`--thinning.across`; its error bars are too small, see the README's limits). "scan" also shows
-  the network what the other frames have in common, at a peak learning rate of 2.5e-3 instead of 5e-3,
-  "raster" the four frames beside it; "none" leaves the partner out, "sum" adds it.
+- **Rows of thinning**: the first three are its default and differ in `--rule`. In "half-planes"
+  patches do not cross the centre (`--thinning.no-across`). "scan" also shows the network what the other
+  frames have in common, at a peak learning rate of 2.5e-3 instead of 5e-3, "raster" the four frames beside
+  it; "none" leaves the partner out, "sum" adds it.
 - **Warm start**: from parameters that have seen 100 other scans of the same simulator
   ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
   patterns here tell how much.

@@ -75,6 +75,7 @@ def measure(case: Case) -> dict[str, Any]:
     startup = time.time() - case.started
     rate = round(case.batch_size / mesh.size) or 1
     config = TrainConfig(
+        method="smae",
         model=case.model,  # type: ignore[arg-type]
         data=DataOptions(augment="d4"),
         train=TrainOptions(

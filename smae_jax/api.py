@@ -66,7 +66,7 @@ def train(
       loss: such as `poisson`; "" = as the config says.
       run: folder to keep; "" = a temporary one that lasts as long as the denoiser.
       config: TOML file; "" = the one that comes with the program: `spectra` for spectra and volumes,
-        `pretrain` for patterns; examples of repeated patterns are 64 points a side, of volumes 32.
+        `thinning` for patterns; examples of repeated patterns are 64 points a side, of volumes 32.
       options: any other option by its name on the command line, e.g. `{"train.batch_size": 8}`.
       overwrite: replace the run folder if it exists.
       verbose: say what was understood and chosen.
@@ -81,7 +81,7 @@ def train(
     scratch = Path(tempfile.mkdtemp(prefix="smae_jax-"))
     folder = Path(run) if run else scratch / "run"
     base = load_config(
-        config or shipped_config("pretrain" if is_scan(data) else "spectra"), TrainConfig
+        config or shipped_config("thinning" if is_scan(data) else "spectra"), TrainConfig
     )
     named = {"method": method, "model": model, "loss": loss, "train.steps": steps}
     patch = {2: 64, 3: 32}.get(data.dimensions)

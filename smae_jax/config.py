@@ -466,15 +466,15 @@ class TrainConfig:
     seed: int = 0
     """Seed of every random number of the training."""
     method: Literal[
-        "smae",
         "thinning",
+        "smae",
         "noise2noise",
         "supervised",
         "noise2void",
         "deep_image_prior",
         "masked",
         "zero_shot",
-    ] = "smae"
+    ] = "thinning"
     """How pairs are made and predictions put back."""
     model: Literal["unet", "large", "dncnn", "resnet", "msd", "sedcnn4"] = "unet"
     """Network: a light U-Net, a large one, one of three small ones for small data, or the published one."""

@@ -219,7 +219,6 @@ def test_missing_mask(smae, tmp_path, small_scan):
 OPTIONS = [
     ("--data.center", "99,3", ["center", "99"]),
     ("--data.center", "17", ["--data.center", "y,x"]),
-    ("--data.center", "0,0", ["partner"]),
     ("--data.crop", "7", ["--data.crop"]),
     ("--train.steps", "many", ["--train.steps", "many"]),
     ("--train.steps", "0", ["--train.steps", "1 or more"]),
@@ -246,6 +245,19 @@ OPTIONS = [
 def test_options_that_make_no_sense(smae, tmp_path, small_scan, option, value, said):
     answer = smae("train", "--run", "new", "--data.path", f"{small_scan}::counts", option, value)
     assert_one_line(answer, *said)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_centre_that_leaves_no_partner(smae, tmp_path, small_scan):
+    data = ("--data.path", f"{small_scan}::counts", "--data.center", "0,0")
+    assert_one_line(smae("train", "--run", "new", "--method", "smae", *data), "partner")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_published_rule_belongs_to_its_method(smae, tmp_path, small_scan):
+    data = ("--data.path", f"{small_scan}::counts", "--smae.reference")
+    answer = smae("train", "--run", "new", *data)
+    assert_one_line(answer, "--smae.reference", "thinning", "--method smae")
     assert os.listdir(tmp_path) == []
 
 
@@ -369,6 +381,7 @@ def test_checkpoint_of_another_architecture(smae, run, small_scan):
     answer = last_line(smae("train", "--run", run, "--resume", "--train.steps", "6"))
     assert_one_line(answer, "checkpoints/4", "network/", "(8,)", "(12,)")
     edit(run / "config.toml", 'model = "unet"', 'model = "sedcnn4"')
+    edit(run / "config.toml", 'method = "thinning"', 'method = "smae"')
     answer = smae("infer", "--run", run, "--input", f"{small_scan}::counts", "--output", "a.npy")
     assert_one_line(answer, "best/", "parameter", "absent")
     assert not Path("a.npy").exists()

@@ -266,7 +266,7 @@ def test_choices_of_inference_are_made_and_said(smae, trained_run, small_scan, d
     data = ("--input", f"{small_scan}::counts", "--output", "a.npy", "--overwrite")
     for choice, said in [
         (("--ensemble", "none"), "ensemble none"),
-        (("--rule", "cross"), "ensemble"),
+        (("--rule", "direct"), "ensemble"),
         (("--checkpoint", "4"), "step 4"),
     ]:
         answer = smae("infer", "--run", trained_run, *data, *choice)
@@ -357,7 +357,8 @@ def test_variants_train_and_denoise(smae, tmp_path, small_scan, small, scan, opt
 @pytest.mark.slow
 def test_published_network_and_rule(smae, tmp_path, small_scan, small):
     published = (
-        *("--model", "sedcnn4", "--loss", "mse", "--smae.reference", "--smae.rule", "cross"),
+        *("--method", "smae", "--smae.reference", "--smae.rule", "cross"),
+        *("--model", "sedcnn4", "--loss", "mse"),
         *("--data.scale", "frame_max", "--data.augment", "flips", "--train.validation", "none"),
     )
     answer = train(smae, small_scan, small, "run", *published, "--train.steps", 1)

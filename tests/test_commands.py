@@ -138,7 +138,7 @@ def test_demo_writes_data_table_and_pictures(tmp_path, small_demo):
     assert rows[3]["psnr_db"] is not None
     table = (folder / "table.md").read_text()
     assert all(row["name"] in table for row in rows)
-    assert any("smae" in line and f"{rows[3]['psnr_db']:.2f}" in line for line in said)
+    assert any("thinning" in line and f"{rows[3]['psnr_db']:.2f}" in line for line in said)
     for name in ("before_denoised_truth.png", "loss.png"):
         assert matplotlib.image.imread(folder / "figures" / name)[..., :3].std() > 0.02
     seconds = json.loads((folder / "demo.json").read_text())["seconds"]

@@ -85,7 +85,7 @@ def test_network_row_is_that_of_the_frames_that_infer_writes(smae, trained_run, 
     with np.load(small_scan) as file, np.load(reference) as other:
         counts, valid, truth = file["counts"].astype(float), ~file["mask"], other["truth"]
     scaled = truth * counts[:, valid].sum() / truth[:, valid].sum()
-    (name,) = (name for name in rows if name.startswith("smae"))
+    (name,) = (name for name in rows if name.startswith("thinning"))
     expected = psnr(denoised, scaled, valid, scaled[:, valid].max())
     assert rows[name]["psnr_db"] == pytest.approx(expected, abs=1e-3)
     assert "free of noise" in answer.out
@@ -118,7 +118,7 @@ def test_exposure_of_the_split_counts_is_respected(smae, trained_run, scan):
     for share in (0.1, 0.5):
         assert smae(*arguments, "--held-out", share, "--output", f"out{share}").status == 0
     few, many = (read(f"out{share}")[1] for share in (0.1, 0.5))
-    (name,) = (name for name in few if name.startswith("smae"))
+    (name,) = (name for name in few if name.startswith("thinning"))
     assert few[name]["ring_percent"] == many[name]["ring_percent"]  # of the whole counts
     for rows in (few, many):
         assert rows["raw"]["held_out_total"] == pytest.approx(1, abs=0.08)  # of few photons

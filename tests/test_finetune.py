@@ -90,7 +90,7 @@ def test_fine_tuning_starts_at_the_base_and_goes_its_own_way(
         (("--unet.widths", "8", "16"), r"unet.widths (8,) there, (8, 16) here"),
         (("--model", "sedcnn4"), "model unet there, sedcnn4 here"),
         (("--data.scale", "frame"), "data.scale scan there, frame here"),
-        (("--method", "masked"), "method smae there, masked here"),
+        (("--method", "masked"), "method thinning there, masked here"),
         (("--init-checkpoint", "77"), "--init-checkpoint 77"),
     ],
 )
@@ -105,7 +105,9 @@ def test_a_base_that_does_not_fit_is_refused_with_what_differs(
 
 def test_a_fitting_base_may_be_of_the_other_method_and_of_another_augmentation():
     base = TrainConfig(
-        data=DataOptions(augment="flips"), smae=SmaeOptions(rule="direct", reference=True)
+        method="smae",
+        data=DataOptions(augment="flips"),
+        smae=SmaeOptions(rule="direct", reference=True),
     )
     paired = TrainConfig(method="supervised", data=DataOptions(reference="high.npz"))
     assert differences(base, paired) == differences(paired, base) == []

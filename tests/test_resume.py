@@ -34,6 +34,7 @@ class Killed(BaseException):
 def options(small_scan):
     """Validation at 2, 4, 6, 8, 9; checkpoints at 3, 6, 9; the default optimizer."""
     return TrainConfig(
+        method="smae",
         data=DataOptions(
             path=f"{small_scan}::counts", mask=f"{small_scan}::mask", center="17.5,14"
         ),
@@ -205,7 +206,8 @@ def test_real_kill_of_a_real_process(options, tmp_path, whole):
     run, own = tmp_path / "run", options.train
     arguments = [
         *("--run", run, "--data.path", options.data.path, "--data.mask", options.data.mask),
-        *("--data.center", options.data.center, "--train.steps", STEPS, "--unet.widths", 8),
+        *("--method", options.method, "--unet.widths", 8),
+        *("--data.center", options.data.center, "--train.steps", STEPS),
         *("--train.batch-size", own.batch_size, "--train.patch", own.patch, "--unet.blocks", 0),
         *("--train.log-every", 1, "--train.validate-every", 2, "--train.checkpoint-every", 3),
         *("--train.validation-batches", 1, "--train.warmup-steps", 2),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from smae_jax.commands.split_answers import SHARE, SplitAnswers
 from smae_jax.config import InferConfig
 from smae_jax.data.scan import Scan, not_counted
 from smae_jax.scan_sums import FEWEST_FRAMES, correct_sums
@@ -49,7 +50,7 @@ def hold(
       say: receives every line that a person should read.
     """
     sigmas = config.keep_significant
-    sums = config.keep_sums and conserve_totals and len(answer) >= FEWEST_FRAMES
+    sums = keeps_sums(config, len(answer), conserve_totals=conserve_totals)
     if (sigmas or sums) and not_counted(scan.counts) is not None:
         say(
             "note: no whole photon counts, so answers are not held against them "
@@ -86,6 +87,32 @@ def hold(
         changed = np.flatnonzero(kept.any(axis=(1, 2)) | sums | combined)
         found = _with_totals(found, scan.counts, valid, kept, frames=changed)
     return Held(found, sigma, how)
+
+
+def keeps_sums(config: InferConfig, frames: int, *, conserve_totals: bool) -> bool:
+    """Tell whether the answers of so many frames are corrected by the sums of their counts."""
+    return config.keep_sums and conserve_totals and frames >= FEWEST_FRAMES
+
+
+def hold_halves(split: SplitAnswers, *, center: tuple[float, float]) -> SplitAnswers:
+    """Let answers to either half of the photons add up to what that half counted, as whole answers will.
+
+    Args:
+      split: answers to both halves of whole photon counts, with variance.
+      center: (y, x) in pixels, multiples of 0.5.
+    """
+    held = []
+    for answer, seen in zip(split.answers, split.held_out[::-1], strict=True):
+        counts = np.asarray(answer.counts)
+        valid = np.broadcast_to(split.valid, counts.shape)
+        correction = correct_sums(SHARE * counts, seen, valid, center)
+        factors = np.stack([correction.of_frame(frame) for frame in range(len(counts))])
+        held.append(
+            dataclasses.replace(
+                answer, counts=counts * factors, variance=np.asarray(answer.variance) * factors**2
+            )
+        )
+    return dataclasses.replace(split, answers=tuple(held))
 
 
 def _with_totals(

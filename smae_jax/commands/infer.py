@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from smae_jax import inference, models, symmetry, training
-from smae_jax.commands.against_counts import hold
+from smae_jax.commands.against_counts import hold, hold_halves, keeps_sums
 from smae_jax.commands.build import build_method, build_model
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.error_bars import (
@@ -120,6 +120,9 @@ def infer(config: InferConfig, say: Say) -> None:
             how["combine"] = "yes"
             say(said)
         if config.sigma:
+            conserved = trained.predict.conserve_totals
+            if keeps_sums(config, len(split.frames), conserve_totals=conserved):
+                split = hold_halves(split, center=prepared.center)
             sigma, said = error_bars_of(answer, split)
             say(said)
     counts, known, filled = (np.asarray(a) for a in (answer.counts, answer.known, answer.filled))

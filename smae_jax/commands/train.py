@@ -66,6 +66,11 @@ def train(config: TrainConfig, say: Say) -> Path:
     else:
         folder.refuse(overwrite=config.overwrite)
     check_reference(config)
+    if config.smae.reference and config.method != "smae":
+        raise ValueError(
+            f"--smae.reference: expected --method smae, whose published rule it is, got {config.method}; "
+            "add --method smae, or leave the option out"
+        )
     if not config.data.path:
         raise ValueError("--data.path: expected files of frames, got none; see --help")
     if of_repeats(config):
