@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax.commands.against_counts import hold_halves
+from smae_jax.commands.against_counts import hold, hold_halves
 from smae_jax.commands.split_answers import SplitAnswers
+from smae_jax.config import InferConfig
 from smae_jax.data.readers import read_scan
+from smae_jax.data.scan import Geometry, Metadata, Scan
 from smae_jax.data.writers import write_frames
 from smae_jax.error_bars import (
     FALL,
@@ -144,6 +146,21 @@ def test_halves_add_up_to_their_own_photons_and_to_no_others():
     again = hold_halves(other, center=(23.5, 23.5)).answers
     np.testing.assert_array_equal(again[0].counts, held[0].counts)
     assert not np.array_equal(again[1].counts, held[1].counts)
+
+
+def test_a_combined_answer_has_the_noise_of_its_own_total():
+    """Its frame's counts scale it: 1 / sqrt(400) here. Alone, the jackknife has seen that already."""
+    counts = np.full((4, 10, 10), 4, np.float32)
+    frames = Metadata(sources=("a",) * 4, dtype="uint16")
+    scan = Scan(counts, np.ones((1, 10, 10), bool), Geometry(), frames, {})
+    answer = np.full(counts.shape, 2.0, np.float32)
+    options = {"center": (4.5, 4.5), "conserve_totals": True, "say": lambda line: None}
+    config = InferConfig(keep_sums=False, keep_significant=0.0)
+    for combined, total in ((True, 1 / 20), (False, 0.0)):
+        held = hold(answer, 0.1 * answer, scan, config, combined=combined, **options)
+        assert held.sigma is not None
+        expected = np.hypot(0.2, total * held.counts)
+        np.testing.assert_allclose(held.sigma, expected, rtol=1e-5)
 
 
 def test_nothing_seen_misses_nothing():
