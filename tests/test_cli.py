@@ -304,6 +304,7 @@ def losses_of(run):
     return [values["loss"] for values in map(json.loads, lines) if "loss" in values]
 
 
+@pytest.mark.slow
 def test_mask_and_its_polarity_in_training(smae, tmp_path, small_scan, small, scan):
     np.savez("mask.npz", good=scan[1])
     train(smae, small_scan, small, "bad", "--train.steps", 1)

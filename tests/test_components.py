@@ -223,6 +223,7 @@ def test_no_other_frame_is_shown_unless_asked_for(smae, small, long_scan):
     assert 'neighbours = "none"' in Path("r/config.toml").read_text()
 
 
+@pytest.mark.slow
 def test_a_long_scan_is_denoised_with_what_its_frames_have_in_common(smae, small, long_scan):
     asked = ("train", "--run", "r", *long_scan, *SHOWN, *small)
     answer = smae(*asked)

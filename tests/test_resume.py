@@ -241,6 +241,7 @@ def test_real_kill_of_a_real_process(options, tmp_path, whole):
 # --- which options hold ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_finished_run_goes_on_for_more_steps(options, tmp_path):
     """With a constant rate the first steps do not know how many will follow."""
     whole = start(options, tmp_path / "whole", schedule="constant", warmup_steps=0)

@@ -123,6 +123,7 @@ def test_few_frames_or_no_light_stay_as_they_are():
     assert (factors == 1).all()
 
 
+@pytest.mark.slow
 def test_infer_keeps_the_sums_and_the_totals_and_says_so(smae, trained_run, small_scan, tmp_path):
     infer = ("infer", "--run", trained_run, "--input", f"{small_scan}::counts", "--output")
     plain = smae(*infer, "plain.h5", "--no-keep-sums")

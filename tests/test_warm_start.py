@@ -93,6 +93,7 @@ def test_spectra_do_not_start_from_frames(smae, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_benchmark_makes_a_start_that_is_read(tmp_path, monkeypatch):
     made = tmp_path / "start.npz"
     start.main(["--steps", "2", "--scans", "2", "--sizes", "64", "--output", str(made)])
