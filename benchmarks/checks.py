@@ -321,8 +321,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled(folder)
         if options.start:
             chosen = dataclasses.replace(chosen, learning_rate=warm().train.learning_rate)
-        bench = Bench(folder, chosen, options.start)
-        found = run(bench, frames=frames, size=size)
+        found = run(Bench(folder, chosen, options.start), frames=frames, size=size)
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)

@@ -56,15 +56,8 @@ class Bench:
             return json.loads(record.read_text())["seconds"]
         started = time.perf_counter()
         command = ["train", "--run", run, "--overwrite", "--data.path", f"{data}::counts"]
-        command += [
-            "--data.mask",
-            f"{data}::mask",
-            "--seed",
-            self.seed,
-            "--method",
-            "smae",
-            *options,
-        ]
+        command += ["--data.mask", f"{data}::mask", "--seed", self.seed]
+        command += ["--method", "smae", *options]
         command += ["--train.steps", steps, "--train.learning-rate", rate]
         command += ["--train.validate-every", max(1, steps // 8)]
         command += ["--train.warmup-steps", max(1, steps // 10)]

@@ -88,7 +88,7 @@ def hold(
         found = _with_totals(found, scan.counts, valid, kept, frames=changed)
     if conserve_totals and combined and sigma is not None:
         # Combined answers share their noise, but each has the noise of its own total again.
-        totals = np.where(valid, scan.counts, 0).sum(axis=(1, 2), dtype=np.float64)
+        totals = scan.counts.sum(axis=(1, 2), dtype=np.float64)
         of_total = np.where(kept, 0, found / np.sqrt(np.maximum(totals, 1))[:, None, None])
         sigma = np.hypot(sigma, of_total).astype(np.float32)
     return Held(found, sigma, how)
