@@ -22,6 +22,13 @@ jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile fast rather than well, but for slow tests: tiny steps take longer to compile than to run."""
+    if config.option.markexpr != "slow":
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # of the processes that tests start
+        jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real detector data beside the checkout; skips the test where it is absent."""
