@@ -124,7 +124,7 @@ class DataOptions:
 class TrainOptions:
     """How long and how to train."""
 
-    steps: int = 600
+    steps: int = 1500
     """Optimizer steps; more of them with --resume stretch the schedule to the new end."""
     batch_size: int = 16
     """Patches per step, over all devices together."""

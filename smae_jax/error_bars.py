@@ -134,19 +134,19 @@ def missed(
     Returns:
       What is missed in full frames.
     """
-    sums: dict[str, np.ndarray] = {}
-    ratio = 1.0
+    places = _places(counts, use)
+    sums = _sums_by_rate(counts, variance, held_out, places, exposure=exposure)
+    if sums["rate"].sum() <= 0:
+        return Missed(0.0, USUAL_POWER)
     for width in RESIDUALS:
-        sums = _sums_by_rate(counts, variance, held_out, exposure=exposure, use=use, width=width)
-        if not sums or sums["rate"].sum() <= 0:
-            return Missed(0.0, USUAL_POWER)
-        alike, left = sums["alike"].sum(), sums["left"].sum()
+        smoothed = _smoothed_sums(counts, held_out, places, exposure=exposure, width=width)
+        alike, left = sums["alike"].sum(), smoothed["left"].sum()
         ratio = alike / left if left > 0 else 1.0
-        if np.sqrt(sums["noise"].sum()) * ratio <= alike:
+        if np.sqrt(smoothed["noise"].sum()) * ratio <= alike:
             break
     seen = sums["pixels"] > 0
-    found = np.maximum(sums["smooth"] * ratio, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
-    each = [a[seen] / sums["pixels"][seen] for a in (found, np.sqrt(sums["noise"]) * ratio)]
+    found = np.maximum(smoothed["squares"] * ratio, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
+    each = [a[seen] / sums["pixels"][seen] for a in (found, np.sqrt(smoothed["noise"]) * ratio)]
     known = [sums[name][seen] / sums["pixels"][seen] for name in ("variance", "rate")]
     of_half = _power_law(*each, *known)
     common = _common(counts, held_out, exposure=exposure, use=use)
@@ -170,48 +170,83 @@ def _common(counts: np.ndarray, held_out: np.ndarray, *, exposure: float, use: n
     return max(square / rates, 0.0) if rates > 0 else 0.0
 
 
+def _places(counts: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """Return the group of similar rates that a pixel belongs to, -1 where it is not used; (frames, *spatial).
+
+    By smoothed rates: an answer's own noise must not choose its place, nor photons that judge it.
+    """
+    both = np.asarray(use.all(axis=0))
+    about = np.stack([_mean_about(*pair) for pair in zip(counts.mean(axis=0), both, strict=True)])
+    edges = np.quantile(about[both], RATES) if both.any() else np.zeros(len(RATES))
+    return np.where(both, np.searchsorted(edges, about), -1)
+
+
 def _sums_by_rate(
     counts: np.ndarray,
     variance: np.ndarray,
     held_out: np.ndarray,
+    places: np.ndarray,
     *,
     exposure: float,
-    use: np.ndarray,
-    width: float,
 ) -> dict[str, np.ndarray]:
-    """Add up over pixels of similar rates what `missed` looks at, its arguments, smoothed by `width`."""
-    both = np.asarray(use.all(axis=0))
-    # By smoothed rates: an answer's own noise must not choose its place, nor photons that judge it.
-    about = np.stack([_mean_about(*pair) for pair in zip(counts.mean(axis=0), both, strict=True)])
-    edges = np.quantile(about[both], RATES) if both.any() else np.zeros(1)
-    sums: dict[str, np.ndarray] = {}
-    for frame, here in enumerate(both):
-        place = np.searchsorted(edges, about[frame][here])
-        light = _light(here, width)
-        half, other, own = (
-            np.where(here, a[:, frame], 0.0).astype(np.float64)
-            for a in (counts, held_out, variance)
-        )
+    """Add up over pixels of similar rates what `missed`, with its arguments, looks at pixel by pixel."""
+    frames = []
+    for frame, place in enumerate(places):
+        half, other, own = _in_use(place, counts[:, frame], held_out[:, frame], variance[:, frame])
         rate = np.maximum(half, 0.0)
-        residual, noise = other / exposure - half, other / exposure**2
-        smooth_noise = np.stack([variance_of_smoothed(n, width) for n in noise]) / light**2
-        smooth_residual = np.stack([smooth_image(r, width) for r in residual]) / light
-        difference = half[0] - half[1]
         images = {
-            "pixels": np.full(here.shape, 2.0),
+            "pixels": np.full(place.shape, 2.0),
             "rate": rate.sum(axis=0),
             "variance": own.sum(axis=0),
-            "smooth": (smooth_residual**2 - smooth_noise).sum(axis=0),
-            "noise": 8 * np.pi * width**2 * (smooth_noise**2).sum(axis=0),
-            "alike": difference**2,
-            "left": (smooth_image(difference, width) / light) ** 2,
-            "squares": (residual**2 - noise).sum(axis=0),
+            "alike": (half[0] - half[1]) ** 2,
+            "squares": ((other / exposure - half) ** 2 - other / exposure**2).sum(axis=0),
             "scatter": (2 * (rate / exposure) ** 2).sum(axis=0),
         }
-        for name, image in images.items():
-            added = np.bincount(place, weights=image[here], minlength=len(edges) + 1)
-            sums[name] = sums.get(name, 0) + added
-    return sums
+        frames.append(_by_place(images, place))
+    return _added(frames)
+
+
+def _smoothed_sums(
+    counts: np.ndarray,
+    held_out: np.ndarray,
+    places: np.ndarray,
+    *,
+    exposure: float,
+    width: float,
+) -> dict[str, np.ndarray]:
+    """Add up over pixels of similar rates what `missed` looks at after a Gaussian of `width` pixels."""
+    frames = []
+    for frame, place in enumerate(places):
+        half, other = _in_use(place, counts[:, frame], held_out[:, frame])
+        light = _light(place >= 0, width)
+        residual = np.stack([smooth_image(r, width) for r in other / exposure - half]) / light
+        noise = np.stack([variance_of_smoothed(n, width) for n in other / exposure**2]) / light**2
+        images = {
+            "squares": (residual**2 - noise).sum(axis=0),
+            "noise": 8 * np.pi * width**2 * (noise**2).sum(axis=0),
+            "left": (smooth_image(half[0] - half[1], width) / light) ** 2,
+        }
+        frames.append(_by_place(images, place))
+    return _added(frames)
+
+
+def _in_use(place: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Return arrays as float64, 0 where the pixel is not used."""
+    return [np.where(place >= 0, a, 0.0).astype(np.float64) for a in arrays]
+
+
+def _by_place(images: dict[str, np.ndarray], place: np.ndarray) -> dict[str, np.ndarray]:
+    """Add up the pixels in use of each group of rates."""
+    here = place >= 0
+    return {
+        name: np.bincount(place[here], weights=image[here], minlength=len(RATES) + 1)
+        for name, image in images.items()
+    }
+
+
+def _added(frames: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Add up the sums of frames."""
+    return {name: np.sum([one[name] for one in frames], axis=0) for name in frames[0]}
 
 
 def _mean_about(image: np.ndarray, here: np.ndarray) -> np.ndarray:
