@@ -550,6 +550,9 @@ class InferConfig:
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
+    thinnings: int = 0
+    """Frames of photon counts: answer with the mean over so many (2 to 20) answers, each to all photons but
+    one share, instead of one answer to all photons; takes so many times as long."""
     combine: bool = True
     """Scans of 8 frames or more of photon counts: answers are weighted means over the frames, which then
     differ in as many ways as held-out photons confirm; takes twice as long."""
@@ -567,6 +570,8 @@ class InferConfig:
     def __post_init__(self) -> None:
         """Refuse a centre, a range or a number of sigmas that is none."""
         parse_ranges(self.plot_range)
+        if self.thinnings and not 2 <= self.thinnings <= 20:
+            raise ValueError(f"--thinnings: expected 0 or 2 to 20, got {self.thinnings}")
         if not self.keep_significant >= 0:
             raise ValueError(
                 f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"

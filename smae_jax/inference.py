@@ -46,6 +46,7 @@ def make_denoiser(
     conserve_totals: bool,
     mesh: Mesh,
     folds: int = 0,
+    thinnings: int = 0,
     most: int = 0,
 ) -> Denoise:
     """Return the jitted function that denoises a batch of whole canvases.
@@ -57,7 +58,8 @@ def make_denoiser(
       conserve_totals: scale each frame to the counts on its valid pixels.
       mesh: the batch is split over it.
       folds: of the photons, for the jackknife's variance of every answer; 0 = none.
-      most: largest count that is given, where there are folds.
+      thinnings: answers are means over so many, each without one share of the photons; 0 = one, to all.
+      most: largest count that is given, where there are folds or thinnings.
 
     Returns:
       (parameters, counts, valid, scale, neighbours=None, share=1.0) -> Denoised; counts (batch, height,
@@ -77,7 +79,7 @@ def make_denoiser(
     ) -> Denoised:
         predict = ensemble(lambda source: apply(parameters, source), group=group)
 
-        def answer(counts: Array, left: Array | float) -> Denoised:
+        def once(counts: Array, left: Array | float) -> Denoised:
             # A network that never saw a part of an exposure is shown a weaker frame instead.
             light, unit = (valid * left, 1.0) if method.sees_exposure else (valid, left)
             # Folds are taken from the frame's own photons only.
@@ -89,10 +91,19 @@ def make_denoiser(
                 result = conserve(result, batch.counts, batch.exposure)
             return dataclasses.replace(result, counts=result.counts / unit)
 
+        def answer(counts: Array, left: Array | float) -> Denoised:
+            if not thinnings:
+                return once(counts, left)
+            parts = without_each_fold(jax.random.key(1), counts, folds=thinnings, most=most)
+            answers = [once(part, left * (thinnings - 1) / thinnings) for part in parts]
+            mean = sum(one.counts for one in answers) / thinnings
+            return dataclasses.replace(answers[0], counts=mean)
+
+        if folds or thinnings:
+            counts = jnp.where(valid > 0, counts, 0.0)
         result = answer(counts, share)
         if not folds:
             return result
-        counts = jnp.where(valid > 0, counts, 0.0)
         parts = without_each_fold(jax.random.key(0), counts, folds=folds, most=most)
         left = share * (folds - 1) / folds
         variance = jackknife_variance([answer(part, left).counts for part in parts])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax import models, training
+from smae_jax import inference, models, training
 from smae_jax.commands.thinning import shared_by_frames
 from smae_jax.data import batches
 from smae_jax.data.batches import whole
@@ -268,6 +268,34 @@ def test_a_side_that_training_never_showed_is_not_shown_at_prediction():
     np.testing.assert_allclose(seen[0][..., 0], counts, rtol=1e-5)
     np.testing.assert_allclose(seen[0][..., 1], 0.8)
     assert (np.asarray(seen[0][..., 2:]) == 0).all()
+
+
+@pytest.mark.parametrize("thinnings", [2, 5])
+def test_an_answer_may_be_the_mean_over_thinnings(thinnings):
+    """Folds make up the photons: a linear network answers the same, one that squares hears noise."""
+    valid = np.ones((1, 32, 32), bool)
+    valid[0, 3:9, 4:12] = False
+    counts = np.where(valid, np.random.default_rng(3).poisson(4.0, (2, 32, 32)), np.nan)
+    method, scale = Thinning(shares=((0.8, 0.8),)), np.ones(2, np.float32)
+
+    def answer(power, thinnings):
+        denoise = inference.make_denoiser(
+            lambda power, source: see_rates(source) ** power,
+            method,
+            group="none",
+            conserve_totals=False,
+            mesh=training.make_mesh(1),
+            thinnings=thinnings,
+            most=31,
+        )
+        return denoise(power, np.where(valid, counts, 0).astype(np.float32), valid, scale)
+
+    once, mean = answer(1.0, 0), answer(1.0, thinnings)
+    np.testing.assert_allclose(mean.counts, once.counts, rtol=1e-5)
+    np.testing.assert_array_equal(mean.filled, once.filled)
+    # Counts of n with mean 4 without every K-th photon: the squared rate is n**2 + n / (K - 1) on average.
+    more = np.asarray(answer(2.0, thinnings).counts - answer(2.0, 0).counts).mean()
+    assert abs(more * (thinnings - 1) / 4.0 - 1) < 0.1
 
 
 def test_an_unmeasured_pixel_has_its_partners_rate_and_says_so():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -56,6 +57,34 @@ def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
     refused = smae(*out, "--overwrite", "--rule", "cross")
     assert refused.status == 2
     assert "symmetric" in refused.err
+
+
+def test_answers_may_be_means_over_thinnings(smae):
+    assert smae("simulate", "--frames", 3, "--size", 32, "--output", "s.h5").status == 0
+    scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
+    assert smae(*THINNING, "--run", "r", *scan).status == 0
+    infer = ("infer", "--run", "r", "--keep-significant", 0, "--no-keep-sums")
+    input_ = ("--input", "s.h5::/entry/data/data")
+    assert smae(*infer, *input_, "--output", "all.h5").status == 0
+    thinned = smae(*infer, *input_, "--output", "mean.h5", "--thinnings", 3)
+    assert thinned.status == 0, thinned.err
+    with h5py.File("all.h5") as one, h5py.File("mean.h5") as mean:
+        answers = [np.asarray(file["entry/data/data"]) for file in (one, mean)]
+        assert mean["entry/process/thinnings"][()].decode() == "3"
+        assert "entry/process/thinnings" not in one
+    assert (np.isnan(answers[0]) == np.isnan(answers[1])).all()
+    assert np.nanmax(np.abs(answers[0] - answers[1])) > 1e-3
+    with h5py.File("s.h5") as file:
+        counts, valid = file["entry/data/data"][()], file["entry/mask"][()] == 0
+    totals = counts[:, valid].sum(axis=1)
+    np.testing.assert_allclose(answers[1][:, valid].sum(axis=1), totals, rtol=1e-4)
+    np.save("half.npy", counts.astype(np.float32) + 0.5)
+    refused = {"s.h5": (1, "0 or 2 to 20"), "half.npy": (3, "whole photon counts in half.npy")}
+    for name, (number, reason) in refused.items():
+        answer = smae(*infer, "--input", name, "--output", "no.h5", "--thinnings", number)
+        assert answer.status == 2
+        assert f"--thinnings: expected {reason}" in answer.err
+        assert len(answer.err.strip().splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -214,7 +214,11 @@ def test_mistakes_are_told_in_one_line(smae, spectra, tmp_path, options, says):
 @pytest.mark.slow
 def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
     assert train(smae, spectra, tmp_path / "run", *N2N, "--data.repeats", "0:2").status == 0
-    run = ("infer", "--run", tmp_path / "run", "--input", spectra, "--sigma")
+    alone = ("infer", "--run", tmp_path / "run", "--input", spectra)
+    answer = smae(*alone, "--output", tmp_path / "a.csv", "--thinnings", 3)
+    assert answer.status == 2
+    assert "--thinnings: expected a run of frames" in answer.err
+    run = (*alone, "--sigma")
     answer = smae(*run, "--output", tmp_path / "a.csv")
     assert answer.status == 2
     assert "--sigma: expected method noise2noise" in answer.err

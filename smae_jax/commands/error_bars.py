@@ -15,8 +15,8 @@ CALIBRATED_PIXELS = 4_000_000
 """Frames are split for the calibration until they make up so many pixels."""
 
 
-def check_countable(scan: Scan) -> None:
-    """Refuse values that cannot be dealt to folds.
+def check_countable(scan: Scan, *, option: str) -> None:
+    """Refuse values that cannot be dealt to folds, as the option asks.
 
     Raises:
       ValueError: if they are no photon counts.
@@ -24,7 +24,7 @@ def check_countable(scan: Scan) -> None:
     odd = not_counted(scan.counts)
     if odd is not None:
         raise ValueError(
-            f"--sigma: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}, of "
+            f"--{option}: expected whole photon counts in {scan.metadata.sources[0]}, got {odd:g}, of "
             "which the noise is not known; leave the option out"
         )
 

@@ -71,8 +71,9 @@ def infer(config: InferConfig, say: Say) -> None:
     group = check_ensemble(asked, trained=trained.data.augment)
     scan = read_input(config, trained, folder, prepared)
     say(f"{len(scan.counts)} frames; {describe(scan)}")
-    if config.sigma:
-        check_countable(scan)
+    for name, asked_for in (("sigma", config.sigma), ("thinnings", config.thinnings)):
+        if asked_for:
+            check_countable(scan, option=name)
     prepared = settle(config, prepared, scan, say)
     assert prepared.center is not None, "settle finds one"
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
@@ -98,14 +99,15 @@ def infer(config: InferConfig, say: Say) -> None:
         frames=len(scan.counts),
         batch_size=config.batch_size,
         folds=FOLDS if config.sigma else 0,
-        most=largest(scan) if config.sigma else 0,
+        thinnings=config.thinnings,
+        most=largest(scan) if config.sigma or config.thinnings else 0,
     )
     beside = neighbours_at_hand(trained, scan, say)
     progress = functools.partial(_progress, total=len(scan.counts))
     answer = denoise(
         parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
     )
-    sigma, how = None, {}
+    sigma, how = None, {"thinnings": str(config.thinnings)} if config.thinnings else {}
     together = combines(config, scan, say)
     if together or config.sigma:
         split = split_answers(
@@ -200,6 +202,7 @@ def scan_denoiser(
     frames: int,
     batch_size: int = 0,
     folds: int = 0,
+    thinnings: int = 0,
     most: int = 0,
 ) -> DenoiseScan:
     """Return the function that denoises stacks of frames as the run says; it compiles once.
@@ -213,7 +216,8 @@ def scan_denoiser(
       frames: most frames that are given at once.
       batch_size: frames per batch; 0 = as the run says.
       folds: of the photons, for error bars; 0 = none.
-      most: largest count that is given, where there are folds.
+      thinnings: answers are means over so many; 0 = one, to all photons.
+      most: largest count that is given, where there are folds or thinnings.
     """
     mesh, canvas = training.make_mesh(), prepared.canvas()
     denoise = inference.make_denoiser(
@@ -223,6 +227,7 @@ def scan_denoiser(
         conserve_totals=trained.predict.conserve_totals,
         mesh=mesh,
         folds=folds,
+        thinnings=thinnings,
         most=most,
     )
     size = inference.frames_per_batch(
