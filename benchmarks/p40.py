@@ -45,6 +45,16 @@ def mask_with_peaks(path: Path) -> str:
     return f"{path}::mask"
 
 
+def shown(table: dict[str, dict[str, float]]) -> list[str]:
+    """Return the rows to print: of the Gaussians only those that are best by one of the scores."""
+    names = ["raw", "rotated average"]
+    for ending in ("", ", rotated average"):
+        own = [f"Gaussian {sigma}{ending}" for sigma in SIGMAS]
+        best = (min(own, key=lambda name: table[name][by]) for by in ("plain", "weighted"))
+        names += dict.fromkeys(best)
+    return [*names, *(name for name in table if name.split(",")[0] in RULES)]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Train, denoise, score and print; options beyond ours go to the training."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -117,22 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(
         f"trained in {seconds:.0f} s\n{'':34} plain weighted  change of the equatorial reflections / %"
     )
-    best = {
-        kind: {
-            key: min((n for n in table if kind(n)), key=lambda n: table[n][key])
-            for key in ("plain", "weighted")
-        }
-        for kind in (
-            lambda n: n.startswith("Gaussian") and "rot" not in n,
-            lambda n: n.startswith("Gaussian") and "rot" in n,
-        )
-    }
-    shown = [
-        "raw",
-        "rotated average",
-        *(n for b in best.values() for n in dict.fromkeys(b.values())),
-    ]
-    for name in [*shown, *denoised]:
+    for name in shown(table):
         row = table[name]
         print(
             f"{name:34} {row['plain']:.3f}  {row['weighted']:.4f}  "

@@ -2,7 +2,8 @@
 
 Simulated SAXS and WAXD from 0.1 to 30 photons per pixel, symmetric and with an asymmetry, and Poisson samples
 of real muscle patterns. Nothing is scaled, clipped or registered before it is scored: expected counts against
-expected counts, where pixel and partner are valid and where either is.
+expected counts, where pixel and partner are valid and where either is. Real muscle frames are those of
+`benchmarks.p40`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import json
 import sys
 import tempfile
 import time
@@ -19,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import p40
 from benchmarks.methods import FULL as METHODS_BUDGET
 from benchmarks.methods import (
     NETWORK_ALONE,
@@ -95,7 +98,7 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Any
     frames, size, repeats, side = (8, 64, 1, 96) if options.quick else (64, 128, 4, 512)
     photons = (1.0,) if options.quick else options.photons
     for asymmetry, kind, flux in itertools.product(options.asymmetry, options.kinds, photons):
-        if kind != "muscle":
+        if kind in ("saxs", "waxd"):
             facts = {"kind": kind, "asymmetry": asymmetry, "frames": frames, "size": size}
             facts["raster"] = (2, 4) if options.quick else (8, 8)
             yield simulated(kind, flux, asymmetry, frames=frames, size=size), facts
@@ -284,6 +287,28 @@ def run_case(
     }
 
 
+def real_frames(folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Train both methods on real muscle frames, as `benchmarks.p40`; what is there is not done again.
+
+    Returns:
+      row -> `plain` and `weighted` score, and `seconds` of the training where there was one.
+    """
+    table: dict[str, dict[str, float]] = {}
+    for method in p40.RULES:
+        run = folder / f"p40-{method}"
+        if not (run / "p40.json").is_file():
+            if options.kept:
+                continue
+            asked = ["--method", method, "--train.steps", str(options.steps)]
+            if p40.main(["--run", str(run), *asked]):
+                raise RuntimeError(f"benchmarks.p40 --method {method} failed, see above")
+        found = json.loads((run / "p40.json").read_text(encoding="utf-8"))
+        for name, row in found["rows"].items():
+            trained = {"seconds": found["seconds"]} if name.startswith(method) else {}
+            table[name] = row | trained
+    return {name: table[name] for name in p40.shown(table)} if table else {}
+
+
 def one(name: str, config: TrainConfig, case: Case, run: Path, scored: str, kept: Path) -> None:
     """Train, denoise under every rule that is shown, and keep the answers with the seconds of training."""
     began = time.perf_counter()
@@ -321,14 +346,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--output", default="", help="folder of quality.md; default docs")
     parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
-    parser.add_argument("--kinds", nargs="+", default=["saxs", "waxd", "muscle"])
+    parser.add_argument("--kinds", nargs="+", default=["saxs", "waxd", "muscle", "p40"])
     parser.add_argument("--photons", nargs="+", type=float, default=PHOTONS)
     parser.add_argument("--asymmetry", nargs="+", type=float, default=ASYMMETRIES)
     parser.add_argument("--methods", nargs="+", default=[], help="only these trainings")
     options = parser.parse_args(arguments)
     options.steps = options.steps or (4 if options.quick else TrainOptions().steps)
     if options.quick and arguments is None:
-        options.kinds = [kind for kind in options.kinds if kind != "muscle"]
+        options.kinds = [kind for kind in options.kinds if kind not in ("muscle", "p40")]
     output = Path(options.output or ("runs/quality-quick" if options.quick else "docs"))
     making = Making(SEED)
     with tempfile.TemporaryDirectory() as temporary:
@@ -339,14 +364,15 @@ def main(arguments: list[str] | None = None) -> int:
         for case, facts in all_cases(options):
             place = folder / f"{case.name}".replace(" ", "_").replace("/", "-")
             results.append(run_case(case, facts, place, options, print))
+        real = real_frames(folder, options) if "p40" in options.kinds else {}
         command = command_line("quality", arguments)
         seconds = None
         if options.kept:
             trained = [{row.get("seconds", 0.0) for row in r["rows"].values()} for r in results]
             results = [r for r, each in zip(results, trained, strict=True) if any(each)]
-            seconds = sum(map(sum, trained))
+            seconds = sum(map(sum, trained)) + sum({r.get("seconds", 0.0) for r in real.values()})
         facts = making.facts(seconds) | {"command": command, "steps": options.steps}
-        write_report(output, results, facts)
+        write_report(output, results, real, facts)
     print(f"{output / 'quality.md'}: written, with images/quality.png")
     return 0
 

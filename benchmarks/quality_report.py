@@ -77,6 +77,13 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
 
 {asymmetry}
 
+## Real muscle frames
+
+Three 10 ms exposures trained on and denoised, scored against the mean of three others; score of the error
+over photon noise, 1 = raw, 0 = perfect (`python -m benchmarks.p40`, the README's table).
+
+{real}
+
 ## Training seconds
 
 {seconds}
@@ -111,8 +118,17 @@ Slope of the answer's odd part on the truth's: 1 keeps the asymmetry, 0 wipes it
 """
 
 
-def write_report(output: Path, results: list[Result], facts: dict[str, Any]) -> None:
-    """Write `quality.md` and `images/quality.png` into the folder `output`."""
+def write_report(
+    output: Path, results: list[Result], real: dict[str, dict[str, float]], facts: dict[str, Any]
+) -> None:
+    """Write `quality.md` and `images/quality.png` into the folder `output`.
+
+    Args:
+      output: folder.
+      results: of the cases with a known truth.
+      real: row -> scores of the real muscle frames; empty if they were not run.
+      facts: command, steps and what the figures were made with.
+    """
     (output / "images").mkdir(parents=True, exist_ok=True)
     uneven = [r for r in results if any("asymmetry" in row for row in r["rows"].values())]
     text = TEXT.format(
@@ -122,6 +138,7 @@ def write_report(output: Path, results: list[Result], facts: dict[str, Any]) -> 
         weighted=table(results, "weighted", "{:.4f}"),
         asymmetry=table(uneven, "asymmetry", "{:.2f}") if uneven else "No case has one.",
         seconds=table(results, "seconds", "{:.0f}"),
+        real=real_table(real) if real else "Not run.",
         steps=facts["steps"],
         facts=facts_list(facts),
     )
@@ -137,6 +154,18 @@ def table(results: list[Result], key: str, form: str) -> str:
         rows = [result["rows"].get(method, {}) for result in results]
         lines.append([method, *(form.format(row[key]) if key in row else "-" for row in rows)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def real_table(rows: dict[str, dict[str, float]]) -> str:
+    """Make the Markdown table of the real frames: row, two scores, seconds of training."""
+    lines = [
+        "| | plain score | weighted score | training / s |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, row in rows.items():
+        seconds = f"{row['seconds']:.0f}" if "seconds" in row else ""
+        lines.append(f"| {name} | {row['plain']:.3f} | {row['weighted']:.4f} | {seconds} |")
+    return "\n".join(lines)
 
 
 def draw(path: Path, results: list[Result]) -> None:

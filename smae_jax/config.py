@@ -215,7 +215,7 @@ class ThinningOptions:
     partner: Literal["auto", "channel", "sum", "none"] = "auto"
     """The partner apart, added to the pixel, or left out; auto = chosen by the symmetry chi-square."""
     shares: tuple[str, ...] = ("0.4,0.4", "0.6,0.6", "0.8,0.8")
-    """`own,partner`: shares of the photons in the source, below 1; each patch draws one of them."""
+    """`own,partner`: shares of the photons in the source; each patch draws one of them. `1,0` is SMAE."""
     rule: Literal["direct", "average", "symmetric"] = "average"
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
@@ -235,7 +235,12 @@ class ThinningOptions:
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
-        parse_shares(self.shares)
+        shares = parse_shares(self.shares)
+        if self.partner == "none" and not all(0 < own < 1 for own, _ in shares):
+            raise ValueError(
+                "--thinning.shares: expected own shares between 0 and 1 without the partner (partner none), "
+                f"got '{' '.join(self.shares)}'; change them, or the partner"
+            )
         at_least("--thinning.variants", self.variants, 0)
         if self.raster:
             parse_raster(self.raster)
@@ -261,7 +266,7 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """Read `own,partner` shares.
 
     Raises:
-      ValueError: if there is none, or one is not two shares that leave both sides photons to predict.
+      ValueError: if there is none, or one is not two shares that leave photons to see and to predict.
     """
     shares = []
     for text in texts:
@@ -269,15 +274,10 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
             own, partner = (float(part) for part in text.split(","))
         except ValueError:
             own = partner = -1.0
-        if 1 in (own, partner) and own + partner == 1:
+        if not (0 <= own <= 1 and 0 <= partner < 1 and own + partner > 0):
             raise ValueError(
-                f"--thinning.shares: expected shares below 1, got '{text}', which is method smae: all of one "
-                "side predicts the other; use --method smae"
-            )
-        if not (0 <= own < 1 and 0 <= partner < 1 and own + partner > 0):
-            raise ValueError(
-                "--thinning.shares: expected own,partner from 0 to below 1 (the rest is the target), not "
-                f"both 0, such as 0.8,0.8, got '{text}'"
+                "--thinning.shares: expected own,partner with own from 0 to 1 and partner from 0 to below 1 "
+                f"(the rest is the target), not both 0, such as 0.8,0.8, got '{text}'"
             )
         shares.append((own, partner))
     if not shares:

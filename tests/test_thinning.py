@@ -13,6 +13,7 @@ from smae_jax.data import batches
 from smae_jax.data.batches import whole
 from smae_jax.losses import poisson
 from smae_jax.methods.protocol import Batch
+from smae_jax.methods.smae import Smae
 from smae_jax.methods.thinning import Thinning
 
 MIXTURE = ((0.8, 0.8), (1.0, 0.0), (0.5, 0.5))
@@ -268,6 +269,45 @@ def test_a_side_that_training_never_showed_is_not_shown_at_prediction():
     np.testing.assert_allclose(seen[0][..., 0], counts, rtol=1e-5)
     np.testing.assert_allclose(seen[0][..., 1], 0.8)
     assert (np.asarray(seen[0][..., 2:]) == 0).all()
+
+
+@pytest.mark.parametrize("partner", ["channel", "sum"])
+@pytest.mark.parametrize("rule", ["direct", "average"])
+def test_smaes_corner_answers_as_smae_does(partner, rule):
+    """The pixel's own output has no target there and must not be used, whatever it says."""
+    valid = np.ones((1, 12, 16), bool)
+    valid[0, 2:5, 3:7] = False
+    counts = np.where(valid, np.random.default_rng(19).poisson(5.0, (1, 12, 16)), 0)
+    batch = whole(jnp.asarray(counts, jnp.float32), jnp.asarray(valid), jnp.ones(1))
+
+    def network(source):
+        return 1.0 + source[..., :1] ** 2
+
+    def of_thinning(source):
+        assert source.shape[-1] == (4 if partner == "channel" else 2)
+        if partner == "sum":
+            return network(source)
+        return jnp.concatenate([jnp.full_like(source[..., :1], jnp.nan), network(source)], axis=-1)
+
+    shift = (0.2, -0.1) if partner == "channel" else (0.0, 0.0)
+    corner = Thinning(partner=partner, shares=((1.0, 0.0),), rule=rule, shift=shift)
+    found, expected = (
+        corner.denoise(of_thinning, batch),
+        Smae(rule=rule, shift=shift).denoise(network, batch),
+    )
+    np.testing.assert_array_equal(found.known, expected.known)
+    np.testing.assert_array_equal(found.filled, expected.filled)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+
+
+def test_a_mixture_with_smaes_corner_is_asked_where_all_of_it_was_trained():
+    """Under 1,0 the own rate has no target; the light of 0.5,0.5 is as much, and both rates have."""
+    batch = whole(jnp.full((1, 4, 6), 3.0), jnp.ones((1, 4, 6), bool), jnp.ones(1))
+    seen = []
+    mixed = Thinning(shares=((1.0, 0.0), (0.5, 0.5)))
+    answer = mixed.denoise(lambda x: seen.append(x) or see_rates(x), batch)
+    np.testing.assert_allclose(seen[0][..., 1::2], 0.5)
+    np.testing.assert_allclose(answer.counts, 3.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("thinnings", [2, 5])

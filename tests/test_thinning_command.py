@@ -133,10 +133,34 @@ def test_neighbours_are_those_beside():
     np.testing.assert_array_equal(light[:, 0, 0], [1, 2])
 
 
-@pytest.mark.parametrize("text", ["1,1", "1,0", "0.5,1", "0,0", "0.5", "a,b", "1.2,0.1"])
+@pytest.mark.parametrize("text", ["1,1", "0,1", "0.5,1", "0,0", "0.5", "a,b", "1.2,0.1"])
 def test_impossible_shares_are_refused(text):
     with pytest.raises(ValueError, match=r"thinning\.shares"):
         parse_shares((text,))
+
+
+@pytest.mark.parametrize("text", ["1,0", "0,0.5"])
+def test_without_the_partner_the_pixel_itself_is_seen_and_predicted(smae, small, small_scan, text):
+    data = ("--method", "thinning", "--data.path", f"{small_scan}::counts", *small)
+    refused = smae(
+        "train", "--run", "r", *data, "--thinning.partner", "none", "--thinning.shares", text
+    )
+    assert refused.status == 2
+    assert refused.err.count("\n") == 1
+    assert f"got '{text}'" in refused.err
+    assert not Path("r").exists()
+
+
+def test_smaes_corner_trains_and_answers(smae, small, small_scan):
+    """All of one side predicts all of the other, by the same command as any other share."""
+    data = ("--method", "thinning", "--data.path", f"{small_scan}::counts", *small)
+    shares = ("--thinning.partner", "channel", "--thinning.shares", "1,0")
+    trained = smae("train", "--run", "r", *data, *shares)
+    assert trained.status == 0, trained.err
+    assert "patches within half-planes" in trained.out
+    applied = smae("infer", "--run", "r", "--input", f"{small_scan}::counts", "--output", "o.npy")
+    assert applied.status == 0, applied.err
+    assert np.isfinite(np.load("o.npy")).any()
 
 
 def test_options_survive_the_config_file(tmp_path):

@@ -112,7 +112,7 @@ def build_repeats_method(
         return DeepImagePrior(prior.channels, prior.jitter, config.seed)  # type: ignore[return-value]
     if config.method == "supervised":
         return Supervised(augment=augment, rule="direct")  # type: ignore[return-value]
-    options = config.thinning
+    options = dataclasses.replace(config.thinning, partner="none")
     return Thinning(  # type: ignore[return-value]
         partner="none",
         shares=tuple((own, own) for own, _ in parse_shares(options.shares)),

@@ -27,6 +27,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.methods.protocol import Batch, Denoised, Measurement, Pair, Predict, Region
+from smae_jax.methods.smae import assemble
 from smae_jax.methods.views import moved, moved_shift, rate_of
 from smae_jax.registration import displace
 from smae_jax.splitting import fission, local_variance, thin_counts
@@ -44,7 +45,8 @@ class Thinning:
     Attributes:
       partner: "channel" gives pixel and partner to the network apart, "sum" together (where the symmetry is
         exact), "none" leaves the partner out (data without symmetry).
-      shares: (own, partner) of the photons in the source; each example draws one of these, evenly.
+      shares: (own, partner) of the photons in the source; each example draws one of these, evenly. Where all
+        own photons are in the source, as in SMAE's corner (1, 0), the pixel's own rate has no target there.
       rule: with partner "channel": "direct" takes the rate answered at the pixel's own place, "average" its
         mean with the rate answered at the partner's place for it, "symmetric" the mean of both pixels' rates.
       augment: group from which one element per example is drawn in `pair`.
@@ -202,10 +204,9 @@ class Thinning:
         own_seen, partner_seen = batch.exposure > 0, batch.partner_exposure > 0
         # All photons are more than training ever showed; the network hears of the most light that it knows,
         # and sees no side that it never saw.
-        most_light = max(self.shares, key=lambda pair: (sum(pair), max(pair)))
         sides = [
             (counts * light, exposure * light)
-            for (counts, exposure), light in zip(self._sides(batch), most_light, strict=False)
+            for (counts, exposure), light in zip(self._sides(batch), self._most_light, strict=False)
         ]
         source = self._combined(sides) + self._combined(self._neighbours(batch, None))
         channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1])]
@@ -214,7 +215,13 @@ class Thinning:
         array = jnp.stack(channels, axis=-1)
         rates = predict(self._registered(array, shift) if registered else array)
         known = own_seen if self.partner == "none" else own_seen | partner_seen
-        if self.partner == "channel":
+        if self._most_light[0] == 1:
+            rule = "direct" if self.rule == "direct" else "average"
+            shift_of_turned = self.shift if self.partner == "channel" else (0.0, 0.0)
+            value, _ = assemble(
+                rates[..., -1], own_seen, partner_seen, rule=rule, shift=shift_of_turned
+            )
+        elif self.partner == "channel":
             value = self._assembled(rates, own_seen, partner_seen, shift if registered else None)
         else:
             value = rates[..., 0]
@@ -222,6 +229,14 @@ class Thinning:
         return Denoised(
             counts=jnp.where(known, value * unit, jnp.nan), known=known, filled=known & ~own_seen
         )
+
+    @property
+    def _most_light(self) -> tuple[float, float]:
+        """The shares that predictions are made with: the most light under which all outputs were trained.
+
+        In SMAE's corner only the partner's rate was; it is the pixel's own by the symmetry.
+        """
+        return max(self.shares, key=lambda pair: (pair[0] < 1, sum(pair), max(pair)))
 
     def _sides(self, batch: Batch) -> list[Measurement]:
         sides = [(batch.counts, batch.exposure), (batch.partner_counts, batch.partner_exposure)]
