@@ -147,13 +147,19 @@ def write_report(
 
 
 def table(results: list[Result], key: str, form: str) -> str:
-    """Make a Markdown table, methods x cases; a dash where there is no figure."""
-    methods = [m for m in STYLE if any(key in r["rows"].get(m, {}) for r in results)]
-    lines = [["", *(result["name"] for result in results)], ["---", *["---:"] * len(results)]]
-    for method in methods:
-        rows = [result["rows"].get(method, {}) for result in results]
-        lines.append([method, *(form.format(row[key]) if key in row else "-" for row in rows)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """Make Markdown tables, one of each group: methods x exposures; a dash where there is no figure."""
+    tables = []
+    for group in dict.fromkeys(result["group"] for result in results):
+        own = [result for result in results if result["group"] == group]
+        lines = [[group, *(f"{result['flux']:g}" for result in own)], ["---", *["---:"] * len(own)]]
+        for method in STYLE:
+            rows = [result["rows"].get(method, {}) for result in own]
+            if any(key in row for row in rows):
+                lines.append(
+                    [method, *(form.format(row[key]) if key in row else "-" for row in rows)]
+                )
+        tables.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join(tables)
 
 
 def real_table(rows: dict[str, dict[str, float]]) -> str:

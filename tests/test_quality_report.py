@@ -23,11 +23,19 @@ def test_only_the_best_gaussians_are_shown():
 def test_page_has_real_frames_or_says_that_they_were_not_run(tmp_path):
     facts = {"command": "python -m benchmarks.quality", "steps": 10}
     facts |= Making(0).facts(60.0)
-    scans = [{"name": "SAXS, 1", "group": "SAXS (photons/pixel)", "flux": 1.0}]
-    scans[0]["rows"] = {"raw": {"psnr_db": 20.0}, "thinning, average": {"psnr_db": 40.0}}
+    scans = [
+        {"name": f"{group}, {flux:g}", "group": group, "flux": flux, "rows": rows}
+        for group, flux, rows in (
+            ("SAXS", 0.1, {"raw": {"psnr_db": 20.0}, "thinning, average": {"psnr_db": 40.0}}),
+            ("SAXS", 1.0, {"raw": {"psnr_db": 24.0}}),
+            ("WAXD", 1.0, {"raw": {"psnr_db": 21.0}}),
+        )
+    ]
     chosen = {name: table()[name] for name in p40.shown(table())}
     write_report(tmp_path, scans, chosen, facts)
     page = (tmp_path / "quality.md").read_text()
+    assert "| SAXS | 0.1 | 1 |\n| --- | ---: | ---: |\n| raw | 20.00 | 24.00 |" in page
+    assert "| thinning, average | 40.00 | - |\n\n| WAXD | 1 |" in page
     assert "| thinning, average | 0.040 | -0.0100 |  |" in page
     assert page.count("Gaussian 0.6, rotated average") == 1
     assert (tmp_path / "images" / "quality.png").stat().st_size > 0
