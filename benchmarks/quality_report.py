@@ -97,7 +97,7 @@ over photon noise, 1 = raw, 0 = perfect (`python -m benchmarks.p40`, the README'
 - **Data**: scans of 64 frames, 128 x 128 pixels, with gaps, beamstop and arm (`smae_jax.simulate`), and real
   muscle patterns, Poisson-sampled.
 - **Settings**: the defaults for every method and exposure, {steps} steps of 16 patches. SMAE as published
-  has its own network, loss and scaling, see [methods.md](methods.md).
+  has its own network, loss, scaling and as many steps of 4, see [methods.md](methods.md).
 - **Network alone**: `infer` combines the frames of a scan, as far as held-out photons confirm that they
   differ, and corrects what a network gets wrong in all frames alike by the counts of the scan added up. All
   rows have that, but for SMAE as published, its rule `cross`, and the rows that say so
@@ -107,8 +107,7 @@ over photon noise, 1 = raw, 0 = perfect (`python -m benchmarks.p40`, the README'
   frames have in common, at a peak learning rate of 2.5e-3 instead of 5e-3, "raster" the four frames beside
   it; "none" leaves the partner out, "sum" adds it.
 - **Warm start**: from parameters that have seen 100 other scans of the same simulator
-  ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less; the muscle
-  patterns here tell how much.
+  ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less, see there.
 - One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder
   already; without it all are run.
 
