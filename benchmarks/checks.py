@@ -20,17 +20,15 @@ import numpy as np
 
 from benchmarks.methods import keep_compiled, kept_json, quiet
 from benchmarks.methods_report import Making, command_line, facts_list
-from benchmarks.quality import asymmetry_slope, warm
+from benchmarks.quality import asymmetry_slope
 from smae_jax.commands.infer import infer
 from smae_jax.commands.train import train
-from smae_jax.commands.warm_start import SIMULATED
 from smae_jax.config import (
     DataOptions,
     InferConfig,
     ThinningOptions,
     TrainConfig,
     TrainOptions,
-    UnetOptions,
 )
 from smae_jax.data.center import turn
 from smae_jax.simulate import Simulation, simulate
@@ -48,8 +46,7 @@ TEXT = """\
 
     {command}
 
-Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {steps} steps, trained from
-{start}.
+Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {steps} steps.
 
 {table}
 
@@ -63,8 +60,6 @@ Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {step
 - **Flat field**: rms of the answer over its mean, beside that of its error bars.
 - **Coverage**: share of the pixels whose truth lies within one error bar; 68 % is honest.
 - With `--folder` checks that are kept there are not done again; the minutes are those of the last call.
-- `--start simulated` trains from the parameters that come with the program ([warm_start.md](warm_start.md)),
-  each frame by itself.
 
 ## Made with
 
@@ -75,9 +70,9 @@ Simulated scans of 64 frames, 128 x 128 pixels, with the default settings, {step
 class Bench:
     """Trains and denoises simulated scans in one folder."""
 
-    def __init__(self, folder: Path, train_options: TrainOptions, start: str = "") -> None:
-        """Remember where and how, and what parameters to start from."""
-        self.folder, self.options, self.start = folder, train_options, start
+    def __init__(self, folder: Path, train_options: TrainOptions) -> None:
+        """Remember where and how."""
+        self.folder, self.options = folder, train_options
 
     def denoise(
         self, scan: Simulation, *, sigma: bool = False, **thinning: Any
@@ -93,8 +88,6 @@ class Bench:
             overwrite=True,
             seed=SEED,
             method="thinning",
-            init_from=self.start,
-            unet=warm().unet if self.start else UnetOptions(),
             data=DataOptions(path=counts, mask=mask, center=f"{y:g},{x:g}"),
             thinning=ThinningOptions(**thinning),
             train=self.options,
@@ -227,7 +220,7 @@ def patterns(bench: Bench, make: dict[str, Any]) -> Found:
 def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
     """Put a spot into one frame, and look for it there and in the others."""
     scan = simulate("saxs", photons=1.0, **make)
-    place, frame, found = free_place(scan), len(scan.counts) // 2, {}
+    place, frame = free_place(scan), len(scan.counts) // 2
     spotted = with_spot(scan, frame, place)
     background = spot_in(scan.truth.astype(np.float64), place)
     counted = spot_in(spotted.counts.astype(np.float64), place)[frame] - background[frame]
@@ -237,14 +230,12 @@ def lone_spot(bench: Bench, make: dict[str, Any]) -> Found:
         others = np.delete(photons, frame)
         return f"{photons[frame]:.1f} of {counted:.1f}, {others.max():.1f} photons"
 
-    for neighbours in ("none",) if bench.start else ("none", "raster"):
-        shape = f"{scan.raster_shape[0]},{scan.raster_shape[1]}"
-        answer, _ = bench.denoise(spotted, neighbours=neighbours, raster=shape)
-        name = f"lone spot, neighbours {neighbours}"
-        found[f"{name}: kept of counted, most in others"] = said(answer)
-        answer, _ = bench.answer(keep_significant=0.0)
-        found[f"{name}, --keep-significant 0"] = said(answer)
-    return found
+    answer, _ = bench.denoise(spotted)
+    alone, _ = bench.answer(keep_significant=0.0)
+    return {
+        "lone spot: kept of counted, most in others": said(answer),
+        "lone spot, --keep-significant 0": said(alone),
+    }
 
 
 def uneven_sides(bench: Bench, make: dict[str, Any]) -> Found:
@@ -261,7 +252,7 @@ def no_symmetry(bench: Bench, make: dict[str, Any]) -> Found:
     grazing = simulate("gisaxs", photons=1.0, **make)
     dark = grazing.valid & (grazing.truth.mean(axis=0) < 0.3 * grazing.truth.mean())
     found = {}
-    for partner in ("channel",) if bench.start else ("auto", "channel"):
+    for partner in ("auto", "channel"):
         answer, _ = bench.denoise(grazing, partner=partner)
         excess = answer[:, dark].sum() / grazing.truth[:, dark].sum() - 1
         found[f"no symmetry, partner {partner}: dark side over its truth"] = (
@@ -288,12 +279,11 @@ PARTS = (patterns, lone_spot, uneven_sides, no_symmetry, flat_field)
 
 
 def run(bench: Bench, **make: Any) -> Found:
-    """Run all checks that the start serves; what is kept already is not done again."""
+    """Run all checks; what is kept already is not done again."""
     found: Found = {}
     for part in PARTS:
-        name = f"{part.__name__}{'-' + bench.start if bench.start else ''}.json"
         check = functools.partial(part, bench, make | {"seed": SEED})
-        found |= kept_json(bench.folder / name, check)
+        found |= kept_json(bench.folder / f"{part.__name__}.json", check)
     return found
 
 
@@ -302,9 +292,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny scans and trainings, a test")
     parser.add_argument("--steps", type=int, default=0, help="of every training; 0 = the default")
-    parser.add_argument(
-        "--start", default="", choices=["", SIMULATED], help="parameters to start from"
-    )
     parser.add_argument("--folder", default="", help="keep all there, and go on with what is there")
     parser.add_argument("--output", default="", help="folder of checks.md; default docs")
     options = parser.parse_args(arguments)
@@ -319,16 +306,13 @@ def main(arguments: list[str] | None = None) -> int:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         keep_compiled(folder)
-        if options.start:
-            chosen = dataclasses.replace(chosen, learning_rate=warm().train.learning_rate)
-        found = run(Bench(folder, chosen, options.start), frames=frames, size=size)
+        found = run(Bench(folder, chosen), frames=frames, size=size)
     lines = ["| check | found |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in found.items()]
     output.mkdir(parents=True, exist_ok=True)
     text = TEXT.format(
         command=command_line("checks", arguments),
         steps=steps,
-        start="the parameters that come with the program" if options.start else "scratch",
         table="\n".join(lines),
         spot=SPOT,
         width=WIDTH,

@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     denoised = {}
     # Only a network that gives pixel and partner an answer each has rules to choose from.
     partner = RunFolder(run).config().thinning.partner
-    alone = ours.method == "thinning" and partner in ("none", "sum")
+    alone = ours.method == "thinning" and partner == "none"
     for rule in ("run",) if alone else RULES[ours.method]:
         output = run / f"{rule}.npy"
         command = ["infer", "--run", str(run), "--input", files.format("024"), "--rule", rule]

@@ -36,9 +36,7 @@ from benchmarks.methods import (
 from benchmarks.methods import QUICK as METHODS_QUICK
 from benchmarks.methods_report import Making, command_line
 from benchmarks.quality_report import ALONE, SHOWN_BOTH, write_report
-from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.train import train
-from smae_jax.commands.warm_start import SIMULATED
 from smae_jax.config import (
     DataOptions,
     InferConfig,
@@ -48,7 +46,6 @@ from smae_jax.config import (
     TrainConfig,
     TrainOptions,
 )
-from smae_jax.config_file import load
 from smae_jax.data.center import turn
 from smae_jax.evaluation.filters import conserving_totals, gaussian, rotated_average
 from smae_jax.evaluation.quality import SIGMAS
@@ -100,7 +97,6 @@ def all_cases(options: argparse.Namespace) -> Iterator[tuple[Case, dict[str, Any
     for asymmetry, kind, flux in itertools.product(options.asymmetry, options.kinds, photons):
         if kind in ("saxs", "waxd"):
             facts = {"kind": kind, "asymmetry": asymmetry, "frames": frames, "size": size}
-            facts["raster"] = (2, 4) if options.quick else (8, 8)
             yield simulated(kind, flux, asymmetry, frames=frames, size=size), facts
     if "muscle" in options.kinds:
         for scale in sorted({0.1, 1.0} & set(photons)):
@@ -129,20 +125,10 @@ def plans(case: Case, facts: dict[str, Any], files: dict[str, str], steps: int, 
         "thinning": thinning("channel"),
         "thinning, none": thinning("none"),
     }
-    found["thinning, warm start"] = dataclasses.replace(
-        found["thinning"],
-        init_from=SIMULATED,
-        unet=warm().unet,
-        train=dataclasses.replace(ours.train, learning_rate=warm().train.learning_rate),
-    )
     if facts:
         found["thinning, half-planes"] = thinning("channel", across=False)
-        found["thinning, scan"] = thinning("channel", neighbours="scan")
-        raster = ",".join(map(str, facts["raster"]))
-        found["thinning, raster"] = thinning("channel", neighbours="raster", raster=raster)
     if facts.get("asymmetry"):
         return found
-    found["thinning, sum"] = thinning("sum")
     budget = METHODS_QUICK if quick else dataclasses.replace(METHODS_BUDGET, steps=steps)
     published = trainings(case, {**files, "paired": "", "reference": ""}, budget)
     found["SMAE as published"] = published["SMAE as published (sedcnn4)"]
@@ -220,11 +206,6 @@ def asymmetry_slope(
     if power <= 1e-9 * (truth[:, common] ** 2).sum():
         return None
     return float((odd * odd_truth).sum() / power)
-
-
-def warm() -> TrainConfig:
-    """Return the options with which a training goes on from the shipped start."""
-    return load(shipped_config("warm"), TrainConfig)
 
 
 def filters(case: Case) -> dict[str, tuple[str, np.ndarray]]:

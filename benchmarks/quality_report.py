@@ -21,10 +21,6 @@ LINES = {
     "thinning, average": ("#2ca02c", "-"),
     "thinning, symmetric": ("#145214", "-"),
     "thinning, half-planes": ("#0b8f5a", "-."),
-    "thinning, scan": ("#8c8c2c", "-"),
-    "thinning, raster": ("#7b3294", "-"),
-    "thinning, warm start": ("#ff00aa", "-"),
-    "thinning, sum": ("#17becf", "-"),
     "thinning, none": ("#c9a227", "-"),
     "oracle": ("#000000", "--"),
 }
@@ -103,11 +99,7 @@ over photon noise, 1 = raw, 0 = perfect (`python -m benchmarks.p40`, the README'
   rows have that, but for SMAE as published, its rule `cross`, and the rows that say so
   (`--no-combine --no-keep-sums --keep-significant 0`).
 - **Rows of thinning**: the first three are its default and differ in `--rule`. In "half-planes"
-  patches do not cross the centre (`--thinning.no-across`). "scan" also shows the network what the other
-  frames have in common, at a peak learning rate of 2.5e-3 instead of 5e-3, "raster" the four frames beside
-  it; "none" leaves the partner out, "sum" adds it.
-- **Warm start**: from parameters that have seen 100 other scans of the same simulator
-  ([warm_start.md](warm_start.md)), as many steps at a lower learning rate. Real data gain less, see there.
+  patches do not cross the centre (`--thinning.no-across`); "none" leaves the partner out.
 - One seed: differences below some 0.2 dB mean nothing. `--kept` reports trainings that are in the folder
   already; without it all are run.
 

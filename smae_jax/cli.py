@@ -17,6 +17,7 @@ import tyro
 
 from smae_jax import config as options
 from smae_jax.config_file import load
+from smae_jax.removed import refuse_arguments
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (options.TrainConfig, "train a denoiser on the frames of a scan"),
@@ -63,8 +64,9 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
     """Read the options of a command: defaults, then the TOML file of --config, then the command line.
 
     Raises:
-      ValueError: in one line, if an option is unknown or ill-typed.
+      ValueError: in one line, if an option is unknown, was removed or is ill-typed.
     """
+    refuse_arguments(arguments)
     default = train_defaults(arguments) if kind is options.TrainConfig else kind()
     printed = io.StringIO()
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
@@ -87,8 +89,10 @@ def train_defaults(arguments: list[str]) -> options.TrainConfig:
     if not own.is_file():
         return given
     if named is None:
-        return load(own, kind)
-    return dataclasses.replace(load(named, kind, default=load(own, kind)), config=named)
+        return load(own, kind, of_run=True)
+    return dataclasses.replace(
+        load(named, kind, default=load(own, kind, of_run=True)), config=named
+    )
 
 
 def _explain(error: OSError) -> str:

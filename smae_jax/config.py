@@ -133,7 +133,7 @@ class TrainOptions:
     optimizer: Literal["muon", "adam"] = "muon"
     """Muon (orthogonalised momentum; biases by Adam) or Adam."""
     learning_rate: float = 0.0
-    """Peak; 0 = 5e-3, with --thinning.neighbours scan 2.5e-3, which suit muon; 2e-3 suits adam."""
+    """Peak; 0 = 5e-3, which suits muon; 2e-3 suits adam."""
     schedule: Literal["cosine", "step", "constant"] = "cosine"
     """How the learning rate falls: to 2 % by a cosine, halved every `halve_every` steps, not at all."""
     warmup_steps: int = 50
@@ -212,19 +212,14 @@ class SmaeOptions:
 class ThinningOptions:
     """Method `thinning`: a share of the photons of a pixel and of its partner predicts the rest."""
 
-    partner: Literal["auto", "channel", "sum", "none"] = "auto"
-    """The partner apart, added to the pixel, or left out; auto = chosen by the symmetry chi-square."""
+    partner: Literal["auto", "channel", "none"] = "auto"
+    """The partner apart from the pixel, or left out; auto = chosen by the symmetry chi-square."""
     shares: tuple[str, ...] = ("0.4,0.4", "0.6,0.6", "0.8,0.8")
     """`own,partner`: shares of the photons in the source; each patch draws one of them. `1,0` is SMAE."""
     rule: Literal["direct", "average", "symmetric"] = "average"
     """A pixel's rate from its own place, also from its partner's, or the mean of both pixels' rates."""
     variants: int = 1
     """Ways in which each frame is split; 0 = another one at every step, for scans of very many frames."""
-    neighbours: Literal["auto", "none", "frames", "raster", "scan"] = "auto"
-    """Show the network also the frames before and after, the neighbours in the raster, or what all frames of
-    the scan have in common (32 or more); auto = what the base of a fine-tuning was shown, else none."""
-    raster: str = ""
-    """Rows and columns of the raster, `8,8`; "" = as the file says."""
     across: bool = True
     """Let patches cross the centre where no photon can be source and target at once: with photon counts,
     equal shares of both sides and fixed splits. Otherwise they lie in half-planes."""
@@ -242,17 +237,10 @@ class ThinningOptions:
                 f"got '{' '.join(self.shares)}'; change them, or the partner"
             )
         at_least("--thinning.variants", self.variants, 0)
-        if self.raster:
-            parse_raster(self.raster)
         if not self.gain > 0:
             raise ValueError(f"--thinning.gain: expected > 0, got {self.gain}")
         if not self.readout_noise >= 0:
             raise ValueError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
-
-    @property
-    def sees_neighbours(self) -> bool:
-        """Whether the network is shown other frames; not before "auto" is settled."""
-        return self.neighbours not in ("auto", "none")
 
     @property
     def gaussian(self) -> tuple[float, float] | None:
@@ -283,18 +271,6 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     if not shares:
         raise ValueError("--thinning.shares: expected at least one own,partner, got none")
     return tuple(shares)
-
-
-def parse_raster(text: str) -> tuple[int, int]:
-    """Read `rows,columns`.
-
-    Raises:
-      ValueError: if it is not two numbers above 0.
-    """
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"--thinning.raster: expected rows,columns such as 8,8, got '{text}'")
-    return int(parts[0]), int(parts[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -481,8 +457,7 @@ class TrainConfig:
     loss: str = "poisson"
     """`mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv`, or your `package.module:function`; repeats: `auto`."""
     init_from: str = ""
-    """Run folder whose parameters to start from (fine-tuning), or `simulated`: parameters that come with
-    the program, of method thinning on simulated scans. The optimizer starts fresh."""
+    """Run folder whose parameters to start from (fine-tuning); the optimizer starts fresh."""
     init_checkpoint: str = "best"
     """Which of its parameters: best (by validation), last, or the step of a kept checkpoint."""
     resume: bool = False
@@ -513,9 +488,8 @@ class TrainConfig:
 
     @property
     def peak_rate(self) -> float:
-        """Peak learning rate: as given, or what suits the method once its neighbours are settled."""
-        shared = self.method == "thinning" and self.thinning.neighbours == "scan"
-        return self.train.learning_rate or (2.5e-3 if shared else 5e-3)
+        """Peak learning rate: as given, or what suits muon."""
+        return self.train.learning_rate or 5e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -550,9 +524,6 @@ class InferConfig:
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
-    thinnings: int = 0
-    """Frames of photon counts: answer with the mean over so many (2 to 20) answers, each to all photons but
-    one share, instead of one answer to all photons; takes so many times as long."""
     combine: bool = True
     """Scans of 8 frames or more of photon counts: answers are weighted means over the frames, which then
     differ in as many ways as held-out photons confirm; takes twice as long."""
@@ -570,8 +541,6 @@ class InferConfig:
     def __post_init__(self) -> None:
         """Refuse a centre, a range or a number of sigmas that is none."""
         parse_ranges(self.plot_range)
-        if self.thinnings and not 2 <= self.thinnings <= 20:
-            raise ValueError(f"--thinnings: expected 0 or 2 to 20, got {self.thinnings}")
         if not self.keep_significant >= 0:
             raise ValueError(
                 f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"

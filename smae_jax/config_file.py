@@ -10,22 +10,28 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from smae_jax.removed import passed_over
+
 Options = TypeVar("Options")
 
 
-def load(path: str | Path, into: type[Options], *, default: Options | None = None) -> Options:
+def load(
+    path: str | Path, into: type[Options], *, default: Options | None = None, of_run: bool = False
+) -> Options:
     """Read options from a TOML file; what it does not name keeps its default.
 
     Args:
       path: TOML file.
       into: dataclass of options, possibly nested.
       default: options to start from, instead of the dataclass's own.
+      of_run: whether it is a run folder's own record, in which removed options may stand.
 
     Returns:
       The options.
 
     Raises:
-      ValueError: if the file is missing or no TOML, a key is unknown, or a value has another type.
+      ValueError: if the file is missing or no TOML, a key is unknown or was removed, or a value has another
+        type.
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -33,7 +39,7 @@ def load(path: str | Path, into: type[Options], *, default: Options | None = Non
         raise ValueError(f"{path}: cannot read this config ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
-    return from_dict(values, into, where=str(path), default=default)
+    return from_dict(values, into, where=str(path), default=default, of_run=of_run)
 
 
 def from_dict(
@@ -43,12 +49,18 @@ def from_dict(
     where: str,
     prefix: str = "",
     default: Any = None,
+    of_run: bool = False,
 ) -> Options:
-    """Build options from nested dicts, strictly; `where` names their origin in messages."""
+    """Build options from nested dicts, strictly; `where` is their origin, `of_run` as of `load`."""
     hints: dict[str, Any] = get_type_hints(into)
     chosen: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
+        try:
+            if passed_over(f"{prefix}{key}".replace("-", "_"), value, of_run=of_run):
+                continue
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         if name not in hints:
             close = difflib.get_close_matches(name, hints, 1)
             advice = (
@@ -63,7 +75,12 @@ def from_dict(
                 )
             inner = None if default is None else getattr(default, name)
             chosen[name] = from_dict(
-                value, hints[name], where=where, prefix=f"{prefix}{key}.", default=inner
+                value,
+                hints[name],
+                where=where,
+                prefix=f"{prefix}{key}.",
+                default=inner,
+                of_run=of_run,
             )
         else:
             chosen[name] = _typed(value, hint, f"{where}: '{prefix}{key}'")

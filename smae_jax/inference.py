@@ -18,7 +18,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from smae_jax import symmetry
 from smae_jax.data.batches import whole
 from smae_jax.data.canvas import Canvas
-from smae_jax.data.neighbours import Neighbours
 from smae_jax.error_bars import averaged, jackknife_variance, without_each_fold
 from smae_jax.methods.protocol import Denoised, Method
 
@@ -46,7 +45,6 @@ def make_denoiser(
     conserve_totals: bool,
     mesh: Mesh,
     folds: int = 0,
-    thinnings: int = 0,
     most: int = 0,
 ) -> Denoise:
     """Return the jitted function that denoises a batch of whole canvases.
@@ -58,14 +56,12 @@ def make_denoiser(
       conserve_totals: scale each frame to the counts on its valid pixels.
       mesh: the batch is split over it.
       folds: of the photons, for the jackknife's variance of every answer; 0 = none.
-      thinnings: answers are means over so many, each without one share of the photons; 0 = one, to all.
-      most: largest count that is given, where there are folds or thinnings.
+      most: largest count that is given, where there are folds.
 
     Returns:
-      (parameters, counts, valid, scale, neighbours=None, share=1.0) -> Denoised; counts (batch, height,
-      width), batch a multiple of the devices; valid (1 or batch, height, width); scale (batch,), counts per
-      unit of rate of a full frame; neighbours counts and exposure of the frames beside each, as counts;
-      share of a full frame's exposure that all counts are of.
+      (parameters, counts, valid, scale, share=1.0) -> Denoised; counts (batch, height, width), batch a
+      multiple of the devices; valid (1 or batch, height, width); scale (batch,), counts per unit of rate of
+      a full frame; share of a full frame's exposure that all counts are of.
     """
     split = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -74,32 +70,21 @@ def make_denoiser(
         counts: Array,
         valid: Array,
         scale: Array,
-        neighbours: tuple[Array, Array] | None = None,
         share: Array | float = 1.0,
     ) -> Denoised:
         predict = ensemble(lambda source: apply(parameters, source), group=group)
 
-        def once(counts: Array, left: Array | float) -> Denoised:
+        def answer(counts: Array, left: Array | float) -> Denoised:
             # A network that never saw a part of an exposure is shown a weaker frame instead.
             light, unit = (valid * left, 1.0) if method.sees_exposure else (valid, left)
-            # Folds are taken from the frame's own photons only.
-            beside = None if neighbours is None else (neighbours[0], neighbours[1] * share / unit)
-            batch = whole(counts, light, scale * unit, beside)
+            batch = whole(counts, light, scale * unit)
             batch = jax.lax.with_sharding_constraint(batch, split)
             result = method.denoise(predict, batch)
             if conserve_totals:
                 result = conserve(result, batch.counts, batch.exposure)
             return dataclasses.replace(result, counts=result.counts / unit)
 
-        def answer(counts: Array, left: Array | float) -> Denoised:
-            if not thinnings:
-                return once(counts, left)
-            parts = without_each_fold(jax.random.key(1), counts, folds=thinnings, most=most)
-            answers = [once(part, left * (thinnings - 1) / thinnings) for part in parts]
-            mean = sum(one.counts for one in answers) / thinnings
-            return dataclasses.replace(answers[0], counts=mean)
-
-        if folds or thinnings:
+        if folds:
             counts = jnp.where(valid > 0, counts, 0.0)
         result = answer(counts, share)
         if not folds:
@@ -146,7 +131,6 @@ def denoise_frames(
     *,
     canvas: Canvas,
     batch_size: int,
-    neighbours: Neighbours | None = None,
     share: float = 1.0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Iterator[Denoised]:
@@ -162,7 +146,6 @@ def denoise_frames(
       scales: counts per unit of rate, (frames,).
       canvas: where the frame lies on the canvas.
       batch_size: frames per batch, a multiple of the devices.
-      neighbours: which other frames each is denoised with; None = none.
       share: of a full frame's exposure that the counts are of.
       progress: wraps the batch starts, e.g. `tqdm`.
 
@@ -171,19 +154,14 @@ def denoise_frames(
     """
     outside = Denoised(counts=np.nan, known=False, filled=False, variance=np.nan)  # type: ignore[arg-type]
     total = len(counts)
-    look = None if neighbours is None else neighbours.looking_at(counts, valid)
     for start in progress(range(0, total, batch_size)):
         chosen = np.minimum(np.arange(start, start + batch_size), total - 1)
         masks = valid if len(valid) == 1 else valid[chosen]
-        beside = None
-        if look is not None:
-            beside = tuple(map(canvas.embed, look(chosen)))
         result = denoise(
             parameters,
             canvas.embed(counts[chosen].astype(np.float32)),
             canvas.embed(masks, False),
             scales[chosen],
-            beside,
             share,
         )
         kept = min(batch_size, total - start)

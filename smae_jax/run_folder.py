@@ -97,7 +97,7 @@ class RunFolder:
                 f"--run {self.path}: no run there (config.toml is missing); "
                 "give a folder made by 'smae-jax train'"
             )
-        return load(path, TrainConfig)
+        return load(path, TrainConfig, of_run=True)
 
     def prepared(self) -> Prepared:
         """Read what the training prepared."""

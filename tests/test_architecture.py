@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     (
         *("cli", "api", "denoised", "measurements", "commands", "config", "config_file"),
-        *("run_folder", "__main__"),
+        *("run_folder", "removed", "__main__"),
     ),
     ("training", "inference", "evaluation", "checkpoint"),
     (

@@ -13,6 +13,7 @@ from smae_jax.commands.warm_start import differences, take_over, taken_in_words
 from smae_jax.config import DataOptions, SmaeOptions, TrainConfig, UnetOptions
 from smae_jax.config_file import load
 from smae_jax.run_folder import RunFolder
+from smae_jax.simulate import simulate, write_simulation
 
 
 def lines_of(run):
@@ -101,6 +102,30 @@ def test_a_base_that_does_not_fit_is_refused_with_what_differs(
     assert answer.status == 2
     assert message in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_spectra_do_not_start_from_frames(smae, trained_run, small, tmp_path):
+    counts = np.random.default_rng(0).poisson(9.0, (4, 64))
+    np.savetxt(tmp_path / "spectra.csv", counts, delimiter=",")
+    asked = ("--data.path", "spectra.csv", *small, "--init-from", trained_run)
+    answer = smae("train", "--run", "run", *asked)
+    assert answer.status == 2
+    assert "data frames of a scan there, repeats here" in answer.err
+    assert answer.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_partner_left_out_by_the_symmetry_is_no_half_start(smae, trained_run, small, tmp_path):
+    scan = simulate("gisaxs", frames=4, size=128, seed=5, photons=10.0)
+    write_simulation(tmp_path / "scan.npz", scan)
+    y, x = scan.center
+    data = ("--data.path", "scan.npz::counts", "--data.mask", "scan.npz::mask")
+    asked = (*data, "--data.center", f"{y:g},{x:g}", *small, "--init-from", trained_run)
+    answer = smae("train", "--run", "run", *asked)
+    assert answer.status == 2
+    assert "partner none: " in answer.out
+    assert "channels of the source 4 there, 2 here" in answer.err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_fitting_base_may_be_of_the_other_method_and_of_another_augmentation():

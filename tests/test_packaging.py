@@ -37,8 +37,7 @@ def test_wheel_holds_code_and_configs_and_imports_without_the_checkout(tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "smae_jax").rglob("*.py")}
-    shipped = [p for kind in ("toml", "npz") for p in (ROOT / "configs").glob(f"*.{kind}")]
-    configs = {f"smae_jax/configs/{p.name}" for p in shipped}
+    configs = {f"smae_jax/configs/{p.name}" for p in (ROOT / "configs").glob("*.toml")}
     assert configs
     assert code | configs <= held
     assert {name.split("/")[0] for name in held} == {"smae_jax", "smae_jax-0.1.0.dist-info"}

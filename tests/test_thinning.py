@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax import inference, models, training
-from smae_jax.commands.thinning import shared_by_frames
+from smae_jax import models, training
 from smae_jax.data import batches
 from smae_jax.data.batches import whole
 from smae_jax.losses import poisson
@@ -19,7 +18,7 @@ from smae_jax.methods.thinning import Thinning
 MIXTURE = ((0.8, 0.8), (1.0, 0.0), (0.5, 0.5))
 
 
-def canvases(counts, valid=None, **more):
+def canvases(counts, valid=None):
     frames, height, width = counts.shape
     valid = np.ones((1, height, width), bool) if valid is None else valid
     return batches.Canvases(
@@ -29,7 +28,6 @@ def canvases(counts, valid=None, **more):
         held_out=jnp.zeros((height, width), bool),
         frames=jnp.arange(frames),
         origins=jnp.asarray([[0, 0], [2, 0], [1, width // 2]]),
-        **more,
     )
 
 
@@ -49,7 +47,7 @@ def counted(part, weight):
     return np.asarray(part * weight)
 
 
-@pytest.mark.parametrize("partner", ["channel", "sum", "none"])
+@pytest.mark.parametrize("partner", ["channel", "none"])
 def test_every_photon_is_source_or_target_once(partner):
     counts = np.random.default_rng(0).poisson(5.0, (3, 10, 16))
     batch = patches(counts, size=8, number=6)
@@ -120,8 +118,7 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
         assert np.abs(sigmas).max() < 5.5
 
 
-@pytest.mark.parametrize("partner", ["channel", "sum"])
-def test_a_patch_across_the_centre_shows_no_photon_of_its_target(partner):
+def test_a_patch_across_the_centre_shows_no_photon_of_its_target():
     """Both appearances of a photon are dealt alike; where they are not, it is refused."""
     counts = np.random.default_rng(4).poisson(5.0, (3, 11, 15))
     frames = jnp.arange(3)
@@ -129,17 +126,13 @@ def test_a_patch_across_the_centre_shows_no_photon_of_its_target(partner):
         canvases(counts), frames, jnp.zeros((3, 2), jnp.int32), patch_shape=(11, 15)
     )
     equal = {"shares": ((0.5, 0.5),), "augment": "none", "across": True}
-    method = Thinning(partner=partner, most=int(counts.max()), **equal)
+    method = Thinning(most=int(counts.max()), **equal)
     pair = paired(method, 0, batch)
     seen = counted(pair.source[..., 0], pair.source[..., 1])
     rest = counted(pair.target[..., 0], pair.weight[..., 0])
-    if partner == "channel":
-        turned = counted(pair.source[..., 2], pair.source[..., 3])
-        np.testing.assert_array_equal(turned, seen[:, ::-1, ::-1])
-        np.testing.assert_array_equal(seen + rest, counts)
-    else:
-        np.testing.assert_array_equal(seen, seen[:, ::-1, ::-1])
-        np.testing.assert_array_equal(seen + rest, counts + counts[:, ::-1, ::-1])
+    turned = counted(pair.source[..., 2], pair.source[..., 3])
+    np.testing.assert_array_equal(turned, seen[:, ::-1, ::-1])
+    np.testing.assert_array_equal(seen + rest, counts)
     for unlike in ({"shares": ((0.8, 0.7),)}, {"variants": 0}, {"gaussian": (2.0, 0.0)}):
         with pytest.raises(ValueError, match="across"):
             dataclasses.replace(method, **unlike)
@@ -154,10 +147,8 @@ class Leaky(Thinning):
         return dataclasses.replace(seen, target=rest.target, weight=rest.weight)
 
 
-@pytest.mark.parametrize(
-    ("method", "neighbours"), [(Thinning, False), (Thinning, True), (Leaky, False)]
-)
-def test_a_flat_field_gives_no_gain_over_the_known_rate(method, neighbours):
+@pytest.mark.parametrize("method", [Thinning, Leaky])
+def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
     """No prediction beats the true rate on independent noise; a leak does."""
     rate = 1.0
     counts = np.random.default_rng(5).poisson(rate, (64, 16, 32))
@@ -166,13 +157,10 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method, neighbours):
         augment="none",
         most=int(counts.max()),
         variants=0 if method is Leaky else 1,
-        neighbours=neighbours,
         across=method is not Leaky,
     )
-    origins, shared = jnp.asarray([[0, 0], [0, 8], [0, 16]]), None
-    if neighbours:
-        shared = shared_by_frames(thinning, counts, np.ones((1, 16, 32), bool))
-    data = jax.device_put(dataclasses.replace(canvases(counts), origins=origins, shared=shared))
+    origins = jnp.asarray([[0, 0], [0, 8], [0, 16]])
+    data = jax.device_put(dataclasses.replace(canvases(counts), origins=origins))
     measurements = thinning.source_channels // 2
     module = models.build("unet", widths=(8,), blocks=0, measurements=measurements, outputs=2)
     apply = models.apply_of(module)
@@ -256,8 +244,6 @@ def test_answers_keep_their_place_and_their_side():
     np.testing.assert_allclose(symmetric.counts, (counts + counts[:, ::-1, ::-1]) / 2, atol=1e-4)
     none = Thinning(partner="none").denoise(see_rates, batch)
     np.testing.assert_allclose(none.counts, counts, atol=1e-4)
-    both = Thinning(partner="sum").denoise(see_rates, batch)
-    np.testing.assert_allclose(both.counts, (counts + counts[:, ::-1, ::-1]) / 2, atol=1e-4)
 
 
 def test_a_side_that_training_never_showed_is_not_shown_at_prediction():
@@ -271,9 +257,8 @@ def test_a_side_that_training_never_showed_is_not_shown_at_prediction():
     assert (np.asarray(seen[0][..., 2:]) == 0).all()
 
 
-@pytest.mark.parametrize("partner", ["channel", "sum"])
 @pytest.mark.parametrize("rule", ["direct", "average"])
-def test_smaes_corner_answers_as_smae_does(partner, rule):
+def test_smaes_corner_answers_as_smae_does(rule):
     """The pixel's own output has no target there and must not be used, whatever it says."""
     valid = np.ones((1, 12, 16), bool)
     valid[0, 2:5, 3:7] = False
@@ -284,13 +269,11 @@ def test_smaes_corner_answers_as_smae_does(partner, rule):
         return 1.0 + source[..., :1] ** 2
 
     def of_thinning(source):
-        assert source.shape[-1] == (4 if partner == "channel" else 2)
-        if partner == "sum":
-            return network(source)
+        assert source.shape[-1] == 4
         return jnp.concatenate([jnp.full_like(source[..., :1], jnp.nan), network(source)], axis=-1)
 
-    shift = (0.2, -0.1) if partner == "channel" else (0.0, 0.0)
-    corner = Thinning(partner=partner, shares=((1.0, 0.0),), rule=rule, shift=shift)
+    shift = (0.2, -0.1)
+    corner = Thinning(shares=((1.0, 0.0),), rule=rule, shift=shift)
     found, expected = (
         corner.denoise(of_thinning, batch),
         Smae(rule=rule, shift=shift).denoise(network, batch),
@@ -310,46 +293,17 @@ def test_a_mixture_with_smaes_corner_is_asked_where_all_of_it_was_trained():
     np.testing.assert_allclose(answer.counts, 3.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("thinnings", [2, 5])
-def test_an_answer_may_be_the_mean_over_thinnings(thinnings):
-    """Folds make up the photons: a linear network answers the same, one that squares hears noise."""
-    valid = np.ones((1, 32, 32), bool)
-    valid[0, 3:9, 4:12] = False
-    counts = np.where(valid, np.random.default_rng(3).poisson(4.0, (2, 32, 32)), np.nan)
-    method, scale = Thinning(shares=((0.8, 0.8),)), np.ones(2, np.float32)
-
-    def answer(power, thinnings):
-        denoise = inference.make_denoiser(
-            lambda power, source: see_rates(source) ** power,
-            method,
-            group="none",
-            conserve_totals=False,
-            mesh=training.make_mesh(1),
-            thinnings=thinnings,
-            most=31,
-        )
-        return denoise(power, np.where(valid, counts, 0).astype(np.float32), valid, scale)
-
-    once, mean = answer(1.0, 0), answer(1.0, thinnings)
-    np.testing.assert_allclose(mean.counts, once.counts, rtol=1e-5)
-    np.testing.assert_array_equal(mean.filled, once.filled)
-    # Counts of n with mean 4 without every K-th photon: the squared rate is n**2 + n / (K - 1) on average.
-    more = np.asarray(answer(2.0, thinnings).counts - answer(2.0, 0).counts).mean()
-    assert abs(more * (thinnings - 1) / 4.0 - 1) < 0.1
-
-
 def test_an_unmeasured_pixel_has_its_partners_rate_and_says_so():
     counts = np.random.default_rng(7).poisson(5.0, (1, 12, 16)).astype(np.float32)
     valid = np.ones((1, 12, 16), bool)
     valid[0, 2, 3] = valid[0, 5, 8] = valid[0, 6, 7] = False  # the last two are partners
     batch = whole(jnp.asarray(counts), jnp.asarray(valid), jnp.ones(1))
-    for partner in ("channel", "sum"):
-        answer = Thinning(partner=partner).denoise(see_rates, batch)
-        assert answer.filled[0, 2, 3]
-        assert answer.filled.sum() == 1
-        np.testing.assert_allclose(answer.counts[0, 2, 3], counts[0, 9, 12], rtol=1e-5)
-        assert np.isnan(answer.counts[0, 5, 8])
-        assert not answer.known[0, 5, 8]
+    answer = Thinning().denoise(see_rates, batch)
+    assert answer.filled[0, 2, 3]
+    assert answer.filled.sum() == 1
+    np.testing.assert_allclose(answer.counts[0, 2, 3], counts[0, 9, 12], rtol=1e-5)
+    assert np.isnan(answer.counts[0, 5, 8])
+    assert not answer.known[0, 5, 8]
     alone = Thinning(partner="none").denoise(see_rates, batch)
     assert np.isnan(alone.counts[0, 2, 3])
     assert not alone.filled.any()
@@ -407,30 +361,3 @@ def test_spectra_are_split_too():
     np.testing.assert_allclose(total.sum(), counts.sum() / 30, rtol=1e-5)
     answer = method.denoise(lambda source: source[..., :1], batch)
     np.testing.assert_allclose(answer.counts, counts, rtol=1e-5)
-
-
-def test_neighbours_are_shown_whole_and_sometimes_not():
-    rng = np.random.default_rng(9)
-    counts = rng.poisson(3.0, (5, 10, 16))
-    beside = np.array([[-1, 1], [0, 2], [1, 3], [2, 4], [3, -1]], np.int32)
-    data = canvases(counts, neighbours=jnp.asarray(beside))
-    frames, origins = jnp.repeat(jnp.arange(5), 40), jnp.zeros((200, 2), jnp.int32)
-    batch = batches.gather(data, frames, origins, patch_shape=(8, 8))
-    on_host = batches.gather_on_host(
-        jax.tree.map(np.asarray, data), np.asarray(frames), np.asarray(origins), patch_shape=(8, 8)
-    )
-    for ours, theirs in zip(
-        jax.tree.leaves(batch.neighbours), jax.tree.leaves(on_host.neighbours), strict=True
-    ):
-        np.testing.assert_array_equal(ours, theirs)
-    own, partner = batch.neighbours
-    np.testing.assert_array_equal(own[0][80, 0], (counts[1] + counts[3])[:8, :8])
-    np.testing.assert_array_equal(partner[0][80, 0], (counts[1] + counts[3])[::-1, ::-1][:8, :8])
-    np.testing.assert_array_equal(own[1][0], 1)  # the first frame has one neighbour
-    method = Thinning(neighbours=True, augment="none", most=20)
-    pair = paired(method, 0, batch)
-    assert pair.source.shape[-1] == method.source_channels == 8
-    light = np.asarray(pair.source[:, 0, 0, 5])
-    shown = light > 0
-    assert 0.8 < shown.mean() < 0.98
-    np.testing.assert_array_equal(light[shown], np.asarray(own[1][:, 0, 0])[shown])

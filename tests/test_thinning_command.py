@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from smae_jax.commands.thinning import choose_partner
-from smae_jax.config import TrainConfig, parse_raster, parse_shares
+from smae_jax.config import TrainConfig, parse_shares
 from smae_jax.config_file import dump, load
-from smae_jax.data.neighbours import frames_beside, sum_beside
 from smae_jax.data.prepare import given_center
 from smae_jax.data.readers import read_scan
 from smae_jax.data.scan import Geometry, Metadata, Scan
@@ -59,34 +57,6 @@ def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
     assert "symmetric" in refused.err
 
 
-def test_answers_may_be_means_over_thinnings(smae):
-    assert smae("simulate", "--frames", 3, "--size", 32, "--output", "s.h5").status == 0
-    scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
-    assert smae(*THINNING, "--run", "r", *scan).status == 0
-    infer = ("infer", "--run", "r", "--keep-significant", 0, "--no-keep-sums")
-    input_ = ("--input", "s.h5::/entry/data/data")
-    assert smae(*infer, *input_, "--output", "all.h5").status == 0
-    thinned = smae(*infer, *input_, "--output", "mean.h5", "--thinnings", 3)
-    assert thinned.status == 0, thinned.err
-    with h5py.File("all.h5") as one, h5py.File("mean.h5") as mean:
-        answers = [np.asarray(file["entry/data/data"]) for file in (one, mean)]
-        assert mean["entry/process/thinnings"][()].decode() == "3"
-        assert "entry/process/thinnings" not in one
-    assert (np.isnan(answers[0]) == np.isnan(answers[1])).all()
-    assert np.nanmax(np.abs(answers[0] - answers[1])) > 1e-3
-    with h5py.File("s.h5") as file:
-        counts, valid = file["entry/data/data"][()], file["entry/mask"][()] == 0
-    totals = counts[:, valid].sum(axis=1)
-    np.testing.assert_allclose(answers[1][:, valid].sum(axis=1), totals, rtol=1e-4)
-    np.save("half.npy", counts.astype(np.float32) + 0.5)
-    refused = {"s.h5": (1, "0 or 2 to 20"), "half.npy": (3, "whole photon counts in half.npy")}
-    for name, (number, reason) in refused.items():
-        answer = smae(*infer, "--input", name, "--output", "no.h5", "--thinnings", number)
-        assert answer.status == 2
-        assert f"--thinnings: expected {reason}" in answer.err
-        assert len(answer.err.strip().splitlines()) == 1
-
-
 @pytest.mark.slow
 def test_values_that_are_no_photons_are_refused_unless_their_noise_is_known(smae):
     rng = np.random.default_rng(0)
@@ -101,36 +71,6 @@ def test_values_that_are_no_photons_are_refused_unless_their_noise_is_known(smae
     known = ("--thinning.gain", 2.5, "--thinning.readout-noise", 2.0)
     accepted = smae(*THINNING, "--run", "r", *scan, *known)
     assert accepted.status == 0, accepted.err
-
-
-@pytest.mark.slow
-def test_neighbours_in_a_raster_need_its_shape(smae):
-    counts = np.random.default_rng(1).poisson(3.0, (6, 32, 32)).astype(np.int32)
-    np.save("map.npy", counts)
-    scan = (
-        "--data.path",
-        "map.npy",
-        "--data.center",
-        "15.5,15.5",
-        "--thinning.neighbours",
-        "raster",
-    )
-    refused = smae(*THINNING, "--run", "r", *scan)
-    assert refused.status == 2
-    assert "--thinning.raster" in refused.err
-    accepted = smae(*THINNING, "--run", "r", *scan, "--thinning.raster", "2,3")
-    assert accepted.status == 0, accepted.err
-    assert smae("infer", "--run", "r", "--input", "map.npy", "--output", "o.npy").status == 0
-
-
-def test_neighbours_are_those_beside():
-    assert frames_beside(6, kind="raster", raster_shape=(2, 3))[4].tolist() == [1, -1, 3, 5]
-    counts = np.arange(3, dtype=np.float32)[:, None, None] * np.ones((3, 2, 2), np.float32)
-    valid = np.ones((1, 2, 2), bool)
-    beside = frames_beside(3, kind="frames")
-    total, light = sum_beside(counts, valid, beside, np.array([0, 1]))
-    np.testing.assert_array_equal(total[:, 0, 0], [1, 2])
-    np.testing.assert_array_equal(light[:, 0, 0], [1, 2])
 
 
 @pytest.mark.parametrize("text", ["1,1", "0,1", "0.5,1", "0,0", "0.5", "a,b", "1.2,0.1"])
@@ -165,7 +105,6 @@ def test_smaes_corner_trains_and_answers(smae, small, small_scan):
 
 def test_options_survive_the_config_file(tmp_path):
     assert parse_shares(("0.9,0", "0.8,0.8")) == ((0.9, 0.0), (0.8, 0.8))
-    assert parse_raster("4, 5") == (4, 5)
     (tmp_path / "c.toml").write_text('[thinning]\nshares = ["0.7,0.2"]\npartner = "none"\n')
     read = load(tmp_path / "c.toml", TrainConfig)
     assert read.thinning.shares == ("0.7,0.2",)

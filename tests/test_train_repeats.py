@@ -199,8 +199,7 @@ def test_patterns_volumes_and_channels(smae, tmp_path, shape):
         (("--method", "noise2noise", "--model", "sedcnn4"), "dncnn"),
         (("--method", "noise2noise", "--data.mask", "m.tif"), "NaN"),
         (("--method", "noise2noise", "--train.resident", "host"), "--train.resident host"),
-        (("--method", "thinning", "--thinning.partner", "sum"), "--thinning.partner sum"),
-        (("--method", "thinning", "--thinning.neighbours", "frames"), "neighbours frames"),
+        (("--method", "thinning", "--thinning.partner", "channel"), "--thinning.partner channel"),
         (("--method", "noise2noise", "--data.center", "3,4"), "--data.center 3,4"),
     ],
 )
@@ -215,9 +214,6 @@ def test_mistakes_are_told_in_one_line(smae, spectra, tmp_path, options, says):
 def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
     assert train(smae, spectra, tmp_path / "run", *N2N, "--data.repeats", "0:2").status == 0
     alone = ("infer", "--run", tmp_path / "run", "--input", spectra)
-    answer = smae(*alone, "--output", tmp_path / "a.csv", "--thinnings", 3)
-    assert answer.status == 2
-    assert "--thinnings: expected a run of frames" in answer.err
     run = (*alone, "--sigma")
     answer = smae(*run, "--output", tmp_path / "a.csv")
     assert answer.status == 2

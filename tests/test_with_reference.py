@@ -56,7 +56,7 @@ def test_true_rates_reach_the_ceiling_and_the_score_zero(scan):
     reference = make_reference(reference_of(scan, 4), valid, counts, valid)
     truth = scan.truth.astype(np.float64)
     (row,) = score_with_reference(
-        counts, valid, reference, {"truth": lambda n, u, s, first: np.where(u, truth, 0)}
+        counts, valid, reference, {"truth": lambda n, u, s: np.where(u, truth, 0)}
     )
     assert row["psnr_db"] == pytest.approx(reference.ceiling_db, abs=0.15)
     assert row["score"] == pytest.approx(0, abs=0.02)
@@ -67,7 +67,7 @@ def test_numbers_are_those_of_the_metrics_at_true_scale_and_after_the_least_squa
     counts, valid = counts_of(scan)
     reference = make_reference(reference_of(scan, None), valid, counts, valid, noise="none")
     # One factor for all, so that the frames' own factors are told from those of a stack.
-    denoisers = {"half": lambda n, u, s, first: n / 2, "raw": raw}
+    denoisers = {"half": lambda n, u, s: n / 2, "raw": raw}
     half, whole = score_with_reference(counts, valid, reference, denoisers)
     r, use = reference.counts, reference.valid
     peak = r[use].max()

@@ -17,7 +17,7 @@ from smae_jax.simulate import simulate
 def blend(other, share_of_other, truth):
     """An estimate of known error: the truth with a share of another estimate."""
 
-    def estimate(counts, valid, share, first=0):
+    def estimate(counts, valid, share):
         return np.where(
             valid, (1 - share_of_other) * truth + share_of_other * other(counts, valid, share), 0
         )
@@ -196,7 +196,7 @@ def test_fourier_ring_correlation_of_noise_is_none_and_a_shared_bias_is_seen_thr
     assert noise.period() > 20
     invented = gaussian_filter(rng.standard_normal((80, 92)), 1.0)
 
-    def inventing(counts, valid, share, first=0):
+    def inventing(counts, valid, share):
         smooth = gaussian(counts, valid, 1.5) / share
         return np.where(valid, smooth * (1 + 2 * invented), 0)
 

@@ -80,7 +80,7 @@ def build_method(
 
 def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: int) -> Thinning:
     options = config.thinning
-    if rule == "cross" or (rule != "run" and options.partner not in ("auto", "channel")):
+    if rule == "cross" or (rule != "run" and options.partner == "none"):
         raise ValueError(
             f"--rule {rule}: expected direct, average or symmetric with --thinning.partner channel, got a "
             f"run with partner {options.partner}; leave the option out"
@@ -94,9 +94,8 @@ def _thinning(config: TrainConfig, rule: str, shift: tuple[float, float], most: 
         most=most,
         variants=options.variants,
         gaussian=options.gaussian,
-        neighbours=options.sees_neighbours,
         across=options.across and deals_alike(shares, options.variants, options.gaussian),
-        shift=shift if options.partner in ("auto", "channel") else (0.0, 0.0),
+        shift=(0.0, 0.0) if options.partner == "none" else shift,
     )
 
 

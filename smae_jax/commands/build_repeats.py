@@ -65,8 +65,6 @@ def check_options(config: TrainConfig) -> None:
         "--train.resident host": config.train.resident == "host",
         f"--thinning.partner {config.thinning.partner}": thinned
         and config.thinning.partner not in ("auto", "none"),
-        f"--thinning.neighbours {config.thinning.neighbours}": thinned
-        and config.thinning.sees_neighbours,
         "--data.hot-pixels": data.hot_pixels,
         f"--data.crop {data.crop}": data.crop != default.crop,
         f"--data.center {data.center}": data.center != default.center,

@@ -210,7 +210,7 @@ def draw(
     with progress("figures", min(config.figures, len(scan.counts))) as advance:
         for k in subset(len(scan.counts), config.figures):
             valid = np.broadcast_to(scan.valid, scan.counts.shape)[k : k + 1]
-            counts, _, filled = opened.apply(shown, scan.counts[k : k + 1], valid, 1.0, k)
+            counts, _, filled = opened.apply(shown, scan.counts[k : k + 1], valid, 1.0)
             known = None
             if reference is not None:
                 known = np.where(reference.valid[k], reference.counts[k], np.nan)

@@ -20,11 +20,9 @@ from smae_jax.commands.infer import (
     scan_denoiser,
     settle,
 )
-from smae_jax.commands.thinning import neighbours_at_hand
 from smae_jax.config import EvaluateConfig, InferConfig, TrainConfig, check_ensemble
 from smae_jax.config_file import dump
 from smae_jax.data.masks import describe
-from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.pairing import take_frames
 from smae_jax.data.prepare import frame_scales
 from smae_jax.data.scan import Geometry, Scan
@@ -58,7 +56,6 @@ class Opened:
       networks: checkpoints, by step.
       denoise: denoises frames with the parameters of a checkpoint.
       scale: counts per unit of rate of a full exposure; None: each frame has its own.
-      neighbours: which other frames each is denoised with; None = none.
     """
 
     folder: RunFolder
@@ -69,7 +66,6 @@ class Opened:
     networks: list[Network]
     denoise: DenoiseScan
     scale: float | None
-    neighbours: Neighbours | None = None
 
     @property
     def center(self) -> tuple[float, float]:
@@ -83,24 +79,19 @@ class Opened:
         return list(in_chunks(len(self.scan.counts), self.scan.counts[0].size))
 
     def apply(
-        self, network: Network, counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0
+        self, network: Network, counts: np.ndarray, valid: np.ndarray, share: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Denoise counts of a share of the exposure; return (counts of that share, known, filled).
-
-        `first` is the index of their first frame in the scan.
-        """
+        """Denoise counts of a share of the exposure; return (counts of that share, known, filled)."""
         if self.scale is not None:
             scales = np.full(len(counts), self.scale, np.float32)
         else:
             scales = frame_scales(counts, valid, rule=self.trained.data.scale) / np.float32(share)
         masks = valid[:1] if len(self.scan.valid) == 1 else valid
-        beside = self.neighbours and self.neighbours.of_part(first, len(counts))
         found = self.denoise(
             network.parameters,
             counts.astype(np.float32),
             masks,
             scales,
-            neighbours=beside,
             share=share,
         )
         return share * np.asarray(found.counts), np.asarray(found.known), np.asarray(found.filled)
@@ -108,10 +99,8 @@ class Opened:
     def estimator(self, network: Network) -> Estimator:
         """Return a checkpoint as the evaluation sees it."""
 
-        def estimate(
-            counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0
-        ) -> np.ndarray:
-            return self.apply(network, counts, valid, share, first)[0] / share
+        def estimate(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
+            return self.apply(network, counts, valid, share)[0] / share
 
         return estimate
 
@@ -162,7 +151,6 @@ def open_run(config: EvaluateConfig, say: Say) -> Opened:
         networks=sorted(networks, key=lambda n: n.step),
         denoise=denoise,
         scale=float(scales[0]) if trained.data.scale.startswith("scan") else None,
-        neighbours=neighbours_at_hand(trained, scan, say),
     )
 
 

@@ -27,10 +27,8 @@ from smae_jax.commands.error_bars import (
 from smae_jax.commands.infer_repeats import infer_repeats, load_repeats_network
 from smae_jax.commands.restore import check_output_figure, made_by, restore_network
 from smae_jax.commands.split_answers import combine, combines, split_answers
-from smae_jax.commands.thinning import neighbours_at_hand
 from smae_jax.config import InferConfig, TrainConfig, check_ensemble, parse_center
 from smae_jax.data.masks import apply_mask, describe
-from smae_jax.data.neighbours import Neighbours
 from smae_jax.data.prepare import center_of, frame_scales, given_center
 from smae_jax.data.readers import read_mask, read_scan
 from smae_jax.data.scan import Geometry, Scan
@@ -71,9 +69,8 @@ def infer(config: InferConfig, say: Say) -> None:
     group = check_ensemble(asked, trained=trained.data.augment)
     scan = read_input(config, trained, folder, prepared)
     say(f"{len(scan.counts)} frames; {describe(scan)}")
-    for name, asked_for in (("sigma", config.sigma), ("thinnings", config.thinnings)):
-        if asked_for:
-            check_countable(scan, option=name)
+    if config.sigma:
+        check_countable(scan, option="sigma")
     prepared = settle(config, prepared, scan, say)
     assert prepared.center is not None, "settle finds one"
     apply, parameters, step = load_network(trained, folder, config.checkpoint)
@@ -99,22 +96,18 @@ def infer(config: InferConfig, say: Say) -> None:
         frames=len(scan.counts),
         batch_size=config.batch_size,
         folds=FOLDS if config.sigma else 0,
-        thinnings=config.thinnings,
-        most=largest(scan) if config.sigma or config.thinnings else 0,
+        most=largest(scan) if config.sigma else 0,
     )
-    beside = neighbours_at_hand(trained, scan, say)
     progress = functools.partial(_progress, total=len(scan.counts))
-    answer = denoise(
-        parameters, scan.counts, scan.valid, scales, neighbours=beside, progress=progress
-    )
-    sigma, how = None, {"thinnings": str(config.thinnings)} if config.thinnings else {}
+    answer = denoise(parameters, scan.counts, scan.valid, scales, progress=progress)
+    sigma, how = None, dict[str, str]()
     together = combines(config, scan, say)
     if together or config.sigma:
         split = split_answers(
             scan,
-            functools.partial(denoise, parameters, neighbours=beside, progress=progress),
+            functools.partial(denoise, parameters, progress=progress),
             scales,
-            frames=frames_to_split(scan, whole_scan=together or beside is not None),
+            frames=frames_to_split(scan, whole_scan=together),
             halves=2 if config.sigma else 1,
         )
         if together:
@@ -184,7 +177,6 @@ class DenoiseScan(Protocol):
         valid: np.ndarray,
         scales: np.ndarray,
         *,
-        neighbours: Neighbours | None = None,
         share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> Denoised:
@@ -202,7 +194,6 @@ def scan_denoiser(
     frames: int,
     batch_size: int = 0,
     folds: int = 0,
-    thinnings: int = 0,
     most: int = 0,
 ) -> DenoiseScan:
     """Return the function that denoises stacks of frames as the run says; it compiles once.
@@ -216,8 +207,7 @@ def scan_denoiser(
       frames: most frames that are given at once.
       batch_size: frames per batch; 0 = as the run says.
       folds: of the photons, for error bars; 0 = none.
-      thinnings: answers are means over so many; 0 = one, to all photons.
-      most: largest count that is given, where there are folds or thinnings.
+      most: largest count that is given, where there are folds.
     """
     mesh, canvas = training.make_mesh(), prepared.canvas()
     denoise = inference.make_denoiser(
@@ -227,7 +217,6 @@ def scan_denoiser(
         conserve_totals=trained.predict.conserve_totals,
         mesh=mesh,
         folds=folds,
-        thinnings=thinnings,
         most=most,
     )
     size = inference.frames_per_batch(
@@ -243,7 +232,6 @@ def scan_denoiser(
         valid: np.ndarray,
         scales: np.ndarray,
         *,
-        neighbours: Neighbours | None = None,
         share: float = 1.0,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> Denoised:
@@ -255,7 +243,6 @@ def scan_denoiser(
             scales,
             canvas=canvas,
             batch_size=size,
-            neighbours=neighbours,
             share=share,
             progress=progress,
         )

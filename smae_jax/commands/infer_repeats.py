@@ -56,10 +56,6 @@ def infer_repeats(
     ready = open_repeats(config, trained, prepared, folder, say)
     repeats, stack, denoise = ready.repeats, ready.stack, ready.denoise
     count = len(repeats.counts)
-    if config.thinnings:
-        raise ValueError(
-            "--thinnings: expected a run of frames, got one of spectra or other repeats; leave the option out"
-        )
     if config.sigma and not has_sigma(trained, count):
         raise ValueError(
             f"--sigma: expected method noise2noise with prediction sum and 3 repeats or more, got method "

@@ -15,22 +15,13 @@ def shipped_config(name: str) -> Path:
     Raises:
       ValueError: if there is none of this name; the message lists those that are.
     """
-    return _shipped(name, ".toml", "config")
-
-
-def shipped_start(name: str) -> Path:
-    """Return the path of first parameters that come with the program, as `shipped_config`."""
-    return _shipped(name, ".npz", "first parameters")
-
-
-def _shipped(name: str, suffix: str, what: str) -> Path:
     package = Path(__file__).resolve().parents[1]
     places = [package / "configs", package.parent / "configs"]
     for place in places:
-        if (path := place / f"{name}{suffix}").is_file():
+        if (path := place / f"{name}.toml").is_file():
             return path
-    known = sorted({path.stem for place in places for path in place.glob(f"*{suffix}")})
+    known = sorted({path.stem for place in places for path in place.glob("*.toml")})
     raise ValueError(
-        f"{what} '{name}': none of this name comes with the program; known: "
+        f"config '{name}': none of this name comes with the program; known: "
         f"{', '.join(known) or 'none, install it again'}"
     )

@@ -18,9 +18,9 @@ from smae_jax.commands.build import build_method, build_model, prepare
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.fit import MakeRun, fit
 from smae_jax.commands.reference import check_reference, read_reference
-from smae_jax.commands.thinning import neighbours_for, settle_thinning, shared_by_frames
+from smae_jax.commands.thinning import settle_thinning
 from smae_jax.commands.train_repeats import train_repeats
-from smae_jax.commands.warm_start import exposure_note, following, read_base, refuse_differences
+from smae_jax.commands.warm_start import exposure_note, read_base, refuse_differences
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.data import batches
@@ -33,13 +33,11 @@ from smae_jax.data.scan import Scan
 from smae_jax.evaluation.loss_figure import draw_losses
 from smae_jax.loss_spec import parse_loss
 from smae_jax.methods.protocol import Batch, Method
-from smae_jax.methods.thinning import Thinning
 from smae_jax.run_folder import Prepared, RunFolder
 
 Say = Callable[[str], None]
 FOUND_OUT = (
     ("thinning.partner", "auto"),
-    ("thinning.neighbours", "auto"),
     ("data.dimensions", 0),
 )
 """Options that leave to the data what a run then keeps."""
@@ -86,7 +84,6 @@ def train(config: TrainConfig, say: Say) -> Path:
     scan, center = prepare(config.data)
     paired = read_reference(config, scan, say)
     scan = scan if paired is None else paired.scan
-    config = config if base is None else following(base.config, config)
     config = settle_thinning(config, scan, center, say)
     if base is not None:  # the symmetry may just have chosen another partner
         refuse_differences(base.config, config)
@@ -207,10 +204,6 @@ def place_data(
     share = options.validation_share if options.validation == "pixels" else 0.0
     counts = canvas.embed(scan.counts)
     seen = np.maximum(valid.sum(axis=0) * (len(counts) // len(valid)), 1)
-    beside, shared = neighbours_for(config, scan), None
-    if beside is not None and beside.kind == "scan":
-        assert isinstance(method, Thinning), "only thinning has neighbours"
-        shared = shared_by_frames(method, counts, valid)
     placed: dict[str, Any] = dict(  # numpy arrays until they are on the devices
         counts=counts,
         valid=valid,
@@ -224,8 +217,6 @@ def place_data(
             partners=method.extent == "common",
             mean_counts=counts.sum(axis=0, dtype=np.float64) / seen,
         ),
-        neighbours=None if beside is None else beside.beside,
-        shared=shared,
         **reference,
     )
     data = batches.Canvases(**placed)

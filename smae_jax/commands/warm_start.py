@@ -1,4 +1,4 @@
-"""Fine-tuning: start a training from the parameters of another run, or shipped ones, if the two fit.
+"""Fine-tuning: start a training from the parameters of another run, if the two fit.
 
 Only parameters are taken over. Optimizer, learning rate, schedule and data are the new run's own, and so is
 the unit of rate: with the rules `scan` and `frame` it is the new frames' mean, so the network sees rates
@@ -8,7 +8,6 @@ about 1 as it did in its base, whatever the exposure of either scan.
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,12 @@ from smae_jax import models
 from smae_jax.commands.build import build_method
 from smae_jax.commands.build_repeats import of_repeats
 from smae_jax.commands.infer import load_network
-from smae_jax.commands.shipped import shipped_start
 from smae_jax.config import TrainConfig
-from smae_jax.config_file import dump, from_dict
 from smae_jax.run_folder import RunFolder
 
 Say = Callable[[str], None]
 # Methods that ask the same of a network: a rate and its exposure in, the rate out.
 EXCHANGEABLE = frozenset({"smae", "supervised"})
-SIMULATED = "simulated"
-"""`--init-from simulated`: parameters that come with the program, of a training on simulated scans only."""
-CONFIG, STEP = "config.toml", "step"
-"""Names in that file that are no arrays of the network."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +56,6 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
     """
     if not config.init_from:
         return None
-    if config.init_from == SIMULATED:
-        return read_shipped(config, say)
     folder = RunFolder(Path(config.init_from))
     if folder.path.absolute() == Path(config.run).absolute():
         raise ValueError(
@@ -84,8 +75,7 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
         raise ValueError(
             f"--init-from: {str(error).replace('--checkpoint', '--init-checkpoint')}"
         ) from None
-    peak = following(base, config).peak_rate
-    say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {peak:g}")
+    say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {config.peak_rate:g}")
     if base.method != config.method:
         say(f"method {config.method} fine-tunes a network of method {base.method}")
     if base.smae.reference != (config.method == "smae" and config.smae.reference):
@@ -94,52 +84,6 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
             "other inputs than before"
         )
     return Base(base, parameters, step, folder.prepared().mean_counts)
-
-
-def read_shipped(config: TrainConfig, say: Say) -> Base:
-    """Read the parameters that come with the program; `Base.parameters` are arrays by name.
-
-    Raises:
-      ValueError: as `read_base`.
-    """
-    if config.init_checkpoint != TrainConfig.init_checkpoint:
-        raise ValueError(
-            f"--init-checkpoint {config.init_checkpoint}: expected a run folder at --init-from, got "
-            f"{SIMULATED}, which has one set of parameters; leave it out"
-        )
-    if RunFolder(Path(SIMULATED)).metrics.is_file():
-        say(
-            f"note: there is a run {SIMULATED} here too; --init-from ./{SIMULATED} would take that one"
-        )
-    with np.load(shipped_start(SIMULATED), allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    text, step = arrays.pop(CONFIG).tobytes().decode(), int(arrays.pop(STEP))
-    parameters = {name: array.astype(np.float32) for name, array in arrays.items()}
-    base = from_dict(tomllib.loads(text), TrainConfig, where=SIMULATED)
-    refuse_differences(base, config)
-    say(
-        f"starting from parameters trained on simulated scans ({step} steps); fresh optimizer, peak "
-        f"{following(base, config).peak_rate:g}"
-    )
-    return Base(base, parameters, step, None)
-
-
-def write_start(path: Path, config: TrainConfig, parameters: Any, steps: int) -> None:
-    """Write parameters as `read_shipped` reads them, in half precision.
-
-    Args:
-      path: .npz, replaced if it exists.
-      config: method and network that they belong to.
-      parameters: pytree of arrays.
-      steps: of their training.
-    """
-    arrays = {
-        _name(place): np.asarray(leaf).astype(np.float16)
-        for place, leaf in jax.tree_util.tree_leaves_with_path(parameters)
-    }
-    text = dump(TrainConfig(method=config.method, model=config.model, unet=config.unet))
-    arrays |= {STEP: np.asarray(steps), CONFIG: np.frombuffer(text.encode(), np.uint8)}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
@@ -154,10 +98,8 @@ def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
 
 def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     """Say which settings keep the parameters of one run from meaning the same in another."""
-    new = following(base, new)
     pairs: list[tuple[str, Any, Any]] = [
         ("model", base.model, new.model),
-        ("thinning.neighbours", _neighbours(base), _neighbours(new)),
         ("data", _kind_of_data(base), _kind_of_data(new)),
         ("data.scale", base.data.scale, new.data.scale),
     ]
@@ -171,20 +113,6 @@ def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     channels = build_method(base).source_channels, build_method(new).source_channels
     pairs.append(("channels of the source", *channels))
     return [f"{name} {there} there, {here} here" for name, there, here in pairs if there != here]
-
-
-def following(base: TrainConfig, new: TrainConfig) -> TrainConfig:
-    """Return the new run's options with its base's neighbours, where they are left open."""
-    if new.thinning.neighbours != "auto":
-        return new
-    thinning = dataclasses.replace(new.thinning, neighbours=_neighbours(base))
-    return dataclasses.replace(new, thinning=thinning)
-
-
-def _neighbours(config: TrainConfig) -> Any:
-    """Return what a network was shown of other frames; nothing where that was never settled."""
-    seen = config.method == "thinning" and config.thinning.sees_neighbours
-    return config.thinning.neighbours if seen else "none"
 
 
 def _kind_of_data(config: TrainConfig) -> str:

@@ -22,25 +22,6 @@ from smae_jax.splitting import pixel_identity
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Shared:
-    """What the frames of a scan have in common, on canvases; see `data.components`.
-
-    Attributes:
-      group: of each frame, int32, (frames,).
-      patterns: expected counts, float32, (groups, components, height, width).
-      known: where they are, bool, (groups, height, width).
-      amounts: of each component in a frame, by the photons that each split shows, float32, (frames, splits,
-        components).
-    """
-
-    group: Array
-    patterns: Array
-    known: Array
-    amounts: Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class Canvases:
     """A scan on centred canvases, as training reads it.
 
@@ -54,8 +35,6 @@ class Canvases:
       reference_counts: of a paired high-count scan, as `counts`, or None.
       reference_valid: where they are to be used, bool, (1 or frames, height, width), or None.
       reference_ratio: exposure of each reference frame in frames of `counts`, (frames,), float32, or None.
-      neighbours: frames beside each frame, int32, (frames, n), -1 where there is none; or None.
-      shared: what all frames have in common, or None.
     """
 
     counts: Array
@@ -67,8 +46,6 @@ class Canvases:
     reference_counts: Array | None = None
     reference_valid: Array | None = None
     reference_ratio: Array | None = None
-    neighbours: Array | None = None
-    shared: Shared | None = None
 
 
 def patch_shape_for(
@@ -204,31 +181,6 @@ def gather(
         eligible = cut(data.held_out[None], frame, y, x) == held_out
         return (*own, *partner, eligible)
 
-    def beside(frame: Array, origin: Array) -> tuple[Array, ...]:
-        own, partner = (jnp.zeros((2, rows, columns), as_float) for _ in range(2))
-        for k in range(data.neighbours.shape[1]):  # type: ignore[union-attr]
-            neighbour = data.neighbours[frame, k]  # type: ignore[index]
-            there = (neighbour >= 0).astype(as_float)
-            counts, valid, turned, turned_valid, _ = one(jnp.maximum(neighbour, 0), origin)
-            own += there * jnp.stack([counts, valid])
-            partner += there * jnp.stack([turned, turned_valid])
-        return own[:1], own[1], partner[:1], partner[1]
-
-    def in_common(frame: Array, origin: Array) -> tuple[Array, ...]:
-        shared, (y, x) = data.shared, origin
-        assert shared is not None, "only where frames share something"
-        group, number = shared.group[frame], shared.patterns.shape[1]
-
-        def side(y: Array, x: Array) -> tuple[Array, Array]:
-            here = jax.lax.dynamic_slice(
-                shared.patterns, (group, 0, y, x), (1, number, rows, columns)
-            )[0]
-            known = cut(shared.known, group, y, x)
-            return jnp.tensordot(shared.amounts[frame], here, 1), known.astype(as_float)
-
-        turned = side(height - rows - y, width - columns - x)
-        return (*side(y, x), *map(symmetry.rotate180, turned))
-
     def one_reference(frame: Array, origin: Array) -> tuple[Array, Array]:
         stacks, (y, x) = (data.reference_counts, data.reference_valid), origin
         counts, valid = (cut(stack, frame, y, x) for stack in stacks)  # type: ignore[arg-type]
@@ -246,11 +198,6 @@ def gather(
     if data.reference_counts is not None:
         reference = jax.vmap(one_reference)(frames, origins)
     identity, partner_identity = jax.vmap(identities)(frames, origins)
-    neighbours = None
-    if data.neighbours is not None or data.shared is not None:
-        look = beside if data.shared is None else in_common
-        found = jax.vmap(look)(frames, origins)
-        neighbours = (found[:2], found[2:])
     return Batch(
         counts=counts.astype(as_float),
         exposure=valid.astype(as_float),
@@ -262,7 +209,6 @@ def gather(
         reference_exposure=reference[1],
         identity=identity,
         partner_identity=partner_identity,
-        neighbours=neighbours,  # type: ignore[arg-type]
     )
 
 
@@ -278,11 +224,9 @@ def gather_on_host(
     height, width = data.counts.shape[-2:]
     rows, columns = patch_shape
 
-    def cut(stack: Any, *, turned: bool, which: Any = frames) -> Any:
+    def cut(stack: Any, *, turned: bool) -> Any:
         patches = np.zeros((len(frames), rows, columns), np.float32)
-        for patch, frame, (y, x) in zip(patches, which, origins, strict=True):
-            if frame < 0:
-                continue
+        for patch, frame, (y, x) in zip(patches, frames, origins, strict=True):
             if turned:
                 y, x = height - rows - y, width - columns - x
             found = stack[min(frame, len(stack) - 1), y : y + rows, x : x + columns]
@@ -294,28 +238,6 @@ def gather_on_host(
         seen = cut(data.reference_valid, turned=False)
         ratio = data.reference_ratio[frames]  # type: ignore[index]
         reference = cut(data.reference_counts, turned=False), seen * ratio[:, None, None]
-    neighbours: Any = None
-    if data.neighbours is not None:
-        columns_of = np.asarray(data.neighbours)[frames].T
-
-        def beside(stack: Any, turned: bool) -> Any:
-            return sum(cut(stack, turned=turned, which=which) for which in columns_of)
-
-        neighbours = tuple(
-            (beside(data.counts, turned)[:, None], beside(data.valid, turned))
-            for turned in (False, True)
-        )
-    if data.shared is not None:
-        group = np.asarray(data.shared.group)[frames]
-
-        def in_common(turned: bool) -> tuple[Any, Any]:
-            assert data.shared is not None, "asked above"
-            stacks = np.moveaxis(data.shared.patterns, 1, 0)  # type: ignore[arg-type]
-            here = np.stack([cut(one, turned=turned, which=group) for one in stacks], axis=1)
-            counts = np.einsum("bsc,bcyx->bsyx", data.shared.amounts[frames], here)
-            return counts, cut(data.shared.known, turned=turned, which=group)
-
-        neighbours = in_common(False), in_common(True)
     y, x = np.mgrid[:rows, :columns]
     corner = np.asarray(origins)[:, 0] * width + np.asarray(origins)[:, 1]
     pixel = corner[:, None, None] + y * width + x
@@ -331,21 +253,13 @@ def gather_on_host(
         reference_exposure=reference[1],
         identity=pixel_identity(of_frame, pixel),  # type: ignore[arg-type]
         partner_identity=pixel_identity(of_frame, height * width - 1 - pixel),  # type: ignore[arg-type]
-        neighbours=neighbours,
     )
 
 
-def whole(
-    counts: Array, valid: Array, scale: Array, neighbours: tuple[Array, Array] | None = None
-) -> Batch:
-    """Make a batch of whole canvases (batch, height, width) for prediction; all pixels eligible.
-
-    `neighbours` are counts and exposure that other frames tell of each, shaped as `counts`.
-    """
+def whole(counts: Array, valid: Array, scale: Array) -> Batch:
+    """Make a batch of whole canvases (batch, height, width) for prediction; all pixels eligible."""
     exposure = jnp.broadcast_to(valid, counts.shape).astype(jnp.float32)
     counts = jnp.where(exposure > 0, counts, 0.0).astype(jnp.float32)
-    if neighbours is not None:
-        neighbours = neighbours[0][:, None], neighbours[1]
     return Batch(
         counts=counts,
         exposure=exposure,
@@ -353,7 +267,4 @@ def whole(
         partner_exposure=symmetry.rotate180(exposure),
         scale=scale,
         eligible=jnp.ones_like(exposure),
-        neighbours=None
-        if neighbours is None
-        else (neighbours, tuple(map(symmetry.rotate180, neighbours))),  # type: ignore[arg-type]
     )

@@ -25,16 +25,13 @@ from smae_jax.evaluation.filters import (
 class Estimator(Protocol):
     """A denoiser as the evaluation sees it."""
 
-    def __call__(
-        self, counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0
-    ) -> np.ndarray:
+    def __call__(self, counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
         """Return the counts expected of a full exposure, (frames, height, width).
 
         Args:
           counts: counted in `share` of the exposure, (frames, height, width); 0 where invalid.
           valid: True = use the pixel, bool, shaped as `counts`.
           share: of a full exposure, in (0, 1].
-          first: index in the scan of the first of these frames.
         """
         ...
 
@@ -45,7 +42,7 @@ STRENGTHS_NLM = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
 STRENGTHS_TV = (0.3, 0.6, 1.0, 1.6, 2.5, 4.0, 6.0)
 
 
-def raw(counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0) -> np.ndarray:
+def raw(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
     """Return the counts themselves, scaled to a full exposure."""
     return counts / share
 
@@ -53,7 +50,7 @@ def raw(counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0) -> 
 def averaged(center: tuple[float, float]) -> Estimator:
     """Return the average with the frame turned by 180 degrees about `center`."""
 
-    def estimate(counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0) -> np.ndarray:
+    def estimate(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
         return np.where(valid, rotated_average(counts, valid, center)[0], 0) / share
 
     return estimate
@@ -90,9 +87,7 @@ class Filter:
         It keeps the totals of frames, but for the Gaussian, which is linear and needs no help.
         """
 
-        def estimate(
-            counts: np.ndarray, valid: np.ndarray, share: float, first: int = 0
-        ) -> np.ndarray:
+        def estimate(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
             image, known, exposures = counts, valid, 1.0
             if self.turned:
                 image, known = rotated_average(counts, valid, center)

@@ -191,7 +191,7 @@ def score_with_reference(
         scales, total = [], 0.0
         for chunk in in_chunks(len(counts), counts[0].size):
             seen = np.broadcast_to(valid, counts.shape)[chunk]
-            answer = np.asarray(estimator(counts[chunk], seen, 1.0, chunk.start), np.float64)
+            answer = np.asarray(estimator(counts[chunk], seen, 1.0), np.float64)
             r, variance, use = (
                 a[chunk] for a in (reference.counts, reference.variance, reference.valid)
             )

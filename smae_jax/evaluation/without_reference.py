@@ -180,7 +180,7 @@ def score_without_reference(
         frames += len(n)
         for name, estimator in estimators.items():
             tally = tallies[name]
-            answer = np.asarray(estimator(seen, use, 1 - held_out, chunk.start), np.float64)
+            answer = np.asarray(estimator(seen, use, 1 - held_out), np.float64)
             deviance = np.where(use, pixel_deviance(held_out * answer, kept), 0)
             tally.deviance.append(_in_tiles(deviance))
             tally.pixels.append(_in_tiles(use.astype(np.float64)))
@@ -190,14 +190,12 @@ def score_without_reference(
             tally.expected += float(held_out * answer[use].sum())
             tally.weighted += float((weight * excess).sum())
 
-            parts = [
-                np.asarray(estimator(half, use, 0.5, chunk.start), np.float64) for half in halves
-            ]
+            parts = [np.asarray(estimator(half, use, 0.5), np.float64) for half in halves]
             tally.halves.add(parts[0], parts[1], use)
             tally.to_raw.add(parts[0], halves[1], use)
             tally.to_raw.add(parts[1], halves[0], use)
 
-            whole = np.asarray(estimator(n, use, 1.0, chunk.start), np.float64)
+            whole = np.asarray(estimator(n, use, 1.0), np.float64)
             tally.whiteness.add(n, whole, use)
             tally.rings.add(n, whole, use)
             tally.chi_square += len(n) * symmetry_chi_square(whole, use, center)

@@ -37,9 +37,6 @@ class Batch:
       identity: a number of its own for every pixel of every frame, uint32, as `counts`; None where nothing
         is drawn for pixels.
       partner_identity: of the turned pixel.
-      neighbours: what other frames of the scan tell of the pixel, and of its partner: counts (batch, splits,
-        *spatial), one for every split of the frame's photons that they depend on, and exposure (batch,
-        *spatial); None where no method asks for it.
     """
 
     counts: Array
@@ -52,7 +49,6 @@ class Batch:
     reference_exposure: Array | None = None
     identity: Array | None = None
     partner_identity: Array | None = None
-    neighbours: tuple[Measurement, Measurement] | None = None
 
 
 @jax.tree_util.register_dataclass

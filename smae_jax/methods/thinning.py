@@ -8,8 +8,7 @@ pixel's and its partner's, each trained on its own rest, so that an asymmetry is
 A photon that is in an example twice, as the pixel's own and as its partner's at the turned place, is dealt
 alike both times: every one is either source or target, everywhere that it can be seen. Patches stay within
 one half-plane and their partners within the other, or cross the centre where both appearances are dealt alike
-(`across`). What other frames tell depends on the frame's photons at most through those of its source
-(`seen_counts`).
+(`across`).
 
 Reference:
   Neufeld et al. 2024, "Data thinning for convolution-closed distributions" (the split); Monroy et al. 2025,
@@ -32,10 +31,8 @@ from smae_jax.methods.views import moved, moved_shift, rate_of
 from smae_jax.registration import displace
 from smae_jax.splitting import fission, local_variance, thin_counts
 
-Partner = Literal["channel", "sum", "none"]
+Partner = Literal["channel", "none"]
 Rule = Literal["direct", "average", "symmetric"]
-BESIDE = 0.9
-"""Share of the examples that see their neighbours: the network must do without them at a scan's ends."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Thinning:
     """A share of the photons of a pixel and of its partner predicts the rest of them.
 
     Attributes:
-      partner: "channel" gives pixel and partner to the network apart, "sum" together (where the symmetry is
-        exact), "none" leaves the partner out (data without symmetry).
+      partner: "channel" gives pixel and partner to the network apart, "none" leaves the partner out (data
+        without symmetry).
       shares: (own, partner) of the photons in the source; each example draws one of these, evenly. Where all
         own photons are in the source, as in SMAE's corner (1, 0), the pixel's own rate has no target there.
       rule: with partner "channel": "direct" takes the rate answered at the pixel's own place, "average" its
@@ -56,8 +53,6 @@ class Thinning:
         few frames learns just that.
       gaussian: (values per photon, rms readout noise in values) of an integrating detector, whose values are
         split as Gaussian ones of that variance; None = photons, split exactly.
-      neighbours: whether the batch tells what other frames of the scan measured, which goes to the source
-        whole.
       across: patches may cross the centre. A photon is then in an example twice, which is dealt alike both
         times only with equal shares on both sides and fixed splits of whole photons.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
@@ -70,7 +65,6 @@ class Thinning:
     most: int = 2**20 - 1
     variants: int = 1
     gaussian: tuple[float, float] | None = None
-    neighbours: bool = False
     across: bool = False
     shift: tuple[float, float] = (0.0, 0.0)
 
@@ -104,36 +98,7 @@ class Thinning:
     @property
     def source_channels(self) -> int:
         """Rate and exposure of every measurement."""
-        return 2 * self.outputs * (2 if self.neighbours else 1)
-
-    @property
-    def splits(self) -> int:
-        """Ways in which a frame's photons are dealt to source and target, where they are fixed."""
-        return len(self.shares) * max(self.variants, 1)
-
-    def seen_counts(self, counts: Array, identity: Array, split: int) -> tuple[Array, float]:
-        """Return the photons of whole frames that the source holds under a split, and their share.
-
-        Args:
-          counts: (batch, *spatial), float32 holding integers >= 0.
-          identity: of every pixel, as `Batch.identity`.
-          split: below `splits`.
-
-        Returns:
-          What `pair` deals to the source of the pixels' own side; equal shares assumed, the partner's too.
-        """
-        chosen = jnp.full(len(counts), split // max(self.variants, 1))
-        own = tuple(pair[0] for pair in self.shares)
-        kept = thin_counts(
-            jax.random.key(0),
-            counts,
-            chosen,
-            shares=own,
-            most=self.most,
-            identity=identity,
-            salts=_salts(jnp.full(len(counts), split)),
-        )
-        return kept, own[split // max(self.variants, 1)]
+        return 2 * self.outputs
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Split the photons of every pixel and of its partner.
@@ -143,12 +108,13 @@ class Thinning:
           batch: patches within `region`, (batch, *spatial).
 
         Returns:
-          Source (batch, *spatial, 2, 4 or 8): rate and exposure of the pixel, of its partner, and the same
-          of neighbouring frames. Target and weight (batch, *spatial, 1 or 2): the rest of each.
+          Source (batch, *spatial, 2 or 4): rate and exposure of the pixel, and of its partner. Target and
+          weight (batch, *spatial, 1 or 2): the rest of each.
         """
         draw_key, move_key, *split_keys = jax.random.split(key, 4)
         chosen = jax.random.randint(draw_key, batch.scale.shape, 0, len(self.shares))
-        sources, rests = [], []
+        sources: list[Measurement] = []
+        rests: list[Measurement] = []
         variant_key, draw_key = jax.random.split(draw_key)
         variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
         split = chosen * max(self.variants, 1) + variant
@@ -165,17 +131,12 @@ class Thinning:
             sources.append(source)
             rests.append(rest)
         # Held-out pixels keep their photons in the source: their rest is what validation looks at.
-        source, rest = self._combined(sources), self._combined(rests)
-        beside_key, move_key = jax.random.split(move_key)
-        here = jax.random.bernoulli(beside_key, BESIDE, batch.scale.shape)
-        here = jnp.reshape(here, (-1,) + (1,) * (batch.counts.ndim - 1))
-        beside = [(counts * here, light * here) for counts, light in self._neighbours(batch, split)]
-        source += self._combined(beside)
+        move_key = jax.random.split(move_key)[1]  # so seeds still mean what was measured with them
         keys = jax.random.split(move_key, len(batch.scale))
         shift = moved_shift(keys, self.shift, group=self.augment) if any(self.shift) else None
-        views = [(rate_of(*one, batch.scale), one[1]) for one in source]
-        target = [rate_of(*one, batch.scale) for one in rest]
-        weight = [exposure * batch.eligible for _, exposure in rest]
+        views = [(rate_of(*one, batch.scale), one[1]) for one in sources]
+        target = [rate_of(*one, batch.scale) for one in rests]
+        weight = [exposure * batch.eligible for _, exposure in rests]
         if shift is not None:  # the outermost pixels of a displaced patch would be made up
             weight = [_without_border(w) for w in weight]
         arrays = ([x for view in views for x in view], target, weight)
@@ -208,8 +169,7 @@ class Thinning:
             (counts * light, exposure * light)
             for (counts, exposure), light in zip(self._sides(batch), self._most_light, strict=False)
         ]
-        source = self._combined(sides) + self._combined(self._neighbours(batch, None))
-        channels = [x for one in source for x in (rate_of(*one, batch.scale), one[1])]
+        channels = [x for one in sides for x in (rate_of(*one, batch.scale), one[1])]
         shift = jnp.broadcast_to(jnp.asarray(self.shift), (len(batch.scale), 2))
         registered = any(self.shift)
         array = jnp.stack(channels, axis=-1)
@@ -217,10 +177,7 @@ class Thinning:
         known = own_seen if self.partner == "none" else own_seen | partner_seen
         if self._most_light[0] == 1:
             rule = "direct" if self.rule == "direct" else "average"
-            shift_of_turned = self.shift if self.partner == "channel" else (0.0, 0.0)
-            value, _ = assemble(
-                rates[..., -1], own_seen, partner_seen, rule=rule, shift=shift_of_turned
-            )
+            value, _ = assemble(rates[..., -1], own_seen, partner_seen, rule=rule, shift=self.shift)
         elif self.partner == "channel":
             value = self._assembled(rates, own_seen, partner_seen, shift if registered else None)
         else:
@@ -241,25 +198,6 @@ class Thinning:
     def _sides(self, batch: Batch) -> list[Measurement]:
         sides = [(batch.counts, batch.exposure), (batch.partner_counts, batch.partner_exposure)]
         return sides[: 1 if self.partner == "none" else 2]
-
-    def _neighbours(self, batch: Batch, split: Array | None) -> list[Measurement]:
-        """Return what other frames tell, under the split of each example where it depends on that."""
-        if not self.neighbours:
-            return []
-        assert batch.neighbours is not None, "the data side gives what the method asks for"
-        sides = batch.neighbours[: 1 if self.partner == "none" else 2]
-        if split is None or sides[0][0].shape[1] == 1:
-            return [(counts[:, 0], light) for counts, light in sides]
-        return [(counts[jnp.arange(len(split)), split], light) for counts, light in sides]
-
-    def _combined(self, sides: list[Measurement]) -> list[Measurement]:
-        """Add counts and exposures of both sides under partner "sum"."""
-        if self.partner != "sum" or not sides:
-            return sides
-        (counts, exposure), *others = sides
-        for other_counts, other_exposure in others:
-            counts, exposure = counts + other_counts, exposure + other_exposure
-        return [(counts, exposure)]
 
     def _split(
         self,
@@ -297,18 +235,14 @@ class Thinning:
         """
         if self.partner != "channel":
             return source
-        pieces = []
-        for first in range(0, source.shape[-1], 2):
-            rate, exposure = source[..., first], source[..., first + 1]
-            if first % 4 == 2:
-                most = jnp.max(exposure, axis=tuple(range(1, exposure.ndim)), keepdims=True)
-                light = displace(exposure, shift)
-                counts = displace(rate * exposure, shift)
-                seen = (light > 0.5 * most) & (light > 0)
-                rate = jnp.where(seen, counts / jnp.where(seen, light, 1.0), 0.0)
-                exposure = jnp.where(seen, light, 0.0)
-            pieces += [rate, exposure]
-        return jnp.stack(pieces, axis=-1)
+        rate, exposure = source[..., 2], source[..., 3]
+        most = jnp.max(exposure, axis=tuple(range(1, exposure.ndim)), keepdims=True)
+        light = displace(exposure, shift)
+        counts = displace(rate * exposure, shift)
+        seen = (light > 0.5 * most) & (light > 0)
+        rate = jnp.where(seen, counts / jnp.where(seen, light, 1.0), 0.0)
+        exposure = jnp.where(seen, light, 0.0)
+        return jnp.stack([source[..., 0], source[..., 1], rate, exposure], axis=-1)
 
     def _assembled(
         self, rates: Array, own_seen: Array, partner_seen: Array, shift: Array | None

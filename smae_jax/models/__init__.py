@@ -107,7 +107,7 @@ def build(
         if measurements > 1:
             raise ValueError(
                 f"--model sedcnn4: expected a method with one measurement in the source, got one with "
-                f"{measurements}; use --model unet, --thinning.partner sum or none, or --method smae"
+                f"{measurements}; use --model unet, --thinning.partner none, or --method smae"
             )
         return PlainRate(network=SEDCNN4(dtype=dtype))
     raise ValueError(
