@@ -1,1 +1,0 @@
-"""Reading, masking and writing scans; numpy only, no JAX and no networks."""

@@ -1,0 +1,89 @@
+"""What is written: answers in counts, NaN where there is none, and what they are called."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+import numpy as np
+
+from smae_jax.io.outputs import PROGRAM
+from smae_jax.measurements import Measurements
+from smae_jax.version import version
+
+
+class Answered:
+    """Answers to measurements, frame by frame.
+
+    Attributes:
+      counts: (k, *spatial[, channel]).
+      like: what they were made of.
+      known: where there is an answer, bool, (1 or k, *spatial).
+      filled: answered but not measured, bool, (1 or k, *spatial); None = nothing is said of it.
+      sigma: shaped as `counts`; None = none.
+      names: one per frame.
+    """
+
+    def __init__(
+        self,
+        counts: np.ndarray,
+        like: Measurements,
+        *,
+        known: np.ndarray | None = None,
+        filled: np.ndarray | None = None,
+        sigma: np.ndarray | None = None,
+    ) -> None:
+        """Hold the shapes together.
+
+        Raises:
+          TypeError: if they do not fit.
+        """
+        if counts.shape[1:] != like.counts.shape[1:] or len(counts) not in (1, like.frames):
+            raise TypeError(f"counts: {counts.shape} does not fit {like.counts.shape}")
+        if sigma is not None and np.shape(sigma) != counts.shape:
+            raise TypeError(f"sigma: expected {counts.shape}, got {np.shape(sigma)}")
+        self.counts, self.like, self.sigma = counts, like, sigma
+        if known is None:
+            finite = np.isfinite(counts)
+            self.known = np.asarray(finite.all(axis=-1) if like.channels else finite)
+        else:
+            self.known = self._per_frame(known)
+        self.filled = None if filled is None else self._per_frame(filled)
+        if self.filled is not None:
+            self.known = self.known | self.filled
+        together = len(counts) == 1 and (like.frames > 1 or len(like.spatial) != 2)
+        self.names = ("denoised",) if together else like.names
+
+    def _per_frame(self, flags: np.ndarray) -> np.ndarray:
+        spatial, flags = self.like.spatial, np.asarray(flags, np.bool_)
+        if self.like.channels and flags.shape == self.counts.shape:
+            flags = np.asarray(flags.all(axis=-1))  # as the counts: all channels or none
+        flags = flags[None] if flags.ndim == len(spatial) else flags
+        if flags.shape[1:] != spatial or len(flags) not in (1, len(self.counts)):
+            raise TypeError(
+                f"known, filled: {flags.shape} does not fit ({len(self.counts)}, *{spatial})"
+            )
+        return flags
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield each frame's counts, float32, NaN where there is no answer."""
+        return self._answered(self.counts)
+
+    def sigmas(self) -> Iterator[np.ndarray]:
+        """Yield each frame's error bars, float32, NaN where there is no answer."""
+        return self._answered(np.empty(0) if self.sigma is None else np.asarray(self.sigma))
+
+    def _answered(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        for index, frame in enumerate(values):
+            known = self.known[index % len(self.known)]
+            known = known[..., None] if self.like.channels else known
+            yield np.where(known, frame, np.nan).astype(np.float32)
+
+    def process(self, told: dict[str, str]) -> dict[str, str]:
+        """Say what made the answers: program, version, date, source, and what the caller tells."""
+        return {
+            "program": PROGRAM,
+            "version": version(),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "source": self.like.origin.source,
+        } | {name: str(text) for name, text in told.items()}

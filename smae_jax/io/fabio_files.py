@@ -1,0 +1,99 @@
+"""Whatever fabio reads: CBF, EDF, MAR and other detector formats, one or many frames per file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import fabio
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.geometry import Geometry
+from smae_jax.io.pilatus import parse_pilatus_header
+from smae_jax.io.raw_frames import Frames, Header, hushed, unreadable
+
+# What fabio only logs; it then fills the missing part of the frame with zeros.
+_DAMAGE = ("incomplete", "unable to convert", "less data", "Cannot decompress", "truncated")
+_EXPOSURE_KEYS = ("count_time", "exposure_time", "exposuretime", "acq_expo_time", "dwell_time")
+
+
+class _FrameList:
+    """Frames of an open fabio image, read one by one when sliced."""
+
+    def __init__(self, image: Any, path: str, messages: list[str]) -> None:
+        self._image, self._path, self._messages = image, path, messages
+        self._first = self._read(0)
+        self.shape = (int(image.nframes), *self._first.shape)
+        self.dtype = self._first.dtype
+
+    def __getitem__(self, frames: slice) -> np.ndarray:
+        return np.stack([self._read(i) for i in range(*frames.indices(self.shape[0]))])
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            frame = self._image if index == 0 else self._image.getframe(index)
+            data = frame.data
+        except Exception as error:  # fabio's formats raise whatever they like
+            raise unreadable(self._path, "a detector image", error) from error
+        damage = [m for m in self._messages if any(sign in m for sign in _DAMAGE)]
+        if data is None or damage:
+            raise unreadable(self._path, "a detector image", damage[0] if damage else "no data")
+        if index and data.shape != self.shape[1:]:
+            raise UserError(
+                f"{self._path}: frames differ in shape: frame 0 is {self.shape[1:]}, frame {index} "
+                f"{data.shape}; keep one shape per scan"
+            )
+        return data
+
+
+@contextmanager
+def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+    """Open a file through fabio.
+
+    Raises:
+      UserError: if a name within the file is asked for, or fabio cannot read all of it.
+    """
+    del mask
+    if inside:
+        raise UserError(f"{path}: this format has no named datasets; drop '::{inside}'")
+    with hushed("fabio") as messages:
+        try:
+            image = fabio.open(path)
+        except Exception as error:  # fabio's formats raise whatever they like
+            raise unreadable(path, "a detector image", error) from error
+        try:
+            frames: Any = _FrameList(image, path, messages)
+            if frames.shape[0] == 1:
+                frames = frames[0:1][0]
+            yield Frames(frames, header=_header(image.header))
+        finally:
+            image.close()
+
+
+def _header(header: Mapping[str, Any]) -> Header:
+    lower = {str(key).lower(): str(value) for key, value in header.items()}
+    contents = lower.get("_array_data.header_contents", "")
+    if "# Pixel_size" in contents or "# Exposure_time" in contents:
+        return parse_pilatus_header(contents)
+
+    def number(*keys: str) -> float | None:
+        for key in keys:
+            try:
+                value = float(lower.get(key, "").split()[0])
+            except (ValueError, IndexError):
+                continue
+            if value > 0:
+                return value
+        return None
+
+    size = number("psize_2"), number("psize_1")
+    return Header(
+        exposure_s=number(*_EXPOSURE_KEYS),
+        geometry=Geometry(
+            pixel_size_m=(size[0], size[1]) if size[0] and size[1] else None,
+            wavelength_m=number("wavelength"),
+            distance_m=number("sampledistance"),
+        ),
+    )

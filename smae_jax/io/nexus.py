@@ -1,0 +1,109 @@
+"""A NeXus file whose default plot is the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from smae_jax.io.answers import Answered
+from smae_jax.io.hdf5_sink import create_hdf5
+from smae_jax.io.outputs import PROGRAM
+from smae_jax.measurements import Axis, Measurements
+
+
+def write_nexus(path: Path, answers: Answered, process: dict[str, str]) -> None:
+    """Write answers with their errors, masks, axis, names, geometry and process.
+
+    Raises:
+      OSError: if not everything could be written.
+    """
+    like, patterns = answers.like, len(answers.like.spatial) == 2
+    with create_hdf5(path) as file:
+        file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
+        entry = _group(file, "entry", "NXentry", default="data")
+        data = _group(entry, "data", "NXdata", signal="data")
+        signal = _frames(data, "data", answers, answers.frames())
+        signal.attrs["interpretation"] = "spectrum" if len(like.spatial) == 1 else "image"
+        signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
+        if answers.sigma is not None:
+            errors = _frames(data, "data_errors", answers, answers.sigmas())
+            errors.attrs["long_name"] = "one standard deviation of the denoised counts"
+        _flags(data, "pixel_mask", ~answers.known, np.uint32, "nonzero = no answer")
+        if answers.filled is not None or patterns:
+            filled = (
+                np.zeros((1, *like.spatial), bool) if answers.filled is None else answers.filled
+            )
+            _flags(data, "filled", filled, np.uint8, "1 = not measured, filled from the partner")
+        data["source" if patterns else "names"] = list(answers.names)
+        if like.axis is not None:
+            _axis(data, like.axis, like)
+        _geometry(entry, like)
+        group = _group(entry, "process", "NXprocess")
+        for name, text in answers.process(process).items():
+            group[name] = text
+
+
+def _packed(chunks: Any) -> dict[str, Any]:
+    return {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True}
+
+
+def _frames(
+    group: h5py.Group, name: str, answers: Answered, frames: Iterator[np.ndarray]
+) -> h5py.Dataset:
+    shape = answers.counts.shape
+    chunks = (1, *shape[1:]) if len(answers.like.spatial) == 2 else True
+    dataset = group.create_dataset(name, shape, np.float32, **_packed(chunks))
+    dataset.attrs["units"] = "counts"
+    for index, frame in enumerate(frames):
+        dataset[index] = frame
+    return dataset
+
+
+def _flags(group: h5py.Group, name: str, flags: np.ndarray, kind: type, meaning: str) -> None:
+    """Write what is said of every pixel; once where all frames agree."""
+    one = len(flags) == 1 or bool((flags == flags[:1]).all())
+    flags = flags[0] if one else flags
+    chunks = True if one else (1, *flags.shape[1:])
+    dataset = group.create_dataset(name, data=flags.astype(kind), **_packed(chunks))
+    dataset.attrs["long_name"] = meaning
+
+
+def _axis(data: h5py.Group, axis: Axis, like: Measurements) -> None:
+    name, trailing = axis.name or "axis", ["."] if like.channels else []
+    leading = ["."] * len(like.spatial)
+    data.attrs["axes"] = [*leading, name, *trailing]
+    data.attrs[f"{name}_indices"] = len(leading)
+    data[name] = axis.values
+    data[name].attrs["units"] = axis.unit
+
+
+def _geometry(entry: h5py.Group, like: Measurements) -> None:
+    geometry = like.geometry
+    center = geometry.center if like.center is None else like.center.subpixel
+    instrument = _group(entry, "instrument", "NXinstrument")
+    detector = _group(instrument, "detector", "NXdetector")
+    for axis, value in zip("yx", center or (), strict=False):
+        _quantity(detector, f"beam_center_{axis}", value, "pixel")
+    for axis, value in zip("yx", geometry.pixel_size_m or (), strict=False):
+        _quantity(detector, f"{axis}_pixel_size", value, "m")
+    _quantity(detector, "distance", geometry.distance_m, "m")
+    if geometry.wavelength_m is not None:
+        beam = _group(instrument, "beam", "NXbeam")
+        _quantity(beam, "incident_wavelength", geometry.wavelength_m * 1e10, "angstrom")
+
+
+def _group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
+    group = parent.create_group(name)
+    for key, value in {"NX_class": kind, **attributes}.items():
+        group.attrs[key] = value
+    return group
+
+
+def _quantity(group: h5py.Group, name: str, value: float | None, unit: str) -> None:
+    if value is not None:
+        group[name] = float(value)
+        group[name].attrs["units"] = unit

@@ -1,0 +1,86 @@
+"""NumPy files: one array (`.npy`, memory-mapped) or several named ones (`.npz`)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.io.raw_frames import Frames, unreadable
+
+
+@contextmanager
+def open_npy(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+    """Map the array of an `.npy` file.
+
+    Raises:
+      UserError: if a name within the file is asked for, or it is not a whole `.npy` file of
+        numbers.
+    """
+    del mask  # one array: there is nothing to choose
+    if inside:
+        raise UserError(f"{path}: an .npy file holds one array without a name; drop '::{inside}'")
+    try:
+        values = np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError, OSError) as error:
+        if "Python objects" in str(error):
+            raise UserError(
+                f"{path}: holds Python objects, not numbers; save a plain array"
+            ) from error
+        raise unreadable(path, "an .npy file", error) from error
+    yield Frames(values)
+
+
+@contextmanager
+def open_npz(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+    """Read one array of an `.npz` file; it must be named unless it is the only one.
+
+    Raises:
+      UserError: if the name is missing or wrong (the message lists the names), or the file is
+        damaged.
+    """
+    del mask
+    with open_archive(path) as archive:
+        names = archive.files
+        name = inside or (names[0] if len(names) == 1 else "")
+        if name not in names:
+            problem = f"has no array '{name}'" if name else "holds several arrays"
+            example = f"{path}::{names[0]}" if names else "another file"
+            raise UserError(
+                f"{path}: {problem}; it holds {', '.join(names) or 'nothing'}: name one as in {example}"
+            )
+        try:
+            values = archive[name]
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise unreadable(path, "an .npz file", error) from error
+            raise UserError(
+                f"{path}: '{name}' holds Python objects, not numbers; save a plain array"
+            ) from error
+    yield Frames(values, inside=f"::{name}" if len(names) > 1 else "")
+
+
+@contextmanager
+def open_archive(path: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an `.npz` file.
+
+    Raises:
+      UserError: if it is damaged, or no archive of arrays.
+    """
+    try:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise unreadable(path, "an .npz file", "one array, not an archive")
+            with archive:
+                yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise unreadable(path, "an .npz file", error) from error
+    except ValueError as error:
+        if "allow_pickle" in str(error):  # what numpy says of a file that is no archive at all
+            raise unreadable(path, "an .npz file", "not a zip archive") from error
+        raise

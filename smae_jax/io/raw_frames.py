@@ -1,0 +1,137 @@
+"""The frames of one file as they are on disk, before anything is decided about them.
+
+Every format reader yields a `Frames`; what its numbers mean (sentinels, saturation) is decided
+once, for all formats, by `smae_jax.io.sentinels`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.geometry import Geometry
+
+CHUNK_BYTES = 64 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a file says of its measurement beside the numbers.
+
+    Attributes:
+      exposure_s: measuring time in seconds, of all frames or of each.
+      count_cutoff: counts from which a pixel is saturated.
+      geometry: beam and detector.
+      notes: what the user should know of this, one sentence each.
+    """
+
+    exposure_s: float | tuple[float, ...] | None = None
+    count_cutoff: float | None = None
+    geometry: Geometry = dataclasses.field(default_factory=Geometry)
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """The frames of one file, still on disk where the format allows it.
+
+    Attributes:
+      values: array, memory map or HDF5 dataset, read when it is sliced; (height, width), (frames,
+      height, width) or (rows, columns, height, width).
+      inside: name within the file, `::/entry/data/data`, or empty.
+      header: exposure, cutoff and geometry.
+      pixel_mask: nonzero = bad, (height, width) or (frames, height, width).
+    """
+
+    values: Any
+    inside: str = ""
+    header: Header = dataclasses.field(default_factory=Header)
+    pixel_mask: np.ndarray | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return int(np.prod(self.values.shape[:-2]))
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """Name every frame, given the name of the file."""
+        leading = self.values.shape[:-2]
+        indices = ("".join(f"[{','.join(map(str, i))}]") for i in np.ndindex(*leading))
+        return tuple(f"{name}{self.inside}{index if leading else ''}" for index in indices)
+
+    @property
+    def exposure_s(self) -> tuple[float, ...]:
+        """Measuring time of each frame; () where the file does not tell."""
+        told = self.header.exposure_s
+        if told is None:
+            return ()
+        return told if isinstance(told, tuple) else (told,) * self.count
+
+    def runs(self, wanted: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Split frames, given by ascending indices, into runs that are read at once.
+
+        Yields:
+          (first, one past the last), so small that the memory for it is bounded.
+        """
+        shape = self.values.shape
+        most = max(
+            1, CHUNK_BYTES // int(np.prod(shape[-2:]) * np.dtype(self.values.dtype).itemsize)
+        )
+        row = shape[-3] if len(shape) == 4 else self.count
+        first = last = -1
+        for index in wanted:
+            if first < 0 or index != last or last - first == most or index % row == 0:
+                if first >= 0:
+                    yield first, last
+                first = index
+            last = index + 1
+        if first >= 0:
+            yield first, last
+
+    def part(self, first: int, last: int) -> np.ndarray:
+        """Read one run of frames, (last - first, height, width)."""
+        values = self.values
+        if len(values.shape) == 2:
+            return np.asarray(values[:])[None]
+        if len(values.shape) == 3:
+            return np.asarray(values[first:last])
+        row, column = divmod(first, values.shape[1])
+        return np.asarray(values[row, column : column + last - first])
+
+
+def unreadable(path: str, kind: str, error: BaseException | str) -> UserError:
+    """Say in one line that a file is not what its name promises."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(
+        f"{path}: cannot be read as {kind} ({reason[:200]}); the file is truncated, damaged or of "
+        "another "
+        f"format: copy it again or give it its right suffix"
+    )
+
+
+@contextmanager
+def hushed(logger_name: str) -> Iterator[list[str]]:
+    """Keep a library's log and warnings from the user; yield the list of messages caught."""
+    messages: list[str] = []
+
+    class Catch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.levelno >= logging.WARNING:
+                messages.append(record.getMessage())
+
+    logger = logging.getLogger(logger_name)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [Catch()], False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield messages
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate

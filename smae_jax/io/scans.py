@@ -1,0 +1,208 @@
+"""The frames of a scan: from files of patterns, in any format, to `Measurements`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.geometry import Geometry
+from smae_jax.io.locations import display_names, find_files, opener_of, split_inside
+from smae_jax.io.raw_frames import Frames
+from smae_jax.io.sentinels import CAUSES, causes_of
+from smae_jax.io.whole_numbers import as_counts, wider
+from smae_jax.measurements import Measurements, Origin
+
+
+def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
+    """Read the frames of a scan, and decide which pixels are measurements.
+
+    Args:
+      path: a file, a quoted pattern, a folder, `file.h5::/entry/data/data` or `file.npz::name`. Several files
+        are taken in natural order (`frame2` before `frame10`); a stack with four axes is (rows, columns,
+        height, width).
+      saturation: counts from which a pixel is saturated; None takes each file's own cutoff, where it has
+        one; infinity takes none.
+
+    Returns:
+      The frames, of exposure 1 where they are valid. Sentinels, pixel masks of the file, not-a-number and
+      saturated pixels are invalid.
+
+    Raises:
+      UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
+        frames differ in shape, or nothing is left to use.
+    """
+    if saturation is not None and not saturation > 0:
+        raise UserError(
+            f"saturation: expected counts above 0, got {saturation}; leave it out for the file's own"
+        )
+    file_path, inside = split_inside(path)
+    files = find_files(file_path)
+    assembly = Assembly(path, len(files), saturation)
+    for file, name in zip(files, display_names(files), strict=True):
+        with open_frames(file, inside) as frames:
+            assembly.add(file, name, frames)
+    assembly.refuse_empty()
+    return assembly.close()
+
+
+@contextmanager
+def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+    """Open one file of frames, or a mask, and refuse what is no stack of real numbers.
+
+    Raises:
+      UserError: if the file cannot be read or holds something else.
+    """
+    opener = opener_of(file)
+    if opener is None:
+        raise TypeError(f"{file}: `find_files` refuses such a suffix")
+    if not os.access(file, os.R_OK):
+        raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
+    with opener(file, inside, mask=mask) as frames:
+        shape, dtype = tuple(frames.values.shape), np.dtype(frames.values.dtype)
+        where = f"{file}{frames.inside}"
+        if dtype.kind not in ("biuf" if mask else "iuf"):
+            kinds = {"c": "complex numbers", "b": "booleans (a mask?)", "O": "Python objects"}
+            kind = kinds.get(dtype.kind, "text or records")
+            raise UserError(f"{where}: holds {kind} ({dtype}); expected real numbers of counts")
+        if not 2 <= len(shape) <= 4 or min(shape) < 1:
+            raise UserError(
+                f"{where}: expected (height, width), (frames, height, width) or (rows, columns, height, "
+                f"width), got shape {shape}; choose another dataset or reshape it"
+            )
+        yield frames
+
+
+def decide(
+    values: np.ndarray, cutoff: float | None, bad: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decide which pixels are measurements.
+
+    Args:
+      values: as on disk, (frames, height, width).
+      cutoff: counts from which a pixel is saturated; None = no limit.
+      bad: the file's own mask, True = bad, broadcastable to `values`; None = none.
+
+    Returns:
+      (counts, 0 where invalid; valid, bool; number of pixels that are usable and that each of `CAUSES` took).
+    """
+    causes = causes_of(values, saturation=cutoff)
+    if bad is not None:
+        causes[np.broadcast_to(bad, causes.shape)] = 1
+    valid = causes == 0
+    return as_counts(values, valid), valid, np.bincount(causes.ravel(), minlength=1 + len(CAUSES))
+
+
+class Assembly:
+    """Frames of all files on their way into one record: one copy of the counts, however many files."""
+
+    def __init__(self, path: str, files: int, saturation: float | None) -> None:
+        """Begin with no frames; `files` of equal length are expected."""
+        self.path, self.files, self.saturation = path, files, saturation
+        self.counts = np.empty((0, 0, 0), np.int32)
+        self.blocks: list[tuple[int, np.ndarray]] = []  # frames, and what is valid in them
+        self.first = ""
+        self.filled = 0
+        self.names: list[str] = []
+        self.exposures: list[float] = []
+        self.notes: list[str] = []
+        self.causes = np.zeros(1 + len(CAUSES), np.int64)
+        self.dtype, self.geometry = "", Geometry()
+        self.leading: tuple[int, ...] = ()
+
+    def add(
+        self, file: str, name: str, frames: Frames, wanted: Sequence[int] | None = None
+    ) -> None:
+        """Take in frames of one file: those with the `wanted` indices, ascending; None = all."""
+        wanted = range(frames.count) if wanted is None else wanted
+        self._check(file, frames) if self.first else self._start(file, frames, len(wanted))
+        header = frames.header
+        cutoff = header.count_cutoff if self.saturation is None else self.saturation
+        mask = None if frames.pixel_mask is None else frames.pixel_mask != 0
+        room = self.filled + len(wanted)
+        for first, last in frames.runs(wanted):
+            bad = mask if mask is None or mask.ndim == 2 else mask[first:last]
+            self._take(*decide(frames.part(first, last), cutoff, bad), room=room)
+        labels, times = frames.labels(name), frames.exposure_s
+        self.names += [labels[index] for index in wanted]
+        self.exposures += [times[index] for index in wanted] if times else []
+        self.notes += header.notes
+
+    def refuse_empty(self) -> None:
+        """Refuse what cannot be used.
+
+        Raises:
+          UserError: if no pixel is valid, or all valid ones are 0.
+        """
+        counts, total = self.counts[: self.filled], self.causes.sum()
+        if not self.causes[0]:
+            taken = zip(CAUSES, self.causes[1:], strict=True)
+            shares = ", ".join(f"{100 * n / total:.1f} % {cause}" for cause, n in taken if n)
+            raise UserError(
+                f"{self.path}: no usable pixel in any frame ({shares}); check file and saturation"
+            )
+        if not counts.any():
+            raise UserError(
+                f"{self.path}: every valid pixel of all {len(counts)} frames is 0; was the shutter closed?"
+            )
+
+    def close(self) -> Measurements:
+        """Return the record."""
+        counts, total = self.counts[: self.filled], max(1, self.causes.sum())
+        if self.exposures and len(self.exposures) != len(counts):
+            self.notes.append(
+                f"{len(self.exposures)} exposure times for {len(counts)} frames: left out"
+            )
+            self.exposures = []
+        origin = Origin(
+            source=self.path,
+            dtype=self.dtype,
+            notes=tuple(dict.fromkeys(self.notes)),
+            masked_by={
+                cause: float(n / total) for cause, n in zip(CAUSES, self.causes[1:], strict=True)
+            },
+            exposure_s=tuple(self.exposures) or None,
+            leading=self.leading,
+        )
+        exposure, names = self._valid().astype(np.float32), tuple(self.names)
+        return Measurements(counts, exposure, geometry=self.geometry, names=names, origin=origin)
+
+    def _start(self, file: str, frames: Frames, count: int) -> None:
+        shape = tuple(frames.values.shape)
+        self.first, self.dtype = file, np.dtype(frames.values.dtype).name
+        self.geometry = frames.header.geometry
+        kind = np.float32 if np.dtype(frames.values.dtype).kind == "f" else np.int32
+        self.counts = np.empty((self.files * count, *shape[-2:]), kind)
+        if self.files == 1 and len(shape) == 4 and count == frames.count:
+            self.leading = (int(shape[0]), int(shape[1]))
+
+    def _check(self, file: str, frames: Frames) -> None:
+        here, first = tuple(frames.values.shape[-2:]), self.counts.shape[1:]
+        if here != first:
+            raise UserError(
+                f"frames differ in shape: {self.first} is {first}, {file} is {here} (height, width); keep "
+                "one shape per scan"
+            )
+
+    def _take(
+        self, counts: np.ndarray, valid: np.ndarray, causes: np.ndarray, *, room: int
+    ) -> None:
+        end = self.filled + len(counts)
+        if end > len(self.counts):  # files of unlike length
+            more = max(room, len(self.counts) * 3 // 2) - len(self.counts)
+            empty = np.empty((more, *self.counts.shape[1:]), self.counts.dtype)
+            self.counts = np.concatenate([self.counts, empty])
+        self.counts = self.counts.astype(wider(self.counts.dtype, counts.dtype), copy=False)
+        self.counts[self.filled : end] = counts
+        self.filled, self.causes = end, self.causes + causes
+        common = self.blocks[0][1][:1] if self.blocks else valid[:1].copy()
+        self.blocks.append((len(counts), common if (valid == common).all() else valid))
+
+    def _valid(self) -> np.ndarray:
+        common = self.blocks[0][1][:1]
+        if all(len(block) == 1 and (block == common).all() for _, block in self.blocks):
+            return common
+        return np.concatenate([np.broadcast_to(v, (n, *v.shape[1:])) for n, v in self.blocks])

@@ -1,0 +1,142 @@
+"""A scan on disk: its facts at once, its frames when they are asked for, never more than asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.geometry import Geometry
+from smae_jax.io.locations import display_names, find_files, split_inside
+from smae_jax.io.scans import Assembly, open_frames
+from smae_jax.measurements import Measurements
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One file of a scan.
+
+    Attributes:
+      file: its path.
+      label: what its frames are named after.
+      first: index of its first frame in the scan.
+      count: number of its frames.
+    """
+
+    file: str
+    label: str
+    first: int
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A lazy reader of patterns; `open_source` makes it.
+
+    Attributes:
+      path: location as the user typed it.
+      shape: (frames, height, width).
+      dtype: of the numbers on disk.
+      geometry: beam and detector, of the first file.
+      exposure_s: measuring time of each frame in seconds; None where not all files tell.
+      leading: (rows, columns) of a raster in one file; () = one axis.
+      names: one per frame.
+      parts: the files.
+      saturation: counts from which a pixel is saturated; None = each file's own cutoff.
+    """
+
+    path: str
+    shape: tuple[int, int, int]
+    dtype: str
+    geometry: Geometry
+    exposure_s: tuple[float, ...] | None
+    leading: tuple[int, ...]
+    names: tuple[str, ...]
+    parts: tuple[Part, ...]
+    saturation: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return self.shape[0]
+
+    def read(self, frames: Sequence[int] | np.ndarray | slice = slice(None)) -> Measurements:
+        """Read frames, in the order asked for; files without one of them are not opened.
+
+        Args:
+          frames: indices, or a slice.
+
+        Returns:
+          As `reading.read` gives them, but that frames without a count or a valid pixel are not refused: a
+          few of a scan may well be empty.
+
+        Raises:
+          UserError: in one line, if a file has gone or is damaged.
+        """
+        index = np.arange(self.frames)[frames]
+        wanted, place = np.unique(index, return_inverse=True)
+        inside = split_inside(self.path)[1]
+        assembly = Assembly(self.path, 1, self.saturation)
+        for part in self.parts:
+            own = wanted[(wanted >= part.first) & (wanted < part.first + part.count)] - part.first
+            if len(own):
+                with open_frames(part.file, inside) as opened:
+                    if opened.count != part.count:
+                        raise UserError(
+                            f"{part.file}: has {opened.count} frames now, and had {part.count}; is it still "
+                            "being written?"
+                        )
+                    assembly.add(part.file, part.label, opened, own.tolist())
+        data = assembly.close()
+        return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
+
+
+def open_source(path: str, *, saturation: float | None = None) -> Source:
+    """Look at every file of a scan without reading its frames.
+
+    Args:
+      path: see `reading.read`; patterns only.
+      saturation: see `reading.read`.
+
+    Raises:
+      UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
+        or frames differ in shape.
+    """
+    file_path, inside = split_inside(path)
+    files = find_files(file_path)
+    parts, names, times = list[Part](), list[str](), list[float]()
+    first: Source | None = None
+    for file, label in zip(files, display_names(files), strict=True):
+        with open_frames(file, inside) as frames:
+            shape = tuple(int(n) for n in frames.values.shape)
+            if first is None:
+                first = Source(
+                    path=path,
+                    shape=(0, shape[-2], shape[-1]),
+                    dtype=np.dtype(frames.values.dtype).name,
+                    geometry=frames.header.geometry,
+                    exposure_s=None,
+                    leading=shape[:2] if len(files) == 1 and len(shape) == 4 else (),
+                    names=(),
+                    parts=(),
+                    saturation=saturation,
+                )
+            elif shape[-2:] != first.shape[1:]:
+                raise UserError(
+                    f"frames differ in shape: {files[0]} is {first.shape[1:]}, {file} is {shape[-2:]} "
+                    "(height, width); keep one shape per scan"
+                )
+            parts.append(Part(file, label, len(names), frames.count))
+            names += frames.labels(label)
+            times += frames.exposure_s
+    if first is None:
+        raise TypeError(f"{path}: `find_files` gives one file at least")
+    return dataclasses.replace(
+        first,
+        shape=(len(names), *first.shape[1:]),
+        exposure_s=tuple(times) if len(times) == len(names) else None,
+        names=tuple(names),
+        parts=tuple(parts),
+    )

@@ -1,0 +1,51 @@
+"""In which type counts are kept: whole numbers as the file had them, everything else as float32."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_KEPT = (
+    np.dtype(np.int32),
+    np.dtype(np.int64),
+    np.dtype(np.float32),
+)  # each holds the ones before it
+
+
+def as_counts(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return values as `Measurements` keep them.
+
+    Args:
+      values: any real type and shape.
+      valid: bool, broadcastable to `values`.
+
+    Returns:
+      0 where invalid; int32, or int64 where that does not suffice, for whole-number types, and for float64
+      (as text is read) that holds whole numbers alone, some of which float32 does not hold; else float32.
+
+    >>> as_counts(np.array([2**24 + 1, 65535], np.uint32), np.array([True, False]))
+    array([16777217,        0], dtype=int32)
+    """
+    kept = np.where(valid, values, np.zeros((), values.dtype))
+    return kept.astype(_kept_as(kept), copy=False)
+
+
+def wider(first: np.dtype, second: np.dtype) -> np.dtype:
+    """Return the type that arrays of both types are joined in."""
+    return max(first, second, key=_KEPT.index)
+
+
+def _kept_as(values: np.ndarray) -> np.dtype:
+    if values.dtype.kind not in "iu" and not _too_whole(values):
+        return _KEPT[-1]
+    lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for kind in _KEPT[:-1]:
+        if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
+            return kind
+    return _KEPT[-1]
+
+
+def _too_whole(values: np.ndarray) -> bool:
+    """Whether float64 values are all whole, and float32 would round some of them."""
+    if values.dtype != np.float64 or not (np.abs(values) > 2**24).any():
+        return False
+    return bool((values == np.rint(values)).all())

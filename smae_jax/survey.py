@@ -1,0 +1,265 @@
+"""What must be known of a scan before it is trained on or denoised: masks, hot pixels, centre, scale.
+
+Arrays in, arrays out: knows nothing of files. A mask only ever takes pixels away. The choices made here are
+saved with a run, and inference makes the same ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from smae_jax.center import find_center
+from smae_jax.errors import UserError
+from smae_jax.geometry import Center
+from smae_jax.measurements import Measurements, mean_of_frames
+
+ScaleRule = Literal["scan", "frame", "scan_max", "frame_max"]
+
+_RING = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
+_ADJACENT = [(dy, dx) for dy in range(-1, 2) for dx in range(-1, 2)]
+
+
+def settle(
+    data: Measurements,
+    *,
+    center: tuple[float, float] | Literal["auto"] | None,
+    hot_pixels: bool = False,
+) -> Measurements:
+    """Give patterns their centre of symmetry, and mask their hot pixels.
+
+    Args:
+      data: patterns; spectra and volumes have neither.
+      center: (y, x) in pixels; "auto" = found by correlation; None = no symmetry is assumed.
+      hot_pixels: whether to find and mask hot pixels.
+
+    Returns:
+      The measurements with their `center`, and with `hot` among the causes of masking where asked for.
+
+    Raises:
+      UserError: in one line, if these are no patterns, or no centre can be told.
+    """
+    if len(data.spatial) != 2 and (center is not None or hot_pixels):
+        raise UserError(
+            f"{data.origin.source}: expected patterns (height, width) for a centre or hot pixels, got "
+            f"{data.spatial}; leave both out"
+        )
+    found: Center | None = None
+    if center is not None:
+        found = center_of(data) if isinstance(center, str) else Center.given(center)
+    if hot_pixels:
+        half_pixel = None if found is None else found.half_pixel
+        data = masked(data, find_hot_pixels(data, center=half_pixel), cause="hot")
+    return dataclasses.replace(data, center=found)
+
+
+def center_of(data: Measurements) -> Center:
+    """Find the centre of a scan from the mean of its frames, each pixel over its valid frames.
+
+    Raises:
+      UserError: if no centre can be told.
+    """
+    mean, exposure = mean_of_frames(data)
+    try:
+        return find_center(mean, exposure > 0)
+    except UserError as error:
+        raise UserError(f"{data.origin.source}: {error}") from None
+
+
+def frame_scales(data: Measurements, *, rule: ScaleRule) -> np.ndarray:
+    """Return how many counts one unit of rate stands for in each frame.
+
+    Args:
+      data: (frames, *spatial[, channel]).
+      rule: "scan" is the mean of the scan, "frame" of each frame; "scan_max" and "frame_max" their maxima;
+        all per unit of exposure.
+
+    Returns:
+      Scales, (frames,), float32, > 0; a frame without counts takes the scan's scale.
+    """
+    counts, axes = data.counts, tuple(range(1, data.counts.ndim))
+    if rule.endswith("max"):
+        each = counts.max(axis=axes, initial=0) / data.frame_exposure
+        overall = float(each.max())
+    else:
+        totals = counts.sum(axis=axes, dtype=np.float64)
+        exposure = data.exposure.sum(axis=tuple(range(1, data.exposure.ndim)), dtype=np.float64)
+        exposure = np.broadcast_to(exposure, len(counts)) * (
+            counts.shape[-1] if data.channels else 1
+        )
+        each = np.divide(totals, exposure, out=np.zeros(len(counts)), where=exposure > 0)
+        overall = float(totals.sum() / exposure.sum()) if exposure.any() else 0.0
+    overall = overall if overall > 0 else 1.0
+    if rule.startswith("scan"):
+        return np.full(len(counts), overall, np.float32)
+    return np.where(each > 0, each, overall).astype(np.float32)
+
+
+def masked(
+    data: Measurements, valid: np.ndarray, *, cause: str = "user", path: str = "mask"
+) -> Measurements:
+    """Take pixels out.
+
+    Args:
+      data: left as it is.
+      valid: True = use, bool, (*spatial) or (1 or frames, *spatial).
+      cause: under which name `origin.masked_by` counts the pixels that no earlier cause had masked.
+      path: what to call the mask in a message.
+
+    Returns:
+      The measurements with exposure and counts 0 there.
+
+    Raises:
+      UserError: if the mask has another shape than the frames, or leaves no pixel.
+    """
+    spatial, shape = data.spatial, valid.shape
+    valid = valid[None] if valid.ndim == len(spatial) else valid
+    if valid.shape[1:] != spatial or len(valid) not in (1, data.frames):
+        turned = len(spatial) == 2 and shape[-2:] == spatial[::-1]
+        raise UserError(
+            f"{path}: the mask has shape {shape}, the frames of {data.names[0]} have {spatial}"
+            f"{'; it looks transposed' if turned else ''}; give a mask of the whole detector frame"
+        )
+    both = data.valid & valid
+    if not both.any():
+        raise UserError(
+            f"{path}: no usable pixel is left after this mask; check its polarity (nonzero = bad, unless set "
+            "to good)"
+        )
+    before = data.origin.masked_by
+    share = float(data.valid.mean() - both.mean())
+    kept = both[..., None] if data.channels else both
+    return dataclasses.replace(
+        data,
+        counts=np.where(kept, data.counts, np.zeros((), data.counts.dtype)),
+        exposure=np.where(both, data.exposure, np.float32(0)),
+        origin=dataclasses.replace(
+            data.origin, masked_by={**before, cause: before.get(cause, 0.0) + share}
+        ),
+    )
+
+
+def describe_mask(data: Measurements) -> str:
+    """Say what is masked, as in `7.2 % of pixels masked: 7.19 % detector, 0.00 % user`."""
+    asked = ("detector", "user", "hot")  # said even where they found nothing
+    causes = data.origin.masked_by.items()
+    parts = [f"{100 * share:.2f} % {cause}" for cause, share in causes if share or cause in asked]
+    share = 100 * (1 - data.valid.mean())
+    return f"{share:.1f} % of pixels masked: {', '.join(parts) or 'nothing'}"
+
+
+def find_hot_pixels(
+    data: Measurements,
+    *,
+    center: tuple[float, float] | None = None,
+    threshold: float = 8.0,
+    margin: float = 1.0,
+) -> np.ndarray:
+    """Find pixels that count too much, frame after frame, without touching sharp reflections.
+
+    A pixel is hot if its counts, summed over the frames in which it is valid, exceed what is
+    expected there by more than `threshold` Poisson standard deviations and by more than `margin`
+    times. Expected is the largest of
+
+    - the median of its valid neighbours in 5 x 5 pixels, itself left out;
+    - with a centre, the brightest of the 3 x 3 pixels about its partner: a reflection has one
+      there, a hot pixel has not;
+    - where there is no centre or no valid partner, the second brightest of its eight neighbours: a
+      reflection is blurred over several pixels, so that there a cluster of three hot pixels or more
+      is kept.
+
+    It must stand out in this way also after the brightest quarter of its frames, at least one, is
+    left out: a Bragg spot that flashes up in few frames is not hot. A single frame cannot tell:
+    there the neighbours and the partner decide alone, and without a centre a one-pixel Bragg spot
+    is taken for a hot pixel.
+
+    Args:
+      data: patterns.
+      center: (y, x) in pixels, to the nearest half pixel.
+      threshold: in standard deviations, above 0.
+      margin: 1 = at least twice what is expected; above or equal to 0.
+
+    Returns:
+      valid, True = not hot, bool (height, width); to be given to `masked` with `cause="hot"`.
+
+    Raises:
+      UserError: if `threshold` or `margin` is out of range.
+    """
+    if not threshold > 0:
+        raise UserError(
+            f"hot-pixel threshold: expected standard deviations above 0, got {threshold}"
+        )
+    if not margin >= 0:
+        raise UserError(f"hot-pixel margin: expected 0 or more, got {margin}")
+    counts, valid = data.counts, data.valid
+    frames = valid.sum(axis=0) * (len(counts) // len(valid))
+    with np.errstate(invalid="ignore"):
+        rate = np.where(frames > 0, counts.sum(axis=0, dtype=np.float64) / frames, np.nan)
+
+    y, x = _above_mean_of_neighbours(rate, 1 + min(margin, 0.5))
+    expected = _median(_around(rate, y, x, _RING))
+    adjacent = np.sort(np.nan_to_num(_around(rate, y, x, _ADJACENT)), axis=0)
+    second = adjacent[-3]  # of the 3 x 3 pixels the brightest is the pixel itself, or it is not hot
+    if center is None:
+        expected = np.fmax(expected, second)
+    else:
+        partner = _around(rate, *_partner(center, y, x), _ADJACENT)
+        known = np.isfinite(partner).any(axis=0)
+        brightest = np.where(known, np.nan_to_num(partner).max(axis=0), second)
+        expected = np.fmax(expected, brightest)
+
+    own = np.where(valid[:, y, x], counts[:, y, x], np.nan)  # (frames, candidates), NaN sorts last
+    seen = np.isfinite(own).sum(axis=0)
+    steady = np.where(seen > 1, np.minimum(seen - 1, np.ceil(0.75 * seen)), seen).astype(int)
+    own = np.where(np.arange(len(own))[:, None] < steady, np.sort(own, axis=0), 0)
+    hot = np.isfinite(expected)
+    for total, number in ((rate[y, x] * seen, seen), (own.sum(axis=0), steady)):
+        mean = np.nan_to_num(expected) * number
+        hot &= total > mean + np.maximum(threshold * np.sqrt(np.maximum(mean, 1)), margin * mean)
+    good = np.ones(counts.shape[1:], np.bool_)
+    good[y[hot], x[hot]] = False
+    return good
+
+
+def _partner(
+    center: tuple[float, float], y: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return round(2 * center[0]) - y, round(2 * center[1]) - x
+
+
+def _around(
+    image: np.ndarray, y: np.ndarray, x: np.ndarray, offsets: list[tuple[int, int]]
+) -> np.ndarray:
+    """Gather the neighbours of some pixels, (offsets, pixels); NaN outside the image."""
+    height, width = image.shape
+    gathered = np.full((len(offsets), len(y)), np.nan)
+    for row, (dy, dx) in zip(gathered, offsets, strict=True):
+        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+        row[inside] = image[y[inside] + dy, x[inside] + dx]
+    return gathered
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Upper median along the first axis, NaN left out; NaN where nothing is left."""
+    ordered = np.sort(values, axis=0)  # NaN last
+    middle = np.isfinite(ordered).sum(axis=0) // 2
+    return ordered[np.minimum(middle, len(ordered) - 1), np.arange(ordered.shape[1])]
+
+
+def _above_mean_of_neighbours(rate: np.ndarray, sieve: float) -> tuple[np.ndarray, np.ndarray]:
+    """Find quickly what may be hot: above `sieve` times the mean of the 5 x 5 pixels about it."""
+    known = np.isfinite(rate)
+    total, number = (_box_sum(np.where(known, what, 0.0)) for what in (rate, 1.0))
+    y, x = np.nonzero(known & (np.nan_to_num(rate) * number > sieve * total))
+    return y, x
+
+
+def _box_sum(image: np.ndarray) -> np.ndarray:
+    """Sum over 5 x 5 pixels, zero outside."""
+    for axis in (0, 1):
+        padded = np.pad(image, [(2, 2) if a == axis else (0, 0) for a in (0, 1)])
+        length = image.shape[axis]
+        image = np.sum([np.take(padded, range(k, k + length), axis) for k in range(5)], axis=0)
+    return image
