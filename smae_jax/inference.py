@@ -1,107 +1,352 @@
 """Apply a trained network to whole frames: batches, ensemble over a group, and back to the detector.
 
-Receives functions and arrays; knows nothing of files or of what a method does.
+Receives a network, parameters, a method and arrays; knows nothing of files or of what a method does.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from smae_jax import symmetry
-from smae_jax.data.batches import whole
-from smae_jax.data.canvas import Canvas
-from smae_jax.error_bars import averaged, jackknife_variance, without_each_fold
-from smae_jax.methods.protocol import Denoised, Method
+from smae_jax import models, symmetry
+from smae_jax.canvas import Canvas
+from smae_jax.finishing.error_bars import averaged, jackknife_variance, without_each_fold
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers, Method
+from smae_jax.methods.thinning import largest_count
+from smae_jax.placing import canvas_of, whole_batch
+from smae_jax.survey import frame_scales
+from smae_jax.training import make_mesh
 
-Denoise = Callable[..., Denoised]
+Progress = Callable[[Iterable[int]], Iterable[int]]
 PIXELS_PER_BATCH = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A network ready to answer; it compiles once for each shape of a batch.
+
+    Attributes:
+      net: network.
+      method: settled on what is answered; puts the predictions back.
+      group: motions that predictions are averaged over; along a single axis that is the mirror image.
+      conserve_totals: scale every answer to the counts that it was made of.
+      batch_size: frames per batch; 0 = as many as make up about four million pixels.
+      seed: of the folds of the photons: the same counts have the same error bars.
+      mesh: batches are split over it; None = all devices.
+    """
+
+    net: models.Network
+    method: Method
+    group: symmetry.GroupName = "flips"
+    conserve_totals: bool = True
+    batch_size: int = 0
+    seed: int = 0
+    mesh: Mesh | None = None
+
+    def __call__(
+        self,
+        parameters: Any,
+        data: Measurements,
+        *,
+        scale: float | np.ndarray | None = None,
+        folds: int = 0,
+        progress: Progress = iter,
+    ) -> Answers:
+        """Answer measurements.
+
+        Args:
+          parameters: of the network; put on the devices once.
+          data: measurements.
+          scale: counts per unit of rate at exposure 1, of all frames or of each (frames,); None = their mean.
+          folds: of the photons, for the jackknife's variance; 0 = none. Where all repeats have one answer
+            the folds are the repeats, of which there have to be three or more.
+          progress: wraps the starts of the batches, e.g. `tqdm`.
+
+        Returns:
+          Numpy arrays, (frames or 1, *spatial[, channel]), per unit of exposure.
+        """
+        mesh = make_mesh() if self.mesh is None else self.mesh
+        parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
+        scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
+        scales = np.broadcast_to(scales, (data.frames,))
+        if self.method.answers == "one":
+            return self._all_repeats(parameters, data, scales, folds)
+        canvas = canvas_of(data, extent="all")
+        beside = data.counts.mean(axis=-1) if data.channels else None
+        work = _Work(
+            counts=data.channels_first,
+            exposure=data.exposure,
+            scales=scales,
+            beside=beside,
+            canvas=canvas,
+            size=self._frames_per_batch(canvas, frames=data.frames, devices=mesh.size),
+            unit=_common_exposure(data),
+            turned=data.center is not None,
+            folds=folds,
+            most=largest_count(data) if folds else 1,
+        )
+        found = []
+        for channel in range(work.counts.shape[1]):
+            batches = self._batches(parameters, work, channel, progress)
+            found.append(jax.tree.map(lambda *parts: np.concatenate(parts), *batches))
+        return _with_channels(found, data)
+
+    def _batches(
+        self, parameters: Any, work: _Work, channel: int, progress: Progress
+    ) -> Iterator[Answers]:
+        """Answer batch by batch; every batch has one size, and the next is laid out while one computes."""
+        total, waiting = len(work.counts), None
+        for start in progress(range(0, total, work.size)):
+            result = self._answered(parameters, work, work.batch(start, channel))
+            if waiting is not None:
+                yield work.off(*waiting)
+            waiting = result, min(work.size, total - start)
+        assert waiting is not None, "there is a frame"
+        yield work.off(*waiting)
+
+    def _answered(self, parameters: Any, work: _Work, arrays: tuple[Any, ...]) -> Answers:
+        """Answer a batch, with the jackknife's variance where there are folds."""
+        counts, exposure, scales, beside = arrays
+        result = self._once(
+            parameters, counts, exposure, scales, work.unit, beside, turned=work.turned
+        )
+        if not work.folds:
+            return result
+        left = (work.folds - 1) / work.folds
+        parts = _without_each_fold(
+            jax.random.key(self.seed), jnp.asarray(counts), work.folds, work.most
+        )
+        # Folds one after the other: written out in one program they take longer to compile than to compute.
+        answers = [
+            self._once(
+                parameters,
+                part,
+                exposure * left,
+                scales,
+                work.unit * left,
+                beside,
+                turned=work.turned,
+            ).counts
+            for part in parts
+        ]
+        return dataclasses.replace(result, variance=_variance(answers, result.known))
+
+    @functools.cached_property
+    def _once(self) -> Callable[..., Answers]:
+        """The jitted function that answers a batch of whole canvases."""
+        mesh = make_mesh() if self.mesh is None else self.mesh
+        split = NamedSharding(mesh, PartitionSpec("data"))
+
+        def once(
+            parameters: Any,
+            counts: Array,
+            exposure: Array,
+            scales: Array,
+            unit: Array,
+            beside: Any,
+            turned: bool,
+        ) -> Answers:
+            # A network that never saw a part of an exposure is shown a weaker frame instead.
+            unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
+            batch = whole_batch(
+                counts, exposure / unit, scales * unit, turned=turned, beside=beside
+            )
+            batch = jax.lax.with_sharding_constraint(batch, split)
+            result = self.method.denoise(self._predict(parameters), batch)
+            chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
+            if self.conserve_totals:
+                result = conserve(result, batch.counts, batch.exposure)
+            return dataclasses.replace(result, counts=result.counts / unit)
+
+        return jax.jit(once, static_argnames="turned")
+
+    def _predict(self, parameters: Any) -> Callable[[Array], Array]:
+        """Return the ensemble: source -> prediction."""
+        group = self.group if self.method.sees_measurement else "none"
+        return ensemble(functools.partial(models.apply_of(self.net), parameters), group=group)
+
+    def _all_repeats(
+        self, parameters: Any, data: Measurements, scales: np.ndarray, folds: int
+    ) -> Answers:
+        """Give one answer to all repeats, channel by channel."""
+        counts = data.channels_first.astype(np.float32)
+        exposure = np.ascontiguousarray(data.full_exposure)
+        beside = counts.mean(axis=1) if data.channels else None
+        asked = folds and self.method.error_bars == "repeats" and data.frames > 2
+        repeats = data.frames if asked else 0
+
+        def answered(counts: np.ndarray, exposure: np.ndarray, beside: Any) -> list[Answers]:
+            channels = range(counts.shape[1])
+            return [self._one(parameters, counts[:, c], exposure, scales, beside) for c in channels]
+
+        found = answered(counts, exposure, beside)
+        without: list[list[Answers]] = []
+        for left_out in range(repeats):  # without exposure a repeat does not exist
+            kept = np.arange(data.frames) != left_out
+            without.append(
+                answered(
+                    _masked(counts, kept),
+                    _masked(exposure, kept),
+                    None if beside is None else _masked(beside, kept),
+                )
+            )
+        for channel, result in enumerate(found):
+            if without:
+                answers = np.stack([np.asarray(one[channel].counts) for one in without])
+                variance = np.var(answers, axis=0) * (len(without) - 1)
+                found[channel] = dataclasses.replace(result, variance=variance)
+        return _with_channels([jax.tree.map(np.asarray, one) for one in found], data)
+
+    @functools.cached_property
+    def _one(self) -> Callable[..., Answers]:
+        """The jitted function that gives one answer to all repeats of a channel."""
+
+        def one(
+            parameters: Any, counts: Array, exposure: Array, scales: Array, beside: Any
+        ) -> Answers:
+            batch = whole_batch(counts, exposure, scales, turned=False, beside=beside)
+            result = self.method.denoise(self._predict(parameters), batch)
+            if self.conserve_totals:
+                total, light = (
+                    jnp.sum(x, 0, keepdims=True) for x in (batch.counts, batch.exposure)
+                )
+                result = conserve(result, total, light)
+            return result
+
+        return jax.jit(one)
+
+    def _frames_per_batch(self, canvas: Canvas, *, frames: int, devices: int) -> int:
+        chosen = self.batch_size or min(frames, PIXELS_PER_BATCH // int(np.prod(canvas.shape)))
+        return max(1, -(-chosen // devices)) * devices
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is answered, batch by batch: counts (frames, channels, *spatial), and how batches are laid out."""
+
+    counts: np.ndarray
+    exposure: np.ndarray
+    scales: np.ndarray
+    beside: np.ndarray | None
+    canvas: Canvas
+    size: int
+    unit: float
+    turned: bool
+    folds: int
+    most: int
+
+    def batch(self, start: int, channel: int) -> tuple[Any, ...]:
+        """Return counts, exposure, scales and mean over channels of a batch; the last is filled up."""
+        chosen = np.minimum(np.arange(start, start + self.size), len(self.counts) - 1)
+        light = self.exposure if len(self.exposure) == 1 else self.exposure[chosen]
+        return (
+            self.canvas.embed(self.counts[chosen, channel].astype(np.float32)),
+            self.canvas.embed(light),
+            self.scales[chosen],
+            None
+            if self.beside is None
+            else self.canvas.embed(self.beside[chosen].astype(np.float32)),
+        )
+
+    def off(self, result: Answers, kept: int) -> Answers:
+        """Take the first answers of a batch off the canvas, to the host."""
+        outside = {"counts": np.nan, "known": False, "filled": False, "variance": np.nan}
+        there = {name: getattr(result, name) for name in outside}
+        fields: dict[str, Any] = {
+            name: self.canvas.extract(np.asarray(array)[:kept], outside[name])
+            for name, array in there.items()
+            if array is not None
+        }
+        return Answers(**fields)
+
+
+def predict(
+    net: models.Network,
+    parameters: Any,
+    method: Method,
+    data: Measurements,
+    *,
+    scale: float | np.ndarray | None = None,
+    **options: Any,
+) -> Answers:
+    """Answer measurements with a trained network.
+
+    Args:
+      net: network.
+      parameters: of it.
+      method: settled on data like these.
+      data: measurements.
+      scale: counts per unit of rate at exposure 1; None = their mean.
+      options: of `Predictor`: group, conserve_totals, batch_size, seed, mesh.
+
+    Returns:
+      The answers, which can be asked `again` for a part of the photons.
+    """
+    return answered(Predictor(net, method, **options), parameters, data, scale=scale)
+
+
+def answered(
+    predictor: Predictor, parameters: Any, data: Measurements, *, scale: Any = None, **options: Any
+) -> Answers:
+    """Answer measurements, and remember how, so that `finish` can ask for parts of their photons.
+
+    Args:
+      predictor: network and method.
+      parameters: of the network.
+      data: measurements.
+      scale: see `Predictor`; that of the whole serves its parts.
+      options: of the call of `Predictor`: folds, progress.
+    """
+    scale = frame_scales(data, rule="scan") if scale is None else scale
+    progress = options.get("progress", iter)
+    again = functools.partial(predictor, parameters, scale=scale, progress=progress)
+    return dataclasses.replace(again(data, **options), again=again)
+
+
+def in_counts(answers: Answers, data: Measurements) -> Answers:
+    """Return answers to full frames as counts of every frame's own exposure."""
+    light = data.frame_exposure.reshape(-1, *(1,) * (np.ndim(answers.counts) - 1))
+    if (light == 1).all():
+        return answers
+    sigma = None if answers.sigma is None else answers.sigma * light
+    return dataclasses.replace(answers, counts=answers.counts * light, sigma=sigma)
 
 
 def ensemble(
     predict: Callable[[Array], Array], *, group: symmetry.GroupName
 ) -> Callable[[Array], Array]:
-    """Average a prediction (batch, height, width, channel) -> same over a group of motions."""
+    """Average a prediction (batch, *spatial, channel) -> same over motions of the last two axes."""
 
     def channels_first(source: Array) -> Array:
         return jnp.moveaxis(predict(jnp.moveaxis(source, 1, -1)), -1, 1)
 
     averaged = symmetry.group_average(channels_first, group=group)
-    return lambda source: jnp.moveaxis(averaged(jnp.moveaxis(source, -1, 1)), 1, -1)
+
+    def over_group(source: Array) -> Array:
+        if group == "none":
+            return predict(source)
+        if source.ndim == 3:
+            return (predict(source) + jnp.flip(predict(jnp.flip(source, 1)), 1)) / 2
+        return jnp.moveaxis(averaged(jnp.moveaxis(source, -1, 1)), 1, -1)
+
+    return over_group
 
 
-def make_denoiser(
-    apply: Callable[[Any, Array], Array],
-    method: Method,
-    *,
-    group: symmetry.GroupName,
-    conserve_totals: bool,
-    mesh: Mesh,
-    folds: int = 0,
-    most: int = 0,
-) -> Denoise:
-    """Return the jitted function that denoises a batch of whole canvases.
-
-    Args:
-      apply: (parameters, source) -> prediction.
-      method: puts the predictions back.
-      group: motions that predictions are averaged over.
-      conserve_totals: scale each frame to the counts on its valid pixels.
-      mesh: the batch is split over it.
-      folds: of the photons, for the jackknife's variance of every answer; 0 = none.
-      most: largest count that is given, where there are folds.
-
-    Returns:
-      (parameters, counts, valid, scale, share=1.0) -> Denoised; counts (batch, height, width), batch a
-      multiple of the devices; valid (1 or batch, height, width); scale (batch,), counts per unit of rate of
-      a full frame; share of a full frame's exposure that all counts are of.
-    """
-    split = NamedSharding(mesh, PartitionSpec("data"))
-
-    def denoise(
-        parameters: Any,
-        counts: Array,
-        valid: Array,
-        scale: Array,
-        share: Array | float = 1.0,
-    ) -> Denoised:
-        predict = ensemble(lambda source: apply(parameters, source), group=group)
-
-        def answer(counts: Array, left: Array | float) -> Denoised:
-            # A network that never saw a part of an exposure is shown a weaker frame instead.
-            light, unit = (valid * left, 1.0) if method.sees_exposure else (valid, left)
-            batch = whole(counts, light, scale * unit)
-            batch = jax.lax.with_sharding_constraint(batch, split)
-            result = method.denoise(predict, batch)
-            if conserve_totals:
-                result = conserve(result, batch.counts, batch.exposure)
-            return dataclasses.replace(result, counts=result.counts / unit)
-
-        if folds:
-            counts = jnp.where(valid > 0, counts, 0.0)
-        result = answer(counts, share)
-        if not folds:
-            return result
-        parts = without_each_fold(jax.random.key(0), counts, folds=folds, most=most)
-        left = share * (folds - 1) / folds
-        variance = jackknife_variance([answer(part, left).counts for part in parts])
-        return dataclasses.replace(result, variance=averaged(variance, result.known))
-
-    return jax.jit(denoise)
-
-
-def conserve(result: Denoised, counts: Array, exposure: Array) -> Denoised:
-    """Scale every denoised frame to the counts that its valid pixels measured.
+def conserve(result: Answers, counts: Array, exposure: Array) -> Answers:
+    """Scale every answer to the counts that its valid pixels measured.
 
     Args:
-      result: expected counts per full frame, (batch, height, width).
+      result: expected counts per full frame, (batch, *spatial).
       counts: measured counts, 0 where invalid.
       exposure: full frames behind each pixel.
 
@@ -116,60 +361,26 @@ def conserve(result: Denoised, counts: Array, exposure: Array) -> Denoised:
     return dataclasses.replace(result, counts=result.counts * factor)
 
 
-def frames_per_batch(canvas: Canvas, *, frames: int, devices: int, wanted: int = 0) -> int:
-    """Choose the batch size: `wanted`, or about four million pixels; a multiple of the devices."""
-    chosen = wanted or min(frames, PIXELS_PER_BATCH // (canvas.shape[0] * canvas.shape[1]))
-    return max(1, -(-chosen // devices)) * devices
+_without_each_fold = jax.jit(
+    lambda key, counts, folds, most: without_each_fold(key, counts, folds=folds, most=most),
+    static_argnums=(2, 3),
+)
+_variance = jax.jit(lambda answers, known: averaged(jackknife_variance(answers), known))
 
 
-def denoise_frames(
-    denoise: Denoise,
-    parameters: Any,
-    counts: np.ndarray,
-    valid: np.ndarray,
-    scales: np.ndarray,
-    *,
-    canvas: Canvas,
-    batch_size: int,
-    share: float = 1.0,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Iterator[Denoised]:
-    """Denoise frames batch by batch, and take the results off the canvas.
+def _masked(array: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return an array with 0 in the repeats that are not kept."""
+    return array * kept.reshape(-1, *(1,) * (array.ndim - 1)).astype(array.dtype)
 
-    Every batch has one size (the last is filled up with its last frame), so there is one compilation.
 
-    Args:
-      denoise: from `make_denoiser`.
-      parameters: of the network.
-      counts: (frames, height, width) of the detector, 0 where invalid.
-      valid: bool, (1 or frames, height, width).
-      scales: counts per unit of rate, (frames,).
-      canvas: where the frame lies on the canvas.
-      batch_size: frames per batch, a multiple of the devices.
-      share: of a full frame's exposure that the counts are of.
-      progress: wraps the batch starts, e.g. `tqdm`.
+def _common_exposure(data: Measurements) -> float:
+    """Return the exposure that all frames have alike; 1 where they differ."""
+    each = data.frame_exposure
+    return float(each[0]) if np.allclose(each, each[0], rtol=1e-6) else 1.0
 
-    Yields:
-      The answers for the frames of a batch, numpy arrays (n, height, width).
-    """
-    outside = Denoised(counts=np.nan, known=False, filled=False, variance=np.nan)  # type: ignore[arg-type]
-    total = len(counts)
-    for start in progress(range(0, total, batch_size)):
-        chosen = np.minimum(np.arange(start, start + batch_size), total - 1)
-        masks = valid if len(valid) == 1 else valid[chosen]
-        result = denoise(
-            parameters,
-            canvas.embed(counts[chosen].astype(np.float32)),
-            canvas.embed(masks, False),
-            scales[chosen],
-            share,
-        )
-        kept = min(batch_size, total - start)
-        fields = {
-            field.name: canvas.extract(
-                np.asarray(getattr(result, field.name))[:kept], getattr(outside, field.name)
-            )
-            for field in dataclasses.fields(result)
-            if getattr(result, field.name) is not None
-        }
-        yield Denoised(**fields)  # type: ignore[arg-type]
+
+def _with_channels(found: list[Answers], data: Measurements) -> Answers:
+    """Put the answers of all channels together, as the data have them."""
+    if not data.channels:
+        return found[0]
+    return jax.tree.map(lambda *parts: np.stack(parts, axis=-1), *found)

@@ -1,19 +1,20 @@
 """The text form of a loss: "mse", "0.8*mse+0.2*ssim", "huber(delta=0.5)", "my_losses:mine".
 
-This module reads text and imports what it names; the losses themselves stand in `losses`.
+This module reads text; the losses themselves stand in `losses`.
 """
 
-import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import jax.numpy as jnp
 from jax import Array
 
+from smae_jax.errors import UserError
 from smae_jax.losses import LOSSES, Loss
+from smae_jax.named import named
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _OPTION = rf"\s*\w+\s*=\s*{_NUMBER}\s*"
@@ -25,31 +26,34 @@ _TERM = re.compile(
 )
 
 
-def parse_loss(spec: str) -> Loss:
+def parse_loss(spec: str, *, named_losses: Mapping[str, Loss] | None = None) -> Loss:
     """Turn text such as `"0.8*mse+0.2*ssim"` into one loss.
 
     Args:
       spec: terms joined by `+`, each `[factor *] name [(option=number, ...)]`; a name is one of
-        `LOSSES` or `package.module:function`, a researcher's own.
+        `LOSSES`, of `named_losses`, or `package.module:function`, a researcher's own.
+      named_losses: more losses by name, that only the caller can make, e.g. `{"auto": likelihood}`; they
+        go before `LOSSES`.
 
     Returns:
       A function `(prediction, target, weight) -> scalar`.
 
     Raises:
-      ValueError: if the text is not of this form, or a name, option or module does not exist.
+      UserError: if the text is not of this form, or a name, option or module does not exist.
     """
+    known = {**LOSSES, **(named_losses or {})}
     terms, position, more = [], 0, True
     while more:
         match = _TERM.match(spec, position)
         if match is None or not (match["more"] or match.end() == len(spec)):
-            raise ValueError(
+            raise UserError(
                 f"loss {spec!r}: could not read {spec[position:]!r}; expected terms such as "
-                f"'0.8*mse + 0.2*ssim' or 'huber(delta=0.5)' of {', '.join(LOSSES)}"
+                f"'0.8*mse + 0.2*ssim' or 'huber(delta=0.5)' of {', '.join(known)}"
             )
-        terms.append(_parse_term(spec, match))
+        terms.append(_parse_term(spec, match, known))
         position, more = match.end(), match["more"]
     if all(name == "tv" for _, name, _ in terms):
-        raise ValueError(
+        raise UserError(
             f"loss {spec!r}: 'tv' knows no target; add it to another loss: 'mse+0.01*tv'"
         )
 
@@ -60,43 +64,41 @@ def parse_loss(spec: str) -> Loss:
     return loss
 
 
-def _parse_term(spec: str, match: re.Match[str]) -> tuple[float, str, Loss]:
+def _parse_term(
+    spec: str, match: re.Match[str], known: Mapping[str, Callable[..., Array]]
+) -> tuple[float, str, Loss]:
     name, options = match["name"], {}
     for item in filter(None, (match["options"] or "").split(",")):
         option, value = item.split("=")
         options[option.strip()] = float(value)
     factor = float(match["factor"] or 1)
     if factor <= 0:
-        raise ValueError(
-            f"loss {spec!r}: expected a factor above 0 before {name!r}, got {factor:g}"
-        )
-    function = _own_loss(spec, name) if ":" in name else LOSSES.get(name)
+        raise UserError(f"loss {spec!r}: expected a factor above 0 before {name!r}, got {factor:g}")
+    function = _own_loss(spec, name) if ":" in name else known.get(name)
     if function is None:
-        raise ValueError(
-            f"loss {spec!r}: there is no {name!r}; choose from {', '.join(LOSSES)}, "
+        reason = (
+            "there are no repeats here whose noise 'auto' could be measured from"
+            if name == "auto"
+            else f"there is no {name!r}"
+        )
+        raise UserError(
+            f"loss {spec!r}: {reason}; choose from {', '.join(known)}, "
             "or name your own as package.module:function"
         )
     try:
         inspect.signature(function).bind(0, 0, 0, **options)
     except TypeError as error:
-        raise ValueError(
+        raise UserError(
             f"loss {spec!r}: {name!r} does not take (prediction, target, weight) with the options "
             f"{sorted(options)}: {error}"
         ) from None
+    except ValueError:
+        pass  # compiled functions may not tell their arguments
     return factor, name, partial(function, **options)
 
 
 def _own_loss(spec: str, name: str) -> Callable[..., Array]:
-    module, function = name.split(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        raise ValueError(
-            f"loss {spec!r}: could not import {module!r} ({error}); "
-            "is it installed, or on the Python path?"
-        ) from error
-    except AttributeError:
-        raise ValueError(f"loss {spec!r}: module {module!r} has no function {function!r}") from None
+    found = named(name, option=f"loss {spec!r}")
     if not callable(found):
-        raise ValueError(f"loss {spec!r}: {name!r} is a {type(found).__name__}, not a function")
+        raise UserError(f"loss {spec!r}: {name!r} is a {type(found).__name__}, not a function")
     return cast(Callable[..., Array], found)

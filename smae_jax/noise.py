@@ -37,6 +37,12 @@ class Noise(NamedTuple):
         """What to add to values so that their variance is proportional to them."""
         return self.readout_variance / self.gain
 
+    def beside_photons(self, rate: np.ndarray, exposure: np.ndarray) -> np.ndarray | None:
+        """Return the rms noise of rates behind an exposure; None where it is that of photons alone."""
+        if (self.gain, self.readout_variance) == (1.0, 0.0):
+            return None
+        return np.sqrt(np.maximum(self.gain * rate + self.readout_variance, 0) / exposure)
+
 
 def measure_noise(counts: np.ndarray, exposure: np.ndarray) -> Noise:
     """Fit variance = gain * mean + readout variance to repeats.

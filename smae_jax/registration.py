@@ -35,7 +35,7 @@ def displace(image: Array, shift: Array) -> Array:
       The moved images, shaped as `image`.
     """
     for axis in range(1, shift.shape[1] + 1):
-        weights = keys_kernel(jnp.arange(-2, 3) + shift[:, axis - 1, None])  # (batch, 5)
+        weights = keys_kernel(jnp.arange(-2, 3)[None] + shift[:, axis - 1, None])  # (batch, 5)
         weights = jnp.reshape(weights, (*weights.shape, *(1,) * (image.ndim - 1)))
         size = image.shape[axis]
         border = [(2, 2) if a == axis else (0, 0) for a in range(image.ndim)]

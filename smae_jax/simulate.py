@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 import h5py
 import numpy as np
 
-from smae_jax.data.atomic import atomic_path
+from smae_jax.errors import UserError
+from smae_jax.io.atomic import atomic_path
 from smae_jax.patterns import PATTERNS, drifting_parameters
 
 Kind = Literal["saxs", "waxd", "gisaxs", "flat"]
@@ -80,7 +81,7 @@ def simulate(
       The scan, with everything that a score needs.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     shape = (int(height), int(width))
@@ -92,9 +93,7 @@ def simulate(
     down, right = center_offset
     center = ((shape[0] - 1) / 2 + float(down), (shape[1] - 1) / 2 + float(right))
     if not all(0 <= c <= n - 1 for c, n in zip(center, shape, strict=True)):
-        raise ValueError(
-            f"center_offset {tuple(center_offset)} puts the beam off the frame {shape}"
-        )
+        raise UserError(f"center_offset {tuple(center_offset)} puts the beam off the frame {shape}")
     valid = detector_mask(shape, center, gaps=gaps, beamstop=beamstop, arm=arm)
     y, x = np.ogrid[: shape[0], : shape[1]]
     radius = min(shape) / 2
@@ -108,12 +107,7 @@ def simulate(
     truth *= np.float32(photons / truth[:, valid].mean(dtype=np.float64))
 
     gain = 1 + flat_field_error * detector_rng.standard_normal(shape)
-    counts = noise_rng.poisson(truth * np.maximum(gain, 0)).astype(np.int64)
-    if readout_noise > 0:
-        counts = counts + readout_noise * noise_rng.standard_normal(counts.shape)
-        dtype = np.float32
-    else:  # 65535 itself is a detector's way to say "bad"
-        dtype = np.uint16 if counts.max() < 65535 else np.int32
+    counts = _counted(truth * np.maximum(gain, 0), valid, readout_noise, noise_rng)
     settings = {
         "kind": kind,
         "photons": float(photons),
@@ -123,8 +117,19 @@ def simulate(
         "readout_noise": float(readout_noise),
         "frames": drifting,
     }
-    counts = np.where(valid, counts, 0).astype(dtype)
     return Simulation(counts, truth, valid, center, raster_shape, settings)
+
+
+def _counted(
+    expected: np.ndarray, valid: np.ndarray, readout_noise: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw what the detector counts, 0 where masked; uint16 or int32, float32 with readout noise."""
+    counts = rng.poisson(expected).astype(np.int64)
+    dtype: type = np.uint16 if counts.max() < 65535 else np.int32  # 65535 itself means "bad"
+    if readout_noise > 0:
+        counts = counts + readout_noise * rng.standard_normal(counts.shape)
+        dtype = np.float32
+    return np.where(valid, counts, 0).astype(dtype)
 
 
 def detector_mask(
@@ -181,12 +186,12 @@ def write_simulation(path: str | Path, simulation: Simulation, overwrite: bool =
       overwrite: replace an existing file.
 
     Raises:
-      ValueError: if the suffix is another or the file exists and `overwrite` is False.
+      UserError: if the suffix is another or the file exists and `overwrite` is False.
     """
     writers = {".h5": _write_nexus, ".hdf5": _write_nexus, ".nxs": _write_nexus, ".npz": _write_npz}
     suffix = Path(path).suffix.lower()
     if suffix not in writers:
-        raise ValueError(f"{path}: cannot write a scan as {suffix!r}; use {', '.join(writers)}")
+        raise UserError(f"{path}: cannot write a scan as {suffix!r}; use {', '.join(writers)}")
     with atomic_path(path, overwrite) as temporary:
         writers[suffix](Path(temporary), simulation)
 
@@ -253,7 +258,7 @@ def _raster(frames: int, raster_shape: tuple[int, int] | None) -> tuple[int, int
         return rows, frames // rows
     rows, columns = (int(n) for n in raster_shape)
     if min(rows, columns) < 1 or rows * columns != frames:
-        raise ValueError(f"raster_shape {raster_shape} does not hold {frames} frames")
+        raise UserError(f"raster_shape {raster_shape} does not hold {frames} frames")
     return rows, columns
 
 
@@ -277,4 +282,4 @@ def _check(
     )
     for name, value, holds, expected in rules:
         if not holds:
-            raise ValueError(f"{name} is {value!r}; it must be {expected}")
+            raise UserError(f"{name} is {value!r}; it must be {expected}")

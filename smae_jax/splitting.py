@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,8 @@ from scipy import stats
 
 from smae_jax.smoothing import smooth
 
+LARGEST = 2**24
+"""Largest count that float32 holds exactly, with all below it."""
 TAIL = 1e-9
 """Probability on either side of a table that is left out; a float32 uniform number does not reach it."""
 
@@ -83,7 +86,7 @@ def thin_counts(
       counts: photons, (batch, *spatial), float32 holding integers >= 0.
       chosen: which of the shares each example has, int32, (batch,).
       shares: that may be chosen, each in [0, 1].
-      most: largest count that occurs; bits above it are not looked at.
+      most: largest count that occurs, all bits of it set; a pixel with more has no split: NaN.
       identity: of every pixel, uint32, as `counts`: split each the same way wherever it is met again. None =
         split with fresh random numbers of `key`.
       salts: with `identity`, uint32 (batch,): which of the many ways; `key` is not looked at then.
@@ -95,6 +98,8 @@ def thin_counts(
     Reference:
       Neufeld et al. 2024, "Data thinning for convolution-closed distributions", section 2 (Poisson).
     """
+    chex.assert_type(counts, jnp.float32)
+    chex.assert_shape(chosen, (len(counts),))
     whole = counts.astype(jnp.int32)
     kept = jnp.zeros_like(whole)
     like = (-1,) + (1,) * (counts.ndim - 1)
@@ -109,7 +114,27 @@ def thin_counts(
             jnp.asarray(table)[chosen], uniform
         )
         kept += jnp.where((whole >> bit) & 1, drawn, 0)
-    return kept.astype(counts.dtype)
+    within = whole < 2 ** max(1, int(most).bit_length())
+    return jnp.where(within, kept.astype(counts.dtype), jnp.nan)
+
+
+def split_halves(keys: Array, counts: Array, *, most: int) -> tuple[Array, Array]:
+    """Split the photons of frames evenly, each frame in a way of its own whatever stands beside it.
+
+    Args:
+      keys: typed random keys, (batch,).
+      counts: photons, (batch, *spatial), float32 holding integers >= 0.
+      most: largest count that occurs.
+
+    Returns:
+      Two independent halves, shaped as `counts`.
+    """
+
+    def one(key: Array, own: Array) -> Array:
+        return thin_counts(key, own[None], jnp.zeros(1, jnp.int32), shares=(0.5,), most=most)[0]
+
+    half = jax.vmap(one)(keys, counts)
+    return half, counts - half
 
 
 def _above(rows: Array, uniform: Array) -> Array:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from smae_jax.errors import UserError
+
 Transform = Callable[[Array], Array]
 GroupName = Literal["none", "flips", "d4"]
 Tree = TypeVar("Tree")
@@ -79,11 +81,6 @@ def inverse(transform: Transform) -> Transform:
     return _INVERSES.get(transform, transform)
 
 
-def is_subgroup(smaller: GroupName, larger: GroupName) -> bool:
-    """Tell whether every element of the group `smaller` is in the group `larger`."""
-    return len(GROUPS[smaller]) <= len(GROUPS[larger])
-
-
 def apply_random(key: Array, example: Tree, *, group: GroupName) -> Tree:
     """Move one example by one group element drawn uniformly, all its arrays alike.
 
@@ -96,13 +93,13 @@ def apply_random(key: Array, example: Tree, *, group: GroupName) -> Tree:
       The moved pytree, shaped as `example`.
 
     Raises:
-      ValueError: if `group` is "d4" and an array is not square: the quarter turns would change its shape.
+      UserError: if `group` is "d4" and an array is not square: the quarter turns would change its shape.
     """
     elements = GROUPS[group]
     if group == "d4":
         for leaf in jax.tree.leaves(example):
             if leaf.shape[-1] != leaf.shape[-2]:
-                raise ValueError(
+                raise UserError(
                     f"augment 'd4' needs square patches, got {leaf.shape[-2:]}; use 'flips' or set a "
                     "patch size"
                 )

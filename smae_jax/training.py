@@ -1,13 +1,19 @@
 """The trainer: optimizer, state, one jitted data-parallel step, and the loop with its hooks.
 
-It receives functions and arrays and knows nothing of files, configs or what a method means.
+It receives a network, a method, a loss and placed arrays, and knows nothing of files or options. Data
+parallelism is `jax.jit` over a mesh of one axis: what `jax.pmap` has become. A batch is split over the
+devices, and means over the global batch are right as written.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +21,20 @@ import optax
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from smae_jax import models
+from smae_jax.errors import UserError
+from smae_jax.methods.protocol import Batch, Method, Pair
+from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
 from smae_jax.registration import displace
 
 Parameters = Any
-Metrics = dict[str, Array]
-Apply = Callable[[Parameters, Array], Array]
+Metrics = dict[str, Any]
 Loss = Callable[[Array, Array, Array], Array]
+Run = Callable[["TrainState", int], tuple["TrainState", Metrics]]
+Hook = Callable[[int, "TrainState", Metrics], None]
 METRICS = ("loss", "gradient_norm")
+# Parts of the random stream that no step number reaches.
+INITIAL, VALIDATION = 2**31 - 1, 2**31 - 2
 
 
 class TrainState(NamedTuple):
@@ -40,13 +53,8 @@ class TrainState(NamedTuple):
     optimizer_state: Any
 
 
-class TrainingDivergedError(ValueError):
+class TrainingDivergedError(UserError):
     """The loss is not finite any more."""
-
-
-Step = Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]]
-Run = Callable[[TrainState, int], tuple[TrainState, Metrics]]
-Hook = Callable[[int, TrainState, Metrics], None]
 
 
 def make_schedule(
@@ -147,11 +155,11 @@ def make_mesh(devices: int = 0) -> Mesh:
     """Return a mesh of one axis, "data", over the first `devices` devices (0 = all).
 
     Raises:
-      ValueError: if there are fewer.
+      UserError: if there are fewer.
     """
     there = jax.devices()
     if devices > len(there):
-        raise ValueError(
+        raise UserError(
             f"--train.devices {devices}: expected at most {len(there)}, as many as there are "
             f"({there[0].device_kind}); 0 takes all"
         )
@@ -169,52 +177,80 @@ def initial_state(parameters: Parameters, optimizer: optax.GradientTransformatio
     )
 
 
-def make_step(
-    *,
-    apply: Apply,
-    pair: Callable[[Array, Any], Any],
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    average_decay: float,
-) -> Step:
-    """Return one training step as a pure function (state, key, batch) -> (state, metrics).
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One training step, a pure function (state, key, batch) -> (state, metrics).
 
-    Args:
-      apply: (parameters, source) -> prediction.
-      pair: (key, batch) -> Pair.
+    Attributes:
+      net: network.
+      method: makes the pairs.
       loss: (prediction, target, weight) -> scalar; means are over the global batch, whatever the sharding.
       optimizer: optax transformation.
       average_decay: of the moving average of the parameters, in [0, 1); a running mean at first.
-
-    Returns:
-      The step; metrics are "loss" and "gradient_norm", float32 scalars.
     """
 
-    def step(state: TrainState, key: Array, batch: Any) -> tuple[TrainState, Metrics]:
-        made = pair(key, batch)
+    net: models.Network
+    method: Method
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    average_decay: float = 0.98
 
-        def objective(parameters: Parameters) -> Array:
-            return loss(_expected(apply, parameters, made), made.target, made.weight)
-
-        value, gradient = jax.value_and_grad(objective)(state.parameters)
-        updates, optimizer_state = optimizer.update(
+    def __call__(self, state: TrainState, key: Array, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Do one step; metrics are "loss" and "gradient_norm", float32 scalars."""
+        value, gradient = jax.value_and_grad(self.loss_of)(state.parameters, key, batch)
+        updates, optimizer_state = self.optimizer.update(
             gradient, state.optimizer_state, state.parameters
         )
         parameters = optax.apply_updates(state.parameters, updates)
-        decay = jnp.minimum(average_decay, (1.0 + state.step) / (10.0 + state.step))
+        decay = jnp.minimum(self.average_decay, (1.0 + state.step) / (10.0 + state.step))
         average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, parameters)
         state = TrainState(state.step + 1, parameters, average, optimizer_state)
         return state, {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
 
-    return step
+    def loss_of(self, parameters: Parameters, key: Array, batch: Batch) -> Array:
+        """Return the loss of the pairs that `key` makes of a batch, a scalar."""
+        pair = self.method.pair(key, batch)
+        expected = self._expected(parameters, pair)
+        chex.assert_equal_shape([expected, pair.target, pair.weight])
+        value = self.loss(expected, pair.target, pair.weight)
+        chex.assert_shape(value, ())
+        return value
+
+    def _expected(self, parameters: Parameters, pair: Pair) -> Array:
+        """Return the prediction for a pair, on the target's grid."""
+        prediction = models.apply_of(self.net)(parameters, pair.source)
+        if pair.shift is None:
+            return prediction
+        return jax.vmap(displace, in_axes=(-1, 1), out_axes=-1)(prediction, pair.shift)
+
+    def begin(self, key: Array, patch: Sequence[int], parameters: Parameters = None) -> TrainState:
+        """Return the state before the first step, with drawn parameters or with those given.
+
+        Args:
+          key: typed random key of the training.
+          patch: shape of an example.
+          parameters: pytree of arrays to begin at.
+        """
+        if parameters is None:
+            parameters = models.initial_parameters(
+                self.net,
+                jax.random.fold_in(key, INITIAL),
+                channels=self.method.source_channels,
+                spatial=patch,
+            )
+        return initial_state(parameters, self.optimizer)
 
 
-def _expected(apply: Apply, parameters: Parameters, pair: Any) -> Array:
-    """Return the prediction for a pair, on the target's grid."""
-    prediction = apply(parameters, pair.source)
-    if pair.shift is None:
-        return prediction
-    return jax.vmap(displace, in_axes=(-1, 1), out_axes=-1)(prediction, pair.shift)
+def make_step(
+    net: models.Network,
+    method: Method,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    average_decay: float = 0.98,
+) -> Step:
+    """Return one training step; see `Step`."""
+    return Step(net, method, loss, optimizer, average_decay)
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
@@ -224,7 +260,7 @@ def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
 
 
 def make_resident_run(
-    step: Step,
+    step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]],
     draw: Callable[[Array, Any], Any],
     *,
     key: Array,
@@ -270,13 +306,19 @@ def make_resident_run(
     single = jax.jit(one, donate_argnums=0, out_shardings=everywhere)
 
     def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        assert count == 1, "several steps per dispatch need looped=True"
+        del count  # one: several steps per dispatch need looped=True
         return single(state, key, data)
 
     return run
 
 
-def make_streamed_run(step: Step, draw: Callable[[Array], Any], *, key: Array, mesh: Mesh) -> Run:
+def make_streamed_run(
+    step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]],
+    draw: Callable[[Array], Any],
+    *,
+    key: Array,
+    mesh: Mesh,
+) -> Run:
     """Return the function that does one step on a batch drawn on the host, for data larger than a device.
 
     The device works on one step while the host draws the next. Draws and pairs have the keys of
@@ -299,7 +341,7 @@ def make_streamed_run(step: Step, draw: Callable[[Array], Any], *, key: Array, m
     ] = []  # the host's own count of steps: reading the state's would wait for the device
 
     def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        assert count == 1, "a streamed run does one step per dispatch"
+        del count  # one: the next batch is drawn meanwhile
         number = done.pop() if done else int(state.step)
         done.append(number + 1)
         draw_key, pair_key = step_keys(key, jnp.asarray(number, jnp.int32))
@@ -308,72 +350,189 @@ def make_streamed_run(step: Step, draw: Callable[[Array], Any], *, key: Array, m
     return run
 
 
-def make_validation(
-    *,
-    apply: Apply,
-    pair: Callable[[Array, Any], Any],
-    loss: Loss,
-    batches: Sequence[Any],
-    key: Array,
-    mesh: Mesh,
-) -> Callable[[Parameters], float]:
-    """Return the loss on held-out data: parameters -> mean over the batches.
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """How a training runs.
 
-    Patches and pairs are the same at every call, so that steps can be compared.
-
-    Args:
-      apply: (parameters, source) -> prediction.
-      pair: (key, batch) -> Pair.
-      loss: (prediction, target, weight) -> scalar.
-      batches: whose eligible pixels are the held-out ones.
-      key: typed random key of the pairs.
-      mesh: from `make_mesh`; the batches are split over it.
+    Attributes:
+      batch_size: examples a step, over all devices together; a method that takes data whole has one.
+      devices: to train on; 0 = all that divide the batch.
+      validate_every: steps between looks at what is held out; 0 = never, and the last step is the best.
+      validation_batches: that a held-out loss is the mean of.
+      per_dispatch: steps per call of the device; 0 = 1 on a CPU, where XLA's convolutions inside a loop are
+        many times slower, 20 on an accelerator.
+      resident: whether the data stay on the "device" or on the "host"; "auto" as memory allows.
+      patience: stop when the best step lies so many steps back; 0 = never.
+      stop: asked after every dispatch; True ends the training as its last step would.
     """
-    placed = jax.device_put(list(batches), NamedSharding(mesh, PartitionSpec("data")))
 
-    @jax.jit
-    def one(parameters: Parameters, key: Array, batch: Any) -> Array:
-        made = pair(key, batch)
-        return loss(_expected(apply, parameters, made), made.target, made.weight)
+    batch_size: int = 16
+    devices: int = 0
+    validate_every: int = 50
+    validation_batches: int = 8
+    per_dispatch: int = 0
+    resident: Literal["auto", "device", "host"] = "auto"
+    patience: int = 0
+    stop: Callable[[], bool] = bool
 
-    def validate(parameters: Parameters) -> float:
-        values = [one(parameters, jax.random.fold_in(key, i), b) for i, b in enumerate(placed)]
-        return float(jnp.mean(jnp.stack(values)))
 
-    return validate
+class Fitted(NamedTuple):
+    """What a training came to.
+
+    Attributes:
+      step: at which what was held out was predicted best; the last one where nothing was.
+      average: averaged parameters of that step, to predict with.
+      loss: held-out loss then; infinite where nothing was held out.
+      last: the state after the last step, to go on from.
+    """
+
+    step: int
+    average: Parameters
+    loss: float
+    last: TrainState | None
 
 
 def fit(
-    state: TrainState,
-    run: Run,
+    step: Step,
+    placed: Placed,
+    key: Array,
     *,
     steps: int,
-    steps_per_dispatch: int = 1,
-    every: Sequence[tuple[int, Hook]] = (),
-) -> TrainState:
-    """Train until `steps` steps are done, calling hooks at their multiples and at the end.
+    hooks: Sequence[tuple[int, Hook]] = (),
+    state: TrainState | None = None,
+    best: Fitted | None = None,
+    loop: Loop = Loop(),
+) -> Fitted:
+    """Train until `steps` steps are done, and keep the best ones.
 
     Args:
-      state: where to start from; its step counts.
-      run: (state, count) -> (state, metrics of these steps).
+      step: from `make_step`.
+      placed: from `placing.place`.
+      key: typed random key; with the step number it gives every draw, so a resumed training is the same.
       steps: step at which to stop.
-      steps_per_dispatch: most steps per call of `run`.
-      every: (interval, hook): the hook is called with (step, state, metrics) at every multiple of the
-        interval and after the last step; metrics are those of the last call of `run`.
+      hooks: (interval, hook): called with (step, state, metrics) at every multiple of the interval and at the
+        end. Metrics are those of the last dispatch, and where the step was looked at `validation_loss` and
+        `is_best`.
+      state: to go on from; None = drawn parameters. One given at step 0 is looked at before the first step,
+        so that the best step is never worse than what the training began with. It is donated.
+      best: best step so far, where the training goes on.
+      loop: how to run.
 
     Returns:
-      The state after `steps` steps.
+      The best step and the last one.
+
+    Raises:
+      UserError: if the devices do not divide the batch.
     """
-    done = int(state.step)
-    while done < steps:
-        stops = [interval * (done // interval + 1) for interval, _ in every if interval]
-        count = min(steps_per_dispatch, min([steps, *stops]) - done)
+    size = 1 if step.method.whole else loop.batch_size
+    mesh = make_mesh(loop.devices or _dividing(size))
+    if size % mesh.size:
+        raise UserError(
+            f"--train.batch-size {size}: expected a multiple of the {mesh.size} devices; change it, or set "
+            "--train.devices"
+        )
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    given = state is not None
+    if state is None:
+        begin = jax.jit(lambda key: step.begin(key, placed.patch), out_shardings=everywhere)
+        state = begin(key)
+    state = jax.device_put(state, everywhere)
+    assert state is not None, "there is a state by now"
+    run, per_dispatch = _run_of(step, placed, key, size=size, mesh=mesh, loop=loop)
+    look = _looking(step, placed, key, size=size, mesh=mesh, loop=loop)
+    best = best or Fitted(0, None, float("inf"), None)
+    done, ended = int(state.step), False
+    if look is not None and given and done == 0 and best.average is None:
+        best = Fitted(0, jax.tree.map(jnp.copy, state.average), look(state.average), None)
+        for _, hook in hooks:
+            hook(0, state, {"validation_loss": best.loss, "is_best": True})
+    every = [interval for interval, _ in hooks if interval]
+    every += [loop.validate_every] if loop.validate_every else []
+    while done < steps and not ended:
+        stops = [interval * (done // interval + 1) for interval in every]
+        count = min(per_dispatch, min([steps, *stops]) - done)
         state, metrics = run(state, count)
         done += count
-        for interval, hook in every:
-            if interval and (done % interval == 0 or done == steps):
+        ended = done == steps or loop.stop()
+        if look is not None and (done % loop.validate_every == 0 or done == steps):
+            loss = look(state.average)
+            better = not loss >= best.loss or best.average is None
+            if better:
+                best = Fitted(done, jax.tree.map(jnp.copy, state.average), loss, None)
+            metrics = metrics | {"validation_loss": loss, "is_best": better}
+            ended = ended or 0 < loop.patience <= done - best.step
+        for interval, hook in hooks:
+            if interval and (done % interval == 0 or ended):
                 hook(done, state, metrics)
-    return state
+    if best.average is None:
+        best = Fitted(done, jax.tree.map(jnp.copy, state.average), best.loss, None)
+    return best._replace(last=state)
+
+
+def _dividing(batch_size: int) -> int:
+    """Return as many devices as divide a batch: few examples need no more."""
+    return max(n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
+
+
+def _run_of(
+    step: Step, placed: Placed, key: Array, *, size: int, mesh: Mesh, loop: Loop
+) -> tuple[Run, int]:
+    """Return the function that does some steps, and how many at most, on data on the devices or the host."""
+    if not is_resident(loop.resident, placed):
+        drawn = _drawn_on_host(placed, size, judging=False)
+        return make_streamed_run(step, drawn, key=key, mesh=mesh), 1
+    on_cpu = jax.devices()[0].platform == "cpu"
+    per_dispatch = loop.per_dispatch or (1 if on_cpu else 20)
+    drawn = functools.partial(draw, batch_size=size)
+    run = make_resident_run(step, drawn, key=key, data=placed, mesh=mesh, looped=per_dispatch > 1)
+    return run, per_dispatch
+
+
+def _drawn_on_host(placed: Placed, size: int, *, judging: bool) -> Callable[[Array], Batch]:
+    """Return the function that draws a batch of numpy arrays: key -> batch."""
+    frames, origins = jax.tree.map(jnp.asarray, (placed.frames, placed.judges)), placed.origins
+    small = dataclasses.replace(placed, frames=frames[0], judges=frames[1], origins=origins)
+    places = jax.jit(lambda key: draw_places(key, small, batch_size=size, judging=judging))
+
+    def drawn(key: Array) -> Batch:
+        where = map(np.asarray, places(key))
+        return gather(placed, *where, judging=judging, cut=cut_on_host)
+
+    return drawn
+
+
+def is_resident(wanted: str, data: Any) -> bool:
+    """Decide whether data stay on the device: as asked, or if they take less than 40 % of its memory."""
+    if wanted != "auto":
+        return wanted == "device"
+    statistics = jax.devices()[0].memory_stats() or {}
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
+    return size < 0.4 * statistics.get("bytes_limit", total)
+
+
+def _looking(
+    step: Step, placed: Placed, key: Array, *, size: int, mesh: Mesh, loop: Loop
+) -> Callable[[Parameters], float] | None:
+    """Return the loss on what is held out, of parameters; None where nothing is looked at.
+
+    Examples and pairs are the same at every call, so that steps can be compared.
+    """
+    if not loop.validate_every:
+        return None
+    draw_key, pair_key = jax.random.split(jax.random.fold_in(key, VALIDATION))
+    drawn = _drawn_on_host(placed, size, judging=True)
+    batches = [drawn(key) for key in jax.random.split(draw_key, loop.validation_batches)]
+    batches = jax.device_put(batches, NamedSharding(mesh, PartitionSpec("data")))
+    keys = list(jax.random.split(pair_key, loop.validation_batches))
+    one = jax.jit(step.loss_of)
+
+    def look(parameters: Parameters) -> float:
+        again = (jax.random.clone(key) for key in keys)  # the same pairs at every look
+        losses = [one(parameters, key, batch) for key, batch in zip(again, batches, strict=True)]
+        return float(jnp.mean(jnp.stack(losses)))
+
+    return look
 
 
 def check_finite(loss: float, step: int) -> None:

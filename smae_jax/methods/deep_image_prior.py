@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
+from smae_jax.errors import UserError
+from smae_jax.measurements import Measurements, not_counted
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Say, silent
 from smae_jax.methods.views import rate_of
 
 
 @dataclass(frozen=True)
-class DeepImagePrior:
+class DeepImagePrior(Method):
     """Fixed noise in, the one measurement out.
 
     Attributes:
@@ -32,10 +34,11 @@ class DeepImagePrior:
     jitter: float = 0.03
     seed: int = 0
 
-    extent = "all"
-    region = "frame"
-    sees_exposure = False
-    outputs = 1
+    needs = frozenset({"counts"})
+    answers = "one"
+    whole = True
+    sees_measurement = False
+    error_bars = None
 
     @property
     def source_channels(self) -> int:
@@ -46,6 +49,21 @@ class DeepImagePrior:
         """Return the fixed noise of (batch, *spatial): the same at every step, and in prediction."""
         one = jax.random.normal(jax.random.key(self.seed), (*shape[1:], self.channels))
         return jnp.broadcast_to(one, (*shape, self.channels))
+
+    def settled(self, data: Measurements, *, say: Say = silent) -> "DeepImagePrior":
+        """Return the method; refuse channels, and values that cannot be split to judge when to stop."""
+        if data.channels:
+            raise UserError(
+                "--method deep_image_prior: expected data without channels; use noise2noise, or train each "
+                "alone"
+            )
+        odd = not_counted(data.counts)
+        if odd is not None:
+            raise UserError(
+                f"{data.origin.source}: expected whole photon counts to split, got {odd:g}; use --method "
+                "noise2noise or noise2void"
+            )
+        return self
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: the noise, slightly shaken, and the measurement.
@@ -63,7 +81,7 @@ class DeepImagePrior:
         weight = batch.exposure * batch.eligible
         return Pair(source=source, target=rate[..., None], weight=weight[..., None])
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Draw the measurement.
 
         Args:
@@ -76,4 +94,4 @@ class DeepImagePrior:
         known = jnp.sum(batch.exposure, axis=0, keepdims=True) > 0
         rate = predict(self.noise(known.shape))[..., 0]
         counts = jnp.where(known, rate * batch.scale[0], jnp.nan)
-        return Denoised(counts=counts, known=known, filled=jnp.zeros_like(known))
+        return Answers(counts=counts, known=known, filled=jnp.zeros_like(known))

@@ -20,8 +20,8 @@ import numpy as np
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved_pair, rate_of
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict
+from smae_jax.methods.views import like, moved_pair, rate_of
 
 
 def draw_hidden(key: Array, shape: tuple[int, int], *, block: int, share: float) -> Array:
@@ -68,7 +68,7 @@ def hidden_views(shape: tuple[int, int], *, block: int, share: float) -> np.ndar
 
 
 @dataclass(frozen=True)
-class Masked:
+class Masked(Method):
     """What is hidden from what is left.
 
     Attributes:
@@ -81,11 +81,7 @@ class Masked:
     share: float = 0.5
     augment: symmetry.GroupName = "flips"
 
-    extent = "all"
-    region = "frame"
-    source_channels = 2
-    outputs = 1
-    sees_exposure = False
+    axes = (2,)
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Hide random blocks of every example; their counts are the target.
@@ -107,9 +103,11 @@ class Masked:
         rate = rate_of(batch.counts, batch.exposure, batch.scale)
         source, source_exposure = _without(hidden, rate, batch.exposure)
         target, weight = _without(~hidden, rate, batch.exposure * batch.eligible)
-        return moved_pair(move_key, source, source_exposure, target, weight, group=self.augment)
+        return moved_pair(
+            move_key, [source, source_exposure], [target], [weight], group=self.augment
+        )
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict every pixel from the views in which it is hidden, and take their mean.
 
         Args:
@@ -127,8 +125,8 @@ class Masked:
             source = jnp.stack(_without(hidden, rate, batch.exposure), axis=-1)
             total += jnp.where(hidden, predict(source)[..., 0], 0.0)
         known = batch.exposure > 0
-        counts = total / views.sum(axis=0) * batch.scale[:, None, None]
-        return Denoised(
+        counts = total / views.sum(axis=0)[None] * like(batch.scale, total)
+        return Answers(
             counts=jnp.where(known, counts, jnp.nan), known=known, filled=jnp.zeros_like(known)
         )
 

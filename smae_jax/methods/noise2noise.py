@@ -11,6 +11,7 @@ Reference:
   "Recorrupted-to-Recorrupted".
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,14 +20,25 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved, rate_of
+from smae_jax.errors import UserError
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import (
+    Answers,
+    Batch,
+    Method,
+    Pair,
+    Predict,
+    Say,
+    check_needs,
+    silent,
+)
+from smae_jax.methods.views import like, moved_pair, rate_of
 
 Strategy = Literal["1:X", "X:1"]
 
 
 @dataclass(frozen=True)
-class Noise2Noise:
+class Noise2Noise(Method):
     """Repeats against repeats.
 
     Attributes:
@@ -47,15 +59,23 @@ class Noise2Noise:
     channels: bool = False
     common_noise: float = 0.0
 
-    extent = "all"
-    region = "frame"
-    sees_exposure = False
-    outputs = 1
+    needs = frozenset({"repeats"})
+    answers = "one"
+
+    @property
+    def error_bars(self) -> Literal["repeats"] | None:
+        """The jackknife over the repeats, where the answer comes from their sum."""
+        return "repeats" if self.prediction == "sum" else None
 
     @property
     def source_channels(self) -> int:
         """Length of the channel axis of `Pair.source`."""
         return 4 if self.channels else 2
+
+    def settled(self, data: Measurements, *, say: Say = silent) -> "Noise2Noise":
+        """Return the method for data with or without channels."""
+        check_needs(self, data)
+        return dataclasses.replace(self, channels=data.channels)
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: a repeat, in `counts`, and the sum of the others, in `reference_counts`.
@@ -72,7 +92,7 @@ class Noise2Noise:
           ValueError: if the batch has no reference.
         """
         if batch.reference_counts is None or batch.reference_exposure is None:
-            raise ValueError(
+            raise UserError(
                 "method 'noise2noise': expected repeats of one measurement, got single ones; use method "
                 "thinning or noise2void"
             )
@@ -90,18 +110,13 @@ class Noise2Noise:
         rate = rate_of(*target, batch.scale)
         if self.common_noise:
             key, noise_key = jax.random.split(key)
-            size = self.common_noise / batch.scale.reshape((-1,) + (1,) * (rate.ndim - 1))
+            size = self.common_noise / like(batch.scale, rate)
             fresh = size * jax.random.normal(noise_key, rate.shape)
             flat[0] = jnp.where(flat[1] > 0, flat[0] + fresh, 0.0)
             rate = jnp.where(target[1] > 0, rate - fresh, 0.0)
-        arrays = (*flat, rate, target[1] * batch.eligible)
-        keys = jax.random.split(key, len(batch.counts))
-        *shown, rate, weight = moved(keys, arrays, group=self.augment)
-        return Pair(
-            source=jnp.stack(shown, axis=-1), target=rate[..., None], weight=weight[..., None]
-        )
+        return moved_pair(key, flat, [rate], [target[1] * batch.eligible], group=self.augment)
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Give one answer to all repeats.
 
         Args:
@@ -122,7 +137,7 @@ class Noise2Noise:
         known = jnp.sum(batch.exposure, axis=0, keepdims=True) > 0
         rate = predict(jnp.stack(shown, axis=-1))[..., 0]
         counts = jnp.mean(rate, axis=0, keepdims=True) * batch.scale[0]
-        return Denoised(
+        return Answers(
             counts=jnp.where(known, counts, jnp.nan), known=known, filled=jnp.zeros_like(known)
         )
 

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved_pair, rate_of
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict
+from smae_jax.methods.views import like, moved_pair, rate_of
 
 
 @dataclass(frozen=True)
-class Noise2Void:
+class Noise2Void(Method):
     """Hidden points from what is around them.
 
     Attributes:
@@ -37,12 +37,6 @@ class Noise2Void:
     radius: int = 3
     structure: tuple[int, ...] = ()
     augment: symmetry.GroupName = "flips"
-
-    extent = "all"
-    region = "frame"
-    source_channels = 2
-    sees_exposure = False
-    outputs = 1
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Put a neighbour's value in the place of random points; their own counts are the target.
@@ -66,14 +60,13 @@ class Noise2Void:
 
         return moved_pair(
             move_key,
-            masked(rate),
-            masked(batch.exposure),
-            rate,
-            batch.exposure * targets * batch.eligible,
+            [masked(rate), masked(batch.exposure)],
+            [rate],
+            [batch.exposure * targets * batch.eligible],
             group=self.augment,
         )
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict every point once; the network has learned to rely on what is around it.
 
         Args:
@@ -86,9 +79,8 @@ class Noise2Void:
         rate = rate_of(batch.counts, batch.exposure, batch.scale)
         answer = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
         known = batch.exposure > 0
-        unit = jnp.reshape(batch.scale, (-1,) + (1,) * (rate.ndim - 1))
-        counts = jnp.where(known, answer * unit, jnp.nan)
-        return Denoised(counts=counts, known=known, filled=jnp.zeros_like(known))
+        counts = jnp.where(known, answer * like(batch.scale, answer), jnp.nan)
+        return Answers(counts=counts, known=known, filled=jnp.zeros_like(known))
 
 
 def widened(points: Array, reach: tuple[int, ...]) -> Array:
@@ -138,7 +130,8 @@ def neighbours(
     offsets[-1] = jnp.where(still, side, offsets[-1])
     places = []
     for axis, (offset, size) in enumerate(zip(offsets, spatial, strict=True)):
-        here = jnp.arange(size).reshape((-1,) + (1,) * (len(spatial) - 1 - axis))
+        along = (1,) * (1 + axis) + (-1,) + (1,) * (len(spatial) - 1 - axis)
+        here = jnp.arange(size).reshape(along)
         there = here + offset
         inside = (there >= 0) & (there < size)
         places.append(jnp.where(inside, there, jnp.clip(here - offset, 0, size - 1)))

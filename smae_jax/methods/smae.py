@@ -14,16 +14,27 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved_pair, moved_shift, rate_of
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import (
+    Answers,
+    Batch,
+    Method,
+    Pair,
+    Predict,
+    Say,
+    check_needs,
+    silent,
+)
+from smae_jax.methods.views import like, rate_of, registered_pair, view_shift
 from smae_jax.registration import displace
 
 Assemble = Literal["direct", "cross", "average"]
+RATE_OF_RATE = "the rate of a rate and its exposure"
+"""What SMAE and supervised training ask of a network alike: either goes on from the other's parameters."""
 
 
 def split_halves(x: Array) -> tuple[Array, Array]:
@@ -73,7 +84,7 @@ def assemble(
 
 
 @dataclass(frozen=True)
-class Smae:
+class Smae(Method):
     """Half against turned half, in both directions.
 
     Attributes:
@@ -81,6 +92,7 @@ class Smae:
       rule: how the two predictions of a pixel are put together, see `assemble`.
       reference: reproduce the published rule: zero counts masked on both sides, mean over all pixels, and
         each half through the network by itself.
+      registration: whether `settled` makes up for a centre between half pixels.
       shift: twice the beam centre's distance (y, x) from the half pixel that partners are counted from:
         the turned view shows at p what the pixel's own shows at p + shift. Predictions are displaced by it,
         in the loss and when views are put together; counts never are.
@@ -89,13 +101,21 @@ class Smae:
     augment: symmetry.GroupName = "flips"
     rule: Assemble = "average"
     reference: bool = False
+    registration: bool = True
     shift: tuple[float, float] = (0.0, 0.0)
 
+    needs = frozenset({"symmetry"})
+    axes = (2,)
     extent = "common"
     region = "half"
-    source_channels = 2
-    outputs = 1
-    sees_exposure = False
+    rules = ("direct", "cross", "average")
+    asks = RATE_OF_RATE
+
+    def settled(self, data: Measurements, *, say: Say = silent) -> "Smae":
+        """Return the method registered at the centre of the data."""
+        check_needs(self, data)
+        shift = view_shift(data.center) if self.registration else self.shift
+        return dataclasses.replace(self, shift=shift)
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: the partner's side, turned, is the source; the pixel's own side is the target.
@@ -117,17 +137,17 @@ class Smae:
             common = (source > 0) & (target > 0)
             source, target = jnp.where(common, source, 0.0), jnp.where(common, target, 0.0)
             source_exposure, weight = common.astype(source.dtype), jnp.ones_like(weight)
-        weight = weight * batch.eligible
-        if not any(self.shift):
-            return moved_pair(key, source, source_exposure, target, weight, group=self.augment)
-        # The outermost pixels of a displaced patch would be made up.
-        weight = jnp.zeros_like(weight).at[:, 1:-1, 1:-1].set(weight[:, 1:-1, 1:-1])
-        pair = moved_pair(key, source, source_exposure, target, weight, group=self.augment)
-        keys = jax.random.split(key, len(source))  # those of `moved_pair`
-        shift = moved_shift(keys, self.shift, group=self.augment)
-        return dataclasses.replace(pair, shift=shift[:, None])
+        pair, shift = registered_pair(
+            key,
+            [source, source_exposure],
+            [target],
+            [weight * batch.eligible],
+            group=self.augment,
+            shift=self.shift,
+        )
+        return pair if shift is None else dataclasses.replace(pair, shift=shift[:, None])
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict every pixel of centred canvases and assemble the two views.
 
         The whole canvas goes through the network at once, which is both halves with their surroundings
@@ -152,5 +172,5 @@ class Smae:
         else:
             own = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
         value, known = assemble(own, own_seen, partner_seen, rule=self.rule, shift=self.shift)
-        scale = batch.scale[:, None, None]
-        return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)
+        counts = value * like(batch.scale, value)
+        return Answers(counts=counts, known=known, filled=known & ~own_seen)

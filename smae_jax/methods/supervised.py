@@ -9,19 +9,21 @@ Reference:
   is weighted by the reference's exposure; answers come in the orientation of the frame.
 """
 
-from dataclasses import dataclass
+import dataclasses
 
 import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.smae import Assemble, assemble
-from smae_jax.methods.views import moved_pair, rate_of
+from smae_jax.errors import UserError
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Say, silent
+from smae_jax.methods.smae import RATE_OF_RATE, Assemble, assemble
+from smae_jax.methods.views import like, moved_pair, rate_of, view_shift
 
 
-@dataclass(frozen=True)
-class Supervised:
+@dataclasses.dataclass(frozen=True)
+class Supervised(Method):
     """Low-count pattern against its high-count reference.
 
     Attributes:
@@ -29,18 +31,25 @@ class Supervised:
       rule: "direct" asks nothing of the symmetry: each pixel has the prediction at its own place, and a
         masked one has no answer. "average" and "cross" put the views of a pixel and of its partner together
         as method `smae` does, and fill a masked pixel from its partner; they need a centro-symmetric pattern.
+      registration: whether `settled` makes up for a centre between half pixels.
       shift: displacement (y, x) in pixels between these two views, see `smae.Smae`; pairs need none.
     """
 
     augment: symmetry.GroupName = "d4"
     rule: Assemble = "average"
+    registration: bool = True
     shift: tuple[float, float] = (0.0, 0.0)
 
-    extent = "all"
-    region = "frame"
-    source_channels = 2
-    outputs = 1
-    sees_exposure = False
+    needs = frozenset({"reference"})
+    rules = ("direct", "cross", "average")
+    asks = RATE_OF_RATE
+
+    def settled(self, data: Measurements, *, say: Say = silent) -> "Supervised":
+        """Return the method registered at the centre; without a centre there is one view of a pixel."""
+        if data.center is None:
+            return dataclasses.replace(self, rule="direct")
+        shift = view_shift(data.center) if self.registration else self.shift
+        return dataclasses.replace(self, shift=shift)
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Make the pair: the pattern is the source; the reference at the same pixels is the target.
@@ -59,16 +68,16 @@ class Supervised:
           ValueError: if the batch has no reference.
         """
         if batch.reference_counts is None or batch.reference_exposure is None:
-            raise ValueError(
+            raise UserError(
                 "method 'supervised': expected a reference for every pattern, got none; give "
                 "--data.reference"
             )
         source = rate_of(batch.counts, batch.exposure, batch.scale)
         target = rate_of(batch.reference_counts, batch.reference_exposure, batch.scale)
         weight = batch.reference_exposure * (batch.exposure > 0) * batch.eligible
-        return moved_pair(key, source, batch.exposure, target, weight, group=self.augment)
+        return moved_pair(key, [source, batch.exposure], [target], [weight], group=self.augment)
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict every pixel of whole canvases.
 
         Args:
@@ -87,5 +96,5 @@ class Supervised:
             value, known = assemble(
                 own, own_seen, batch.partner_exposure > 0, rule=self.rule, shift=self.shift
             )
-        scale = jnp.reshape(batch.scale, (-1,) + (1,) * (value.ndim - 1))
-        return Denoised(counts=value * scale, known=known, filled=known & ~own_seen)
+        counts = value * like(batch.scale, value)
+        return Answers(counts=counts, known=known, filled=known & ~own_seen)

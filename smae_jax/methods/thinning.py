@@ -16,8 +16,10 @@ Reference:
   shares are this project's own.
 """
 
+from __future__ import annotations
+
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import jax
@@ -25,80 +27,132 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Measurement, Pair, Predict, Region
+from smae_jax.errors import UserError
+from smae_jax.measurements import Measurements, not_counted
+from smae_jax.methods.partner import choose_partner
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Region, Say, silent
 from smae_jax.methods.smae import assemble
-from smae_jax.methods.views import moved, moved_shift, rate_of
+from smae_jax.methods.views import like, rate_of, registered_pair, view_shift
 from smae_jax.registration import displace
-from smae_jax.splitting import fission, local_variance, thin_counts
+from smae_jax.splitting import LARGEST, fission, local_variance, thin_counts
 
-Partner = Literal["channel", "none"]
+Partner = Literal["auto", "channel", "none"]
 Rule = Literal["direct", "average", "symmetric"]
+Measurement = tuple[Array, Array]
+"""Counts and the exposure behind them, (batch, *spatial) each."""
+SHARES = ((0.4, 0.4), (0.6, 0.6), (0.8, 0.8))
 
 
-@dataclass(frozen=True)
-class Thinning:
+@dataclasses.dataclass(frozen=True)
+class Thinning(Method):
     """A share of the photons of a pixel and of its partner predicts the rest of them.
 
     Attributes:
       partner: "channel" gives pixel and partner to the network apart, "none" leaves the partner out (data
-        without symmetry).
+        without symmetry), "auto" leaves the choice to `settled`.
       shares: (own, partner) of the photons in the source; each example draws one of these, evenly. Where all
         own photons are in the source, as in SMAE's corner (1, 0), the pixel's own rate has no target there.
       rule: with partner "channel": "direct" takes the rate answered at the pixel's own place, "average" its
         mean with the rate answered at the partner's place for it, "symmetric" the mean of both pixels' rates.
       augment: group from which one element per example is drawn in `pair`.
-      most: largest count of the scan.
+      most: largest count that is split.
       variants: ways in which a pixel of a frame is split, the same whenever it is met again; 0 = another one
         every time. Of a fixed count the rest is what was not seen, and a network that is shown many splits of
         few frames learns just that.
       gaussian: (values per photon, rms readout noise in values) of an integrating detector, whose values are
         split as Gaussian ones of that variance; None = photons, split exactly.
-      across: patches may cross the centre. A photon is then in an example twice, which is dealt alike both
-        times only with equal shares on both sides and fixed splits of whole photons.
+      across: patches may cross the centre, where a photon is in an example twice. Both appearances are dealt
+        alike only with equal shares on both sides and fixed splits of whole photons; elsewhere patches stay
+        within half-planes.
+      registration: whether `settled` makes up for a centre between half pixels.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
     """
 
-    partner: Partner = "channel"
-    shares: Sequence[tuple[float, float]] = ((0.5, 0.5),)
+    partner: Partner = "auto"
+    shares: Sequence[tuple[float, float]] = SHARES
     rule: Rule = "average"
     augment: symmetry.GroupName = "d4"
-    most: int = 2**20 - 1
+    most: int = LARGEST
     variants: int = 1
     gaussian: tuple[float, float] | None = None
-    across: bool = False
+    across: bool = True
+    registration: bool = True
     shift: tuple[float, float] = (0.0, 0.0)
 
-    extent = "all"
-
-    def __post_init__(self) -> None:
-        """Refuse what would show a network the photons of its target."""
-        if self.across and not deals_alike(self.shares, self.variants, self.gaussian):
-            raise ValueError(
-                "across: expected equal shares of both sides, fixed splits (variants 1 or more) and photon "
-                "counts, so that no photon is source and target; change these, or leave it out"
-            )
+    needs = frozenset({"counts"})
 
     @property
-    def sees_exposure(self) -> bool:
+    def rules(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Ways to put two views together; without the partner there is one view."""
+        return () if self.partner == "none" else ("direct", "average", "symmetric")
+
+    @property
+    def sees_exposure(self) -> bool:  # type: ignore[override]
         """Whether the shares differ from example to example."""
         return len(set(self.shares)) > 1
 
     @property
-    def region(self) -> Region:
+    def crosses(self) -> bool:
+        """Whether patches cross the centre: where that is asked for and shows no network its target."""
+        return self.across and deals_alike(self.shares, self.variants, self.gaussian)
+
+    @property
+    def region(self) -> Region:  # type: ignore[override]
         """One half-plane, so that a patch and its partner's share no photon; or across the centre."""
         if self.partner == "none":
             return "frame"
-        return "across" if self.across else "half"
+        return "across" if self.crosses else "half"
 
     @property
-    def outputs(self) -> int:
+    def outputs(self) -> int:  # type: ignore[override]
         """Rates that the network answers with."""
-        return 2 if self.partner == "channel" else 1
+        return 1 if self.partner == "none" else 2
 
     @property
-    def source_channels(self) -> int:
+    def source_channels(self) -> int:  # type: ignore[override]
         """Rate and exposure of every measurement."""
         return 2 * self.outputs
+
+    def settled(self, data: Measurements, *, say: Say = silent) -> Thinning:
+        """Check that the values can be split, and choose what is made of the partner.
+
+        Args:
+          data: with its centre, if it has one.
+          say: receives every line that a person should read.
+
+        Raises:
+          UserError: if the values are no photon counts and the noise is not known, or the partner is asked
+            for where there is no centre.
+        """
+        if self.gaussian is None:
+            check_countable(data)
+        if data.center is None:
+            if self.partner == "channel":
+                raise UserError(
+                    "--thinning.partner channel: is for centro-symmetric patterns, and no beam centre is "
+                    f"known of {data.origin.source}; leave it out"
+                )
+            shares = tuple((own, own) for own, _ in self.shares)
+            return dataclasses.replace(
+                self, partner="none", shares=shares, variants=0, most=largest_count(data)
+            )
+        partner = self.partner
+        if partner == "auto":
+            chosen, reason = choose_partner(data)
+            partner: Partner = "channel" if chosen == "channel" else "none"
+            say(f"partner {partner}: {reason}")
+        if self.across and not self.crosses and partner != "none":
+            say(
+                "patches within half-planes: unequal shares, splits drawn anew or values that are no counts "
+                "would show the network its target across the centre"
+            )
+        shift = view_shift(data.center) if self.registration else self.shift
+        return dataclasses.replace(
+            self,
+            partner=partner,
+            most=largest_count(data),
+            shift=(0.0, 0.0) if partner == "none" else shift,
+        )
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Split the photons of every pixel and of its partner.
@@ -111,47 +165,31 @@ class Thinning:
           Source (batch, *spatial, 2 or 4): rate and exposure of the pixel, and of its partner. Target and
           weight (batch, *spatial, 1 or 2): the rest of each.
         """
-        draw_key, move_key, *split_keys = jax.random.split(key, 4)
-        chosen = jax.random.randint(draw_key, batch.scale.shape, 0, len(self.shares))
-        sources: list[Measurement] = []
-        rests: list[Measurement] = []
-        variant_key, draw_key = jax.random.split(draw_key)
+        share_key, variant_key, move_key, *split_keys = jax.random.split(key, 5)
+        chosen = jax.random.randint(share_key, batch.scale.shape, 0, len(self.shares))
         variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
-        split = chosen * max(self.variants, 1) + variant
+        salts = _salts(chosen * max(self.variants, 1) + variant)
         identities = [batch.identity, batch.partner_identity]
+        source, target, weight = [], [], []
         for side, measured in enumerate(self._sides(batch)):
-            source, rest = self._split(
-                split_keys[side],
-                measured,
-                chosen,
-                side,
-                identities[side] if self.variants else None,
-                _salts(split),
-            )
-            sources.append(source)
-            rests.append(rest)
-        # Held-out pixels keep their photons in the source: their rest is what validation looks at.
-        move_key = jax.random.split(move_key)[1]  # so seeds still mean what was measured with them
-        keys = jax.random.split(move_key, len(batch.scale))
-        shift = moved_shift(keys, self.shift, group=self.augment) if any(self.shift) else None
-        views = [(rate_of(*one, batch.scale), one[1]) for one in sources]
-        target = [rate_of(*one, batch.scale) for one in rests]
-        weight = [exposure * batch.eligible for _, exposure in rests]
-        if shift is not None:  # the outermost pixels of a displaced patch would be made up
-            weight = [_without_border(w) for w in weight]
-        arrays = ([x for view in views for x in view], target, weight)
-        parts = moved(keys, arrays, group=self.augment)
-        source_array, target_array, weight_array = (jnp.stack(part, axis=-1) for part in parts)
+            identity = identities[side] if self.variants else None
+            # Held-out pixels keep their photons in the source: their rest is what validation looks at.
+            kept, rest = self._split(split_keys[side], measured, chosen, side, identity, salts)
+            source += [rate_of(*kept, batch.scale), kept[1]]
+            target.append(rate_of(*rest, batch.scale))
+            weight.append(rest[1] * batch.eligible)
+        pair, shift = registered_pair(
+            move_key, source, target, weight, group=self.augment, shift=self.shift
+        )
         if shift is None:
-            return Pair(source_array, target_array, weight_array)
-        return Pair(
-            self._registered(source_array, shift),
-            target_array,
-            weight_array,
-            jnp.stack([jnp.zeros_like(shift), -shift][: self.outputs], axis=1),
+            return pair
+        return dataclasses.replace(
+            pair,
+            source=self._registered(pair.source, shift),
+            shift=jnp.stack([jnp.zeros_like(shift), -shift][: self.outputs], axis=1),
         )
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict every pixel of centred canvases from all photons, and put the answers together.
 
         Args:
@@ -178,14 +216,12 @@ class Thinning:
         if self._most_light[0] == 1:
             rule = "direct" if self.rule == "direct" else "average"
             value, _ = assemble(rates[..., -1], own_seen, partner_seen, rule=rule, shift=self.shift)
-        elif self.partner == "channel":
-            value = self._assembled(rates, own_seen, partner_seen, shift if registered else None)
-        else:
+        elif self.partner == "none":
             value = rates[..., 0]
-        unit = jnp.reshape(batch.scale, (-1,) + (1,) * (value.ndim - 1))
-        return Denoised(
-            counts=jnp.where(known, value * unit, jnp.nan), known=known, filled=known & ~own_seen
-        )
+        else:
+            value = self._assembled(rates, own_seen, partner_seen, shift if registered else None)
+        counts = jnp.where(known, value * like(batch.scale, value), jnp.nan)
+        return Answers(counts=counts, known=known, filled=known & ~own_seen)
 
     @property
     def _most_light(self) -> tuple[float, float]:
@@ -210,8 +246,7 @@ class Thinning:
     ) -> tuple[Measurement, Measurement]:
         counts, exposure = measured
         shares = tuple(pair[side] for pair in self.shares)
-        share = jnp.asarray(shares, jnp.float32)[chosen]
-        share = jnp.reshape(share, (-1,) + (1,) * (counts.ndim - 1))
+        share = like(jnp.asarray(shares, jnp.float32)[chosen], counts)
         if self.gaussian:
             gain, noise = self.gaussian
             variance = local_variance(counts, exposure, gain=gain, readout_noise=noise)
@@ -233,7 +268,7 @@ class Thinning:
 
         Interpolation correlates their noise; that is harmless in a source, and targets are never touched.
         """
-        if self.partner != "channel":
+        if self.partner == "none":
             return source
         rate, exposure = source[..., 2], source[..., 3]
         most = jnp.max(exposure, axis=tuple(range(1, exposure.ndim)), keepdims=True)
@@ -241,8 +276,8 @@ class Thinning:
         counts = displace(rate * exposure, shift)
         seen = (light > 0.5 * most) & (light > 0)
         rate = jnp.where(seen, counts / jnp.where(seen, light, 1.0), 0.0)
-        exposure = jnp.where(seen, light, 0.0)
-        return jnp.stack([source[..., 0], source[..., 1], rate, exposure], axis=-1)
+        partner = jnp.stack([rate, jnp.where(seen, light, 0.0)], axis=-1)
+        return jnp.concatenate([source[..., :2], partner], axis=-1)
 
     def _assembled(
         self, rates: Array, own_seen: Array, partner_seen: Array, shift: Array | None
@@ -276,7 +311,27 @@ def _salts(split: Array) -> Array:
     return split.astype(jnp.uint32) * jnp.uint32(64)
 
 
-def _without_border(weight: Array) -> Array:
-    """Set the outermost pixels to 0."""
-    inner = (slice(None), *(slice(1, -1),) * (weight.ndim - 1))
-    return jnp.zeros_like(weight).at[inner].set(weight[inner])
+def largest_count(data: Measurements) -> int:
+    """Return a bound of the counts, all bits set, so that one compilation serves many scans."""
+    return 2 ** max(1, int(data.counts.max(initial=1))).bit_length() - 1
+
+
+def check_countable(data: Measurements) -> None:
+    """Refuse values that cannot be split as photons.
+
+    Raises:
+      UserError: if one is negative or not whole, or too large for float32 to hold exactly.
+    """
+    odd = not_counted(data.counts)
+    if odd is not None:
+        raise UserError(
+            f"{data.origin.source}: expected whole photon counts to split, got {odd:g}; give --thinning.gain "
+            "and --thinning.readout-noise of an integrating detector, or use --method smae, noise2noise or "
+            "noise2void"
+        )
+    most = data.counts.max(initial=0)
+    if most > LARGEST:
+        raise UserError(
+            f"{data.origin.source}: holds {most:,} counts in a pixel, and more than {LARGEST:,} cannot be "
+            "split exactly; is it a mark? mask it, or set --data.saturation"
+        )

@@ -1,15 +1,22 @@
 """What every method makes its pairs of: rates with their exposures, moved by one random group element."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from typing import TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
+from smae_jax.geometry import Center
 from smae_jax.methods.protocol import Pair
 
 Tree = TypeVar("Tree")
+LEAST_SHIFT = 0.2
+"""Pixels between two views below which they are not registered: centres are found to about 0.1 pixel."""
 
 
 def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
@@ -24,8 +31,12 @@ def rate_of(counts: Array, exposure: Array, scale: Array) -> Array:
       Rate, (batch, *spatial), float32, finite everywhere.
     """
     seen = exposure > 0
-    unit = jnp.reshape(scale, (-1,) + (1,) * (counts.ndim - 1))
-    return jnp.where(seen, counts / (jnp.where(seen, exposure, 1.0) * unit), 0.0)
+    return jnp.where(seen, counts / (jnp.where(seen, exposure, 1.0) * like(scale, counts)), 0.0)
+
+
+def like(scale: Array, array: Array) -> Array:
+    """Give one number per example, (batch,), the axes of `array`, (batch, *spatial)."""
+    return jnp.reshape(scale, (-1,) + (1,) * (array.ndim - 1))
 
 
 def moved(keys: Array, arrays: Tree, *, group: symmetry.GroupName) -> Tree:
@@ -49,12 +60,6 @@ def moved(keys: Array, arrays: Tree, *, group: symmetry.GroupName) -> Tree:
     return move(keys, arrays)
 
 
-def moved_shift(keys: Array, shift: tuple[float, float], *, group: symmetry.GroupName) -> Array:
-    """Move a displacement (y, x) as `moved` moves the examples: (batch, 2) pixels."""
-    ramps = jnp.broadcast_to(ramp_of(shift), (len(keys), 3, 3))
-    return slope_of(moved(keys, ramps, group=group))
-
-
 def ramp_of(shift: tuple[float, float]) -> Array:
     """Return a 3 x 3 ramp that rises by `shift` per pixel (y, x): it turns and flips as images do."""
     y, x = jnp.mgrid[-1:2, -1:2]
@@ -70,10 +75,9 @@ def slope_of(ramp: Array) -> Array:
 
 def moved_pair(
     key: Array,
-    source: Array,
-    source_exposure: Array,
-    target: Array,
-    weight: Array,
+    source: Sequence[Array],
+    target: Sequence[Array],
+    weight: Sequence[Array],
     *,
     group: symmetry.GroupName,
 ) -> Pair:
@@ -81,20 +85,54 @@ def moved_pair(
 
     Args:
       key: typed random key.
-      source: rate that the network sees, (batch, height, width).
-      source_exposure: exposure behind it, as `source`.
-      target: rate to be predicted, as `source`.
-      weight: exposure behind the target, as `source`.
+      source: what the network sees, (batch, *spatial) each: of each measurement its rate and its exposure.
+      target: rates to be predicted.
+      weight: exposures behind them.
       group: "none", "flips" or "d4".
 
     Returns:
-      The pair: source (batch, height, width, 2), target and weight (batch, height, width, 1).
+      The pair; channels in the order given.
     """
-    keys = jax.random.split(key, source.shape[0])
-    arrays = (source, source_exposure, target, weight)
-    source, source_exposure, target, weight = moved(keys, arrays, group=group)
-    return Pair(
-        source=jnp.stack([source, source_exposure], axis=-1),
-        target=target[..., None],
-        weight=weight[..., None],
-    )
+    return registered_pair(key, source, target, weight, group=group, shift=(0.0, 0.0))[0]
+
+
+def registered_pair(
+    key: Array,
+    source: Sequence[Array],
+    target: Sequence[Array],
+    weight: Sequence[Array],
+    *,
+    group: symmetry.GroupName,
+    shift: tuple[float, float],
+) -> tuple[Pair, Array | None]:
+    """Do what `moved_pair` does where the partner's view lies beside the pixel's own by `shift`.
+
+    The outermost pixels of a displaced patch would be made up: their weight is 0.
+
+    Returns:
+      (pair, displacement (y, x) moved as each example was, (batch, 2) pixels; None without a shift).
+    """
+    chex.assert_equal_shape([*source, *target, *weight])
+    keys = jax.random.split(key, len(source[0]))
+    arrays = (list(source), list(target), [without_border(w) if any(shift) else w for w in weight])
+    if any(shift):
+        ramps = jnp.broadcast_to(ramp_of(shift), (len(keys), 3, 3))
+        arrays, ramps = moved(keys, (arrays, ramps), group=group)
+    else:
+        arrays, ramps = moved(keys, arrays, group=group), None
+    pair = Pair(*(jnp.stack(part, axis=-1) for part in arrays))
+    return pair, None if ramps is None else slope_of(ramps)
+
+
+def without_border(weight: Array) -> Array:
+    """Set the outermost pixels, (batch, *spatial), to 0."""
+    inner = (slice(None), *(slice(1, -1),) * (weight.ndim - 1))
+    return jnp.zeros_like(weight).at[inner].set(weight[inner])
+
+
+def view_shift(center: Center | None) -> tuple[float, float]:
+    """Return how far apart (y, x) two views lie that are turned about the half pixel, in pixels."""
+    if center is None:
+        return (0.0, 0.0)
+    y, x = (2 * (c - h) for c, h in zip(center.subpixel, center.half_pixel, strict=True))
+    return (y, x) if LEAST_SHIFT <= max(abs(y), abs(x)) < 1 else (0.0, 0.0)

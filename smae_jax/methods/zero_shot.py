@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from smae_jax import symmetry
-from smae_jax.methods.protocol import Batch, Denoised, Pair, Predict
-from smae_jax.methods.views import moved_pair, rate_of
+from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict
+from smae_jax.methods.views import like, moved_pair, rate_of
 
 
 def diagonals(x: Array) -> tuple[Array, Array]:
@@ -45,7 +45,7 @@ def diagonals(x: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class ZeroShot:
+class ZeroShot(Method):
     """One diagonal of every 2 x 2 block from the other.
 
     Attributes:
@@ -54,11 +54,7 @@ class ZeroShot:
 
     augment: symmetry.GroupName = "flips"
 
-    extent = "all"
-    region = "frame"
-    source_channels = 2
-    outputs = 1
-    sees_exposure = False
+    axes = (2,)
 
     def pair(self, key: Array, batch: Batch) -> Pair:
         """Down-sample every example to its two diagonals; a coin decides which one is the source.
@@ -86,9 +82,11 @@ class ZeroShot:
         weight = choose(batch.exposure * batch.eligible, ~first)
         source = rate_of(choose(counts, first), source_exposure, batch.scale)
         target = rate_of(choose(counts * batch.eligible, ~first), weight, batch.scale)
-        return moved_pair(move_key, source, source_exposure, target, weight, group=self.augment)
+        return moved_pair(
+            move_key, [source, source_exposure], [target], [weight], group=self.augment
+        )
 
-    def denoise(self, predict: Predict, batch: Batch) -> Denoised:
+    def denoise(self, predict: Predict, batch: Batch) -> Answers:
         """Predict at full resolution.
 
         Args:
@@ -101,5 +99,5 @@ class ZeroShot:
         rate = rate_of(batch.counts, batch.exposure, batch.scale)
         prediction = predict(jnp.stack([rate, batch.exposure], axis=-1))[..., 0]
         known = batch.exposure > 0
-        counts = jnp.where(known, prediction * batch.scale[:, None, None], jnp.nan)
-        return Denoised(counts=counts, known=known, filled=jnp.zeros_like(known))
+        counts = jnp.where(known, prediction * like(batch.scale, prediction), jnp.nan)
+        return Answers(counts=counts, known=known, filled=jnp.zeros_like(known))

@@ -1,5 +1,6 @@
 """Networks by name: all map a method's source (batch, *spatial, channel) to rates in units of the scale."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from smae_jax.errors import UserError
 from smae_jax.models import scales
 from smae_jax.models.direct import DirectRate
 from smae_jax.models.dncnn import DnCNN
@@ -25,6 +27,8 @@ SMALL = {"dncnn": DnCNN, "resnet": ResNet, "msd": MSD}
 LARGE: tuple[tuple[int, ...], int] = (64, 128, 192, 256), 2
 """Widths and blocks of the U-Net "large": for accelerators and long trainings."""
 UNETS = ("unet", "large")
+SIGMAS = (1.0, 3.0)
+"""Smoothings, in pixels, that the rates of a U-Net are mixed of beside the measured one."""
 
 
 def build(
@@ -68,51 +72,77 @@ def build(
       A module: source (batch, *spatial, 2 * measurements) -> rate (batch, *spatial, outputs).
 
     Raises:
-      ValueError: if the name is unknown, or the network has one input only.
+      UserError: if the name is unknown, or the network has one input only.
     """
     dtype = jnp.dtype(precision)
-    if name == "large":
-        widths, blocks = LARGE
-    if name in UNETS or name in SMALL:
-        if head == "auto":
-            head = "root" if name in UNETS else "scales"
-        sigmas = (1.0, 3.0)
-        if head == "scales" and outputs > 1:
-            raise ValueError(
-                f"--model {name}: mixes smoothings of one measurement, and the method asks for {outputs} "
-                "rates; use --model unet, or --thinning.partner none"
-            )
-        asked = {
-            "root": lambda: answers(measurements, outputs, sigmas),
-            "scales": lambda: scales.answers(axes, correction=correction),
-            "direct": lambda: outputs,
-        }[head]()
-        body: nn.Module
-        if name in UNETS:
-            body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype, edge=edge)
-        else:
-            body = SMALL[name](**(sizes or {}), outputs=asked, dtype=dtype)
-        if head == "root":
-            return RootRate(network=body, outputs=outputs, sigmas=sigmas)
-        if head == "direct":
-            return DirectRate(network=body)
-        return scales.ScaleRate(
-            network=body,
-            counts_per_unit=counts_per_unit,
-            readout_variance=readout_variance,
-            common_variance=common_variance,
-            correction=correction,
-        )
     if name == "sedcnn4":
-        if measurements > 1:
-            raise ValueError(
-                f"--model sedcnn4: expected a method with one measurement in the source, got one with "
-                f"{measurements}; use --model unet, --thinning.partner none, or --method smae"
-            )
-        return PlainRate(network=SEDCNN4(dtype=dtype))
-    raise ValueError(
-        f"--model: expected 'unet', 'large', 'dncnn', 'resnet', 'msd' or 'sedcnn4', got '{name}'"
+        return _published(measurements, dtype)
+    if name not in UNETS and name not in SMALL:
+        raise UserError(
+            f"--model: expected 'unet', 'large', 'dncnn', 'resnet', 'msd' or 'sedcnn4', got '{name}'"
+        )
+    if head == "auto":
+        head = "root" if name in UNETS else "scales"
+    if head == "scales" and outputs > 1:
+        raise UserError(
+            f"--model {name}: mixes smoothings of one measurement, and the method asks for {outputs} "
+            "rates; use --model unet, or --thinning.partner none"
+        )
+    asked = {
+        "root": lambda: answers(measurements, outputs, SIGMAS),
+        "scales": lambda: scales.answers(axes, correction=correction),
+        "direct": lambda: outputs,
+    }[head]()
+    body: nn.Module
+    if name in UNETS:
+        widths, blocks = LARGE if name == "large" else (widths, blocks)
+        body = UNet(tuple(widths), blocks, outputs=asked, dtype=dtype, edge=edge)
+    else:
+        body = SMALL[name](**(sizes or {}), outputs=asked, dtype=dtype)
+    if head == "root":
+        return RootRate(network=body, outputs=outputs, sigmas=SIGMAS)
+    if head == "direct":
+        return DirectRate(network=body)
+    return scales.ScaleRate(
+        network=body,
+        counts_per_unit=counts_per_unit,
+        readout_variance=readout_variance,
+        common_variance=common_variance,
+        correction=correction,
     )
+
+
+def _published(measurements: int, dtype: Any) -> Network:
+    """Return the published network, which has one input."""
+    if measurements > 1:
+        raise UserError(
+            "--model sedcnn4: expected a method with one measurement in the source, got one with "
+            f"{measurements}; use --model unet, --thinning.partner none, or --method smae"
+        )
+    return PlainRate(network=SEDCNN4(dtype=dtype))
+
+
+def own(found: Any, outputs: int, name: str) -> Network:
+    """Return a researcher's own network.
+
+    Args:
+      found: a Flax module, or what makes one: a class or function that may take `outputs`.
+      outputs: rates that it has to answer with.
+      name: what to call it in messages.
+
+    Raises:
+      UserError: if it is no Flax module.
+    """
+    module = found
+    if not isinstance(found, nn.Module) and callable(found):
+        takes = "outputs" in inspect.signature(found).parameters
+        module = found(outputs=outputs) if takes else found()
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"--model {name}: expected a Flax module (flax.linen.Module) or a function that returns one, "
+            f"got {type(module).__name__}"
+        )
+    return module
 
 
 def initial_parameters(

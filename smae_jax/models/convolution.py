@@ -50,7 +50,8 @@ class EdgeConv(nn.Module):
         else:
             y = convolve(x, kernel, dilation=self.dilation)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            y = y + jnp.broadcast_to(bias, y.shape)
         return y
 
 

@@ -115,7 +115,8 @@ def _sum(x: Array) -> Array:
 def _mix(views: Sequence[Array], answer: Array) -> Array:
     """Mix views (each (batch, *spatial, 1)) and correct them as the network answers."""
     finest = jnp.eye(len(views))[1] * FIRST_LOGIT
-    mixing = jax.nn.softmax(answer[..., 1:] + finest)
+    logits = answer[..., 1:]
+    mixing = jax.nn.softmax(logits + jnp.broadcast_to(finest, logits.shape))
     mixed = _sum(mixing * jnp.concatenate(views, axis=-1))
     return jnp.square(root(mixed) + answer[..., :1]) + LEAST_RATE
 

@@ -84,7 +84,8 @@ class Upsample(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jnp.einsum("bhwc,ijcf->bhiwjf", x, kernel)
-        return y.reshape(batch, 2 * height, 2 * width, self.features) + bias
+        y = y.reshape(batch, 2 * height, 2 * width, self.features)
+        return y + jnp.broadcast_to(bias, y.shape)
 
 
 class Decoder(nn.Module):

@@ -5,13 +5,62 @@ answers are parted into their mean and their principal components, and of each c
 photons that the network did not see confirm. A frame's answer becomes a weighted mean of all answers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from smae_jax.finishing.evidence import Evidence
+from smae_jax.methods.protocol import Answers
+
 SLAB = 2**22
 """Values, of all frames together, that are multiplied at once."""
+FEWEST_FRAMES = 8
+"""What one frame alone shows would be found in fewer others too much."""
+TOGETHER = 512
+"""Most frames that are combined; more are taken in parts of about as many."""
+
+
+def combine(answers: Answers, evidence: Evidence) -> Answers:
+    """Let the answers of a block's frames share what they have in common, as held-out photons confirm.
+
+    A variance becomes that of the weighted sum of independent answers. Fewer than `FEWEST_FRAMES` frames stay
+    as they are, and values that are no photon counts.
+
+    Args:
+      answers: (frames, height, width) each.
+      evidence: with answers to one half of the photons, which the other half judges.
+    """
+    frames = len(answers.counts)
+    if frames < FEWEST_FRAMES or not evidence.halves:
+        return answers
+    judged, held_out = evidence.halves[0].answers, evidence.held_out[0]
+    ends = np.linspace(0, frames, -(-frames // TOGETHER) + 1).round().astype(int)
+    counts, variance, kept = np.array(answers.counts), answers.variance, 0.0
+    variance = None if variance is None else np.array(variance)
+    for part in map(slice, ends[:-1], ends[1:]):
+        told = np.asarray(judged.counts)[part]
+        shares = shares_of_components(
+            told,
+            held_out[part],
+            exposure=evidence.held_out_exposure,
+            use=evidence.valid[part].all(axis=0) & _known(told),
+        )
+        kept += shares.sum()
+        own = counts[part]
+        use = _known(own)
+        weights = weights_of_frames(own, shares, use=use)
+        if variance is not None:
+            variance[part] = combined(variance[part], weights**2, use=use)
+        counts[part] = np.where(use, np.maximum(combined(own, weights, use=use), 0), own)
+    what = f"held-out photons confirm {kept:.1f} components of {frames} answers"
+    return answers.after("combine", what, counts=counts, variance=variance)
+
+
+def _known(counts: np.ndarray) -> np.ndarray:
+    return np.asarray(np.isfinite(counts).all(axis=0))
 
 
 def shares_of_components(

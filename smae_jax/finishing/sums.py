@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-from smae_jax.data.center import turn
+from smae_jax.finishing.evidence import Evidence
+from smae_jax.geometry import turn
+from smae_jax.methods.protocol import Answers
 from smae_jax.smoothing import smooth_image, variance_of_smoothed
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -32,6 +34,37 @@ ROUNDS = 8
 
 Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Answer, counts, and where to compare them: (height, width) each."""
+
+
+def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
+    """Correct what the network gets wrong in all frames alike, so that answers add up to the counts.
+
+    Pixels that keep their counts stay, and are not compared. A single frame stays as it is, and so do
+    patterns without a centre.
+
+    Args:
+      answers: (frames, height, width) each.
+      evidence: the counts.
+    """
+    data, counts = evidence.data, np.asarray(answers.counts)
+    if len(counts) < FEWEST_FRAMES or data.center is None:
+        return answers
+    kept = np.zeros(counts.shape, bool) if answers.kept is None else answers.kept
+    valid = evidence.valid & ~kept
+    light = data.frame_exposure[:, None, None]
+    correction = correct_sums(counts * light, data.counts, valid, data.center.half_pixel)
+    variance = answers.variance
+    found = counts.copy()
+    variance = None if variance is None else np.array(variance)
+    for frame, own in enumerate(kept):
+        factors = np.where(own, np.float32(1), correction.of_frame(frame))
+        found[frame] *= factors
+        if variance is not None:
+            variance[frame] *= factors**2
+    seen = evidence.valid.any(axis=0)
+    change = np.sqrt(np.mean((correction.factor[seen] - 1) ** 2, dtype=np.float64))
+    what = f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan"
+    return answers.after("keep_sums", what, counts=found, variance=variance)
 
 
 @dataclasses.dataclass(frozen=True)

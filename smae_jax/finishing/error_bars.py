@@ -15,9 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from smae_jax.errors import UserError
+from smae_jax.finishing.evidence import Evidence
+from smae_jax.methods.protocol import Answers
 from smae_jax.smoothing import smooth, smooth_image, variance_of_smoothed
 from smae_jax.splitting import thin_counts
 
+FOLDS = 5
+"""Folds of the photons, each left out once: so many more predictions are made."""
 SMOOTHING = 1.5
 """Pixels over which the jackknife's variance is averaged: of few folds it is itself noisy."""
 RESIDUALS = (1.0, 1.5, 2.0)
@@ -38,6 +43,51 @@ SIGNIFICANT = 2.0
 """Sigmas by which held-out photons must show that something is missed."""
 TOLERANCE = 0.5
 """Errors that a power of the rate does not describe, as a share of the squared error."""
+
+
+def error_bars(answers: Answers, evidence: Evidence) -> Answers:
+    """Find one standard deviation of every answer.
+
+    It holds the jackknife's variance, and what held-out photons find missing: the answers to both halves of
+    the photons are compared with the other half each. What is missed there is taken to be missed in whole
+    frames too, where it is a little less. Where the folds are repeats it is the jackknife's alone.
+
+    Args:
+      answers: with the jackknife's variance.
+      evidence: with answers to both halves of the photons, with variance; or none.
+
+    Raises:
+      UserError: if there is no variance: the method, or the measurements, give none.
+    """
+    if answers.variance is None:
+        raise UserError(
+            f"--sigma: the method gives no error bars of {evidence.data.origin.source}; leave the option out"
+        )
+    variance = np.asarray(answers.variance)
+    if len(evidence.halves) < 2:
+        sigma = np.sqrt(variance).astype(np.float32)
+        return answers.after("error_bars", "jackknife over the repeats", sigma=sigma)
+    halves = [half.answers for half in evidence.halves]
+    rate = np.stack([np.asarray(half.counts) for half in halves])
+    of_half = np.stack([np.asarray(half.variance) for half in halves])
+    use = evidence.valid & np.isfinite(rate) & np.isfinite(of_half)
+    for half in halves:
+        if half.kept is not None:
+            use = use & ~half.kept
+    held_out = np.stack(evidence.held_out)
+    unseen = missed(rate, of_half, held_out, exposure=evidence.held_out_exposure, use=use)
+    counts = np.asarray(answers.counts)
+    sigma = sigma_of(counts, variance, unseen)
+    if answers.kept is not None:
+        sigma = np.where(answers.kept, np.sqrt(variance), sigma).astype(np.float32)
+    rates_seen = counts[np.isfinite(sigma)]
+    mean = max(float(rates_seen.mean(dtype=np.float64)), 1e-9)
+    percent = 100 * np.sqrt(float(unseen.of(np.asarray(mean)))) / mean
+    what = (
+        f"jackknife over {FOLDS} folds of the photons, and {percent:.3g} % of the mean rate, "
+        f"which held-out photons of {len(counts)} frames find missing"
+    )
+    return answers.after("error_bars", what, sigma=sigma)
 
 
 def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
@@ -77,7 +127,8 @@ def jackknife_variance(estimates: Sequence[Array]) -> Array:
     """
     stacked = jnp.stack(list(estimates))
     folds = len(estimates)
-    return (folds - 1) * jnp.mean((stacked - jnp.mean(stacked, axis=0)) ** 2, axis=0)
+    mean = jnp.mean(stacked, axis=0, keepdims=True)
+    return (folds - 1) * jnp.mean((stacked - mean) ** 2, axis=0)
 
 
 def averaged(variance: Array, known: Array) -> Array:
@@ -282,7 +333,7 @@ def _power_law(
     return chosen
 
 
-def error_bars(counts: np.ndarray, variance: np.ndarray, unseen: Missed) -> np.ndarray:
+def sigma_of(counts: np.ndarray, variance: np.ndarray, unseen: Missed) -> np.ndarray:
     """Return one standard deviation of each answer, float32, in its units; NaN where there is none.
 
     Args:

@@ -5,13 +5,50 @@ taken for noise, however bright it is. Here the answer is held against the count
 they cannot be noise about the answer, the counts are the better answer.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from scipy.ndimage import maximum_filter, uniform_filter
 
+from smae_jax.finishing.evidence import Evidence
+from smae_jax.methods.protocol import Answers
 from smae_jax.metrics import pixel_deviance
+
+SIGMAS = 5.0
+"""Standard deviations from the answer from which counts are no noise about it."""
 
 WINDOW = 3
 """Side of the square, in pixels, whose counts are compared: the size of a sharp spot."""
+
+
+def keep_spots(answers: Answers, evidence: Evidence, *, sigmas: float = SIGMAS) -> Answers:
+    """Answer with the counts where they cannot be noise about the answer; see `keep_significant`.
+
+    The variance there is that of the counts.
+
+    Args:
+      answers: (frames, height, width) each.
+      evidence: the counts.
+      sigmas: standard deviations, > 0.
+    """
+    data, counts = evidence.data, np.array(answers.counts)
+    if data.center is None or len(counts) != data.frames:
+        return answers
+    kept, light = np.zeros(counts.shape, bool), data.frame_exposure
+    for frame, own in enumerate(data.counts):
+        found, kept[frame] = keep_significant(
+            counts[frame] * light[frame], own, evidence.valid[frame], sigmas=sigmas
+        )
+        counts[frame] = np.where(kept[frame], found / light[frame], counts[frame])
+    variance = answers.variance
+    if variance is not None:  # no counts are not known without error either
+        of_counts = np.maximum(data.counts, 1) / light[:, None, None] ** 2
+        variance = np.where(kept, of_counts, variance).astype(np.float32)
+    what = (
+        f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
+        f"than {sigmas:g} sigma from the answer"
+    )
+    return answers.after("keep_spots", what, counts=counts, variance=variance, kept=kept)
 
 
 def keep_significant(

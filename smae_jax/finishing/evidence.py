@@ -1,0 +1,69 @@
+"""What answers are held against: the block's own counts, and answers to halves of its photons."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Half:
+    """One half of the photons of a block, and what was answered to it.
+
+    Attributes:
+      data: its photons, at half of the exposure.
+      answers: to it, in counts per full frame.
+    """
+
+    data: Measurements
+    answers: Answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a stage may look at.
+
+    Attributes:
+      data: counts, exposure and centre of the frames that were answered.
+      halves: answers to one half of their photons, or to both; () where no stage asks for them. They have
+        gone through the stages before this one, as the answers themselves.
+      split: both halves of the photons, as counts, where `halves` are there.
+    """
+
+    data: Measurements
+    halves: tuple[Half, ...] = ()
+    split: tuple[np.ndarray, ...] = ()
+
+    @property
+    def held_out(self) -> tuple[np.ndarray, ...]:
+        """For each of `halves`, the photons that it did not see."""
+        return self.split[::-1][: len(self.halves)]
+
+    @property
+    def held_out_exposure(self) -> float:
+        """Exposure of the held-out photons, in full frames."""
+        return float(self.halves[0].data.frame_exposure.mean())
+
+    @functools.cached_property
+    def valid(self) -> np.ndarray:
+        """Where photons were counted, bool, (frames, *spatial)."""
+        return np.broadcast_to(self.data.valid, (self.data.frames, *self.data.spatial))
+
+    def after(self, stage: Callable[[Answers, Evidence], Answers]) -> Evidence:
+        """Return the evidence once the halves have gone through a stage, each held against its own counts.
+
+        Error bars are found of the halves, and halves need none.
+        """
+        if getattr(stage, "__name__", "") == "error_bars":
+            return self
+        through = [
+            Half(half.data, stage(half.answers, dataclasses.replace(self, data=half.data)))
+            for half in self.halves
+        ]
+        return dataclasses.replace(self, halves=tuple(through))
