@@ -1,4 +1,7 @@
-"""The command line: `smae-jax train|infer|evaluate|simulate|...`, and what `train.py` and `infer.py` call."""
+"""The command line: `smae-jax train|infer|evaluate|...`, and what `train.py` and `infer.py` call.
+
+What the exit statuses mean stands in `STATUSES`, which `smae-jax --help` shows.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,28 @@ import contextlib
 import dataclasses
 import errno
 import io
+import logging
 import os
 import re
+import signal
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from smae_jax import config as options
+from smae_jax.compilation import use_compilation_cache
 from smae_jax.config_file import load
+from smae_jax.errors import UserError
+from smae_jax.progress import set_verbosity, verbosity
 from smae_jax.removed import refuse_arguments
+from smae_jax.stopping import Stopped
+from smae_jax.version import version
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (options.TrainConfig, "train a denoiser on the frames of a scan"),
@@ -28,43 +41,139 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "simulate": (options.SimulateConfig, "simulate a scan with its truth"),
     "demo": (options.DemoConfig, "simulate, train, denoise and compare, with pictures"),
 }
+RESULT_IS_TEXT = ("inspect",)
+"""Commands that are there to print; quiet or not, they do."""
+EVERYWHERE = """with every command:
+  -q, --quiet    print errors only (and what 'inspect' is there to print)
+  -v, --verbose  print timings and the logs of the libraries too"""
+STATUSES = """exit status:
+  0    done
+  1    a fault of the program or of your own code, with its traceback
+  2    a mistake that you can mend, said in one line: an option, a file, a full disk
+  130  interrupted (Ctrl-C)
+  143  stopped by SIGTERM; a training has saved a checkpoint to go on from with --resume"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status: 0, or 2 with one line on standard error."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: smae-jax COMMAND [options]; 'smae-jax COMMAND --help' explains each option\n")
-        for name, (_, purpose) in COMMANDS.items():
-            print(f"  {name:13} {purpose}")
-        return 0
-    name, *rest = arguments
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # where a user's own loss is looked for
+    """Run one command; return the exit status, as `STATUSES` explains it.
+
+    Only the user's mistakes (`UserError`, options that do not parse, files that the operating system refuses)
+    become one line on standard error. Every other exception goes through with its traceback: it is a fault of
+    the program, or comes from a user's own code.
+    """
+    arguments, level = list(sys.argv[1:] if arguments is None else arguments), 0
+    name, start, before = "", time.perf_counter(), verbosity()
     try:
+        arguments, level = take_verbosity(arguments)
+        name = arguments[0] if arguments else "--help"
+        if name in ("-h", "--help"):
+            print(front_page())
+            return 0
+        if name == "--version":
+            print(versions())
+            return 0
         if name not in COMMANDS:
-            raise ValueError(f"unknown command '{name}': expected one of {', '.join(COMMANDS)}")
-        config = parse(COMMANDS[name][0], rest, program=f"smae-jax {name}")
-        command(name)(config, lambda line: print(line, flush=True))
-    except ValueError as error:
-        print(f"smae-jax {name}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+            raise UserError(f"unknown command '{name}': expected one of {', '.join(COMMANDS)}")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # where a user's own loss is looked for
+        config = parse(COMMANDS[name][0], arguments[1:], program=f"smae-jax {name}")
+        set_verbosity(level)
+        say = _silent if level < 0 and name not in RESULT_IS_TEXT else _say
+        with _logs(level):
+            command(name)(config, say)
+    except UserError as error:
+        return _fail(name, " ".join(str(error).split()), status=2)
     except OSError as error:
-        print(f"smae-jax {name}: {_explain(error)}", file=sys.stderr)
-        return 2
-    except SystemExit as exit:  # --help was answered
-        return int(exit.code or 0)
+        return _fail(name, _explain(error), status=2)
+    except Stopped as stopped:
+        return _fail(name, " ".join(str(stopped).split()), status=128 + signal.SIGTERM)
+    except SystemExit as exit:
+        if exit.code not in (0, None):
+            raise
+        return 0  # --help was answered
     except KeyboardInterrupt:
-        print(f"smae-jax {name}: interrupted", file=sys.stderr)
-        return 130
+        return _fail(name, "interrupted", status=128 + signal.SIGINT)
+    finally:
+        set_verbosity(before)
+    if level > 0:
+        print(f"smae-jax {name}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
     return 0
+
+
+def front_page() -> str:
+    """Return what `smae-jax --help` shows."""
+    commands = "\n".join(f"  {name:13} {purpose}" for name, (_, purpose) in COMMANDS.items())
+    return (
+        "usage: smae-jax COMMAND [options]; 'smae-jax COMMAND --help' explains each option\n"
+        "       smae-jax --version\n\n"
+        f"{commands}\n\n{EVERYWHERE}\n\n{STATUSES}"
+    )
+
+
+def versions() -> str:
+    """Return this program's version and JAX's, without importing JAX."""
+    try:
+        jax = metadata.version("jax")
+    except metadata.PackageNotFoundError:
+        jax = "missing"
+    return f"smae_jax {version()} (jax {jax})"
+
+
+def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], int]:
+    """Take -q and -v, in short or long, out of a command line, wherever they stand.
+
+    Returns:
+      (the other arguments, verbosity).
+
+    Raises:
+      UserError: if both are there.
+    """
+    level = {"-q": -1, "--quiet": -1, "-v": 1, "--verbose": 1}
+    found = {level[argument] for argument in arguments if argument in level}
+    if len(found) > 1:
+        raise UserError("--quiet and --verbose: expected one of them; leave one out")
+    return [argument for argument in arguments if argument not in level], sum(found)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+def _fail(name: str, message: str, *, status: int) -> int:
+    print(f"{f'smae-jax {name}'.rstrip()}: {message}", file=sys.stderr)
+    return status
+
+
+@contextlib.contextmanager
+def _logs(level: int) -> Iterator[None]:
+    """Show the libraries' logs from INFO on when verbose, errors alone and no warnings when quiet."""
+    if level == 0:
+        yield
+        return
+    root = logging.getLogger()
+    handler, before = logging.StreamHandler(), root.level
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO if level > 0 else logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            if level < 0:
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
 
 
 def parse(kind: type, arguments: list[str], *, program: str) -> Any:
     """Read the options of a command: defaults, then the TOML file of --config, then the command line.
 
     Raises:
-      ValueError: in one line, if an option is unknown, was removed or is ill-typed.
+      UserError: in one line, if an option is unknown, was removed or is ill-typed.
     """
     refuse_arguments(arguments)
     default = train_defaults(arguments) if kind is options.TrainConfig else kind()
@@ -75,8 +184,10 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
             return tyro.cli(kind, args=arguments, default=default, prog=program)
     except SystemExit as exit:
         if exit.code in (0, None):
+            if asks_for_help:
+                print(EVERYWHERE)
             raise
-        raise ValueError(_one_line(printed.getvalue())) from None
+        raise UserError(_one_line(printed.getvalue())) from None
 
 
 def train_defaults(arguments: list[str]) -> options.TrainConfig:
@@ -167,12 +278,6 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
     else:
         from smae_jax.commands.demo import demo as chosen
     return chosen
-
-
-def use_compilation_cache() -> None:
-    """Let JAX keep compiled programs on disk, so that a second start is warm."""
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "smae_jax"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 
 if __name__ == "__main__":

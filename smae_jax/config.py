@@ -10,23 +10,40 @@ from typing import Literal
 
 import tyro
 
+from smae_jax.errors import UserError
+
 
 def at_least(name: str, value: int, least: int) -> None:
-    """Raise ValueError if `value` is below `least`."""
+    """Raise UserError if `value` is below `least`."""
     if value < least:
-        raise ValueError(f"{name}: expected {least} or more, got {value}")
+        raise UserError(f"{name}: expected {least} or more, got {value}")
+
+
+METHODS = (
+    *("thinning", "smae", "noise2noise", "supervised", "noise2void"),
+    *("deep_image_prior", "masked", "zero_shot"),
+)
+MODELS = ("unet", "large", "dncnn", "resnet", "msd", "sedcnn4")
+
+
+def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UserError if `value` is none of `known`, and names nothing of a user's own either."""
+    if value not in known and ":" not in value:
+        raise UserError(
+            f"{option} {value}: expected one of {', '.join(known)}, or your own as package.module:name"
+        )
 
 
 def check_ensemble(ensemble: str, *, trained: str) -> str:
     """Return the group to average over, "same" resolved.
 
     Raises:
-      ValueError: if it is larger than the group that the network was trained with.
+      UserError: if it is larger than the group that the network was trained with.
     """
     order = ("none", "flips", "d4")
     resolved = trained if ensemble == "same" else ensemble
     if order.index(resolved) > order.index(trained):
-        raise ValueError(
+        raise UserError(
             f"--predict.ensemble '{ensemble}': the network is trained with augment '{trained}' and has never "
             f"seen the other orientations; use '{trained}' or smaller, or train with a larger --data.augment"
         )
@@ -37,12 +54,12 @@ def parse_center(text: str, *, option: str = "--data.center") -> tuple[float, fl
     """Read `y,x` in pixels.
 
     Raises:
-      ValueError: if it is not two numbers.
+      UserError: if it is not two numbers.
     """
     try:
         y, x = (float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"{option}: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"
         ) from None
     return y, x
@@ -54,7 +71,7 @@ def parse_ranges(
     """Read ranges of an axis, `low:high` each, in its unit.
 
     Raises:
-      ValueError: if one is not two ascending numbers.
+      UserError: if one is not two ascending numbers.
 
     >>> parse_ranges(("2.5:7.5",))
     [(2.5, 7.5)]
@@ -66,7 +83,7 @@ def parse_ranges(
             if not low < high:
                 raise ValueError
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{option}: expected low:high in units of the axis such as 2.5:7.5, got '{text}'"
             ) from None
         ranges.append((low, high))
@@ -113,11 +130,11 @@ class DataOptions:
     def __post_init__(self) -> None:
         """Refuse values that contradict themselves."""
         if self.crop < 0 or 0 < self.crop < 16:
-            raise ValueError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
+            raise UserError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
             parse_center(self.center)
         if self.dimensions not in (0, 1, 2, 3):
-            raise ValueError(f"--data.dimensions: expected 0, 1, 2 or 3, got {self.dimensions}")
+            raise UserError(f"--data.dimensions: expected 0, 1, 2 or 3, got {self.dimensions}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,15 +202,15 @@ class TrainOptions:
         for name in ("keep", "checkpoint_every", "warmup_steps", "steps_per_dispatch", "devices"):
             at_least(f"--train.{name.replace('_', '-')}", getattr(self, name), 0)
         if not self.learning_rate >= 0:
-            raise ValueError(f"--train.learning-rate: expected 0 or more, got {self.learning_rate}")
+            raise UserError(f"--train.learning-rate: expected 0 or more, got {self.learning_rate}")
         if not 0 <= self.average_decay < 1:
-            raise ValueError(f"--train.average-decay: expected 0..1, got {self.average_decay}")
+            raise UserError(f"--train.average-decay: expected 0..1, got {self.average_decay}")
         if not 0 < self.validation_share <= 0.5:
-            raise ValueError(
+            raise UserError(
                 f"--train.validation-share: expected 0..0.5, got {self.validation_share}"
             )
         if self.patch < 0 or 0 < self.patch < 16:
-            raise ValueError(f"--train.patch: expected 0 or at least 16 pixels, got {self.patch}")
+            raise UserError(f"--train.patch: expected 0 or at least 16 pixels, got {self.patch}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,15 +249,15 @@ class ThinningOptions:
         """Refuse values out of range."""
         shares = parse_shares(self.shares)
         if self.partner == "none" and not all(0 < own < 1 for own, _ in shares):
-            raise ValueError(
+            raise UserError(
                 "--thinning.shares: expected own shares between 0 and 1 without the partner (partner none), "
                 f"got '{' '.join(self.shares)}'; change them, or the partner"
             )
         at_least("--thinning.variants", self.variants, 0)
         if not self.gain > 0:
-            raise ValueError(f"--thinning.gain: expected > 0, got {self.gain}")
+            raise UserError(f"--thinning.gain: expected > 0, got {self.gain}")
         if not self.readout_noise >= 0:
-            raise ValueError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
+            raise UserError(f"--thinning.readout-noise: expected >= 0, got {self.readout_noise}")
 
     @property
     def gaussian(self) -> tuple[float, float] | None:
@@ -254,7 +271,7 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """Read `own,partner` shares.
 
     Raises:
-      ValueError: if there is none, or one is not two shares that leave photons to see and to predict.
+      UserError: if there is none, or one is not two shares that leave photons to see and to predict.
     """
     shares = []
     for text in texts:
@@ -263,13 +280,13 @@ def parse_shares(texts: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
         except ValueError:
             own = partner = -1.0
         if not (0 <= own <= 1 and 0 <= partner < 1 and own + partner > 0):
-            raise ValueError(
+            raise UserError(
                 "--thinning.shares: expected own,partner with own from 0 to 1 and partner from 0 to below 1 "
                 f"(the rest is the target), not both 0, such as 0.8,0.8, got '{text}'"
             )
         shares.append((own, partner))
     if not shares:
-        raise ValueError("--thinning.shares: expected at least one own,partner, got none")
+        raise UserError("--thinning.shares: expected at least one own,partner, got none")
     return tuple(shares)
 
 
@@ -286,7 +303,7 @@ class MaskedOptions:
         """Refuse values out of range."""
         at_least("--masked.block-size", self.block_size, 1)
         if not 0 < self.share < 1:
-            raise ValueError(f"--masked.share: expected between 0 and 1, got {self.share}")
+            raise UserError(f"--masked.share: expected between 0 and 1, got {self.share}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -323,7 +340,7 @@ class Noise2VoidOptions:
         at_least("--noise2void.radius", self.radius, 1)
         at_least("--noise2void.structure", min(self.structure, default=0), 0)
         if not 0 < self.share < 1:
-            raise ValueError(f"--noise2void.share: expected between 0 and 1, got {self.share}")
+            raise UserError(f"--noise2void.share: expected between 0 and 1, got {self.share}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,7 +361,7 @@ class DeepImagePriorOptions:
         at_least("--deep-image-prior.channels", self.channels, 1)
         at_least("--deep-image-prior.patience", self.patience, 0)
         if not 0 < self.held_out <= 0.5:
-            raise ValueError(f"--deep-image-prior.held-out: expected 0..0.5, got {self.held_out}")
+            raise UserError(f"--deep-image-prior.held-out: expected 0..0.5, got {self.held_out}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -416,7 +433,7 @@ class UnetOptions:
     def __post_init__(self) -> None:
         """Refuse an empty network."""
         if not self.widths or min(self.widths) < 1 or self.blocks < 0:
-            raise ValueError(f"--unet.widths: expected channels >= 1, got {self.widths}")
+            raise UserError(f"--unet.widths: expected channels >= 1, got {self.widths}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -441,19 +458,12 @@ class TrainConfig:
     """TOML file with any of these options; the command line goes before it."""
     seed: int = 0
     """Seed of every random number of the training."""
-    method: Literal[
-        "thinning",
-        "smae",
-        "noise2noise",
-        "supervised",
-        "noise2void",
-        "deep_image_prior",
-        "masked",
-        "zero_shot",
-    ] = "thinning"
-    """How pairs are made and predictions put back."""
-    model: Literal["unet", "large", "dncnn", "resnet", "msd", "sedcnn4"] = "unet"
-    """Network: a light U-Net, a large one, one of three small ones for small data, or the published one."""
+    method: str = "thinning"
+    """How pairs are made and predictions put back: thinning, smae, noise2noise, supervised, noise2void,
+    deep_image_prior, masked, zero_shot, or your own as package.module:name."""
+    model: str = "unet"
+    """Network: unet (light), large, dncnn, resnet, msd (small ones for small data), sedcnn4 (the published
+    one), or your own Flax module as package.module:name."""
     loss: str = "poisson"
     """`mse`, `0.8*mse+0.2*ssim`, `poisson+0.01*tv`, or your `package.module:function`; repeats: `auto`."""
     init_from: str = ""
@@ -483,8 +493,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse options that contradict each other."""
         check_ensemble(self.predict.ensemble, trained=self.data.augment)
+        one_of("--method", self.method, METHODS)
+        one_of("--model", self.model, MODELS)
         if self.resume and self.overwrite:
-            raise ValueError("--resume and --overwrite: expected one of them; leave one out")
+            raise UserError("--resume and --overwrite: expected one of them; leave one out")
 
     @property
     def peak_rate(self) -> float:
@@ -493,17 +505,17 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class InferConfig:
-    """Denoise frames with a trained run; every setting that is not given comes from the run."""
+class ApplyOptions:
+    """Which run is applied to which frames, and how; every setting that is not given comes from the run."""
 
     run: str = ""
     """Run folder made by `smae-jax train`."""
     input: str = ""
     """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    output: str = ""
+    """Where the results go."""
     repeats: str = "run"
     """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
-    output: str = ""
-    """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame; spectra also `.csv`."""
     mask: str = ""
     """Mask file that replaces the run's own mask."""
     mask_polarity: Literal["bad", "good"] = "bad"
@@ -522,31 +534,45 @@ class InferConfig:
     """Frames per batch; 0 = as many as make up about four million pixels."""
     center: str = "run"
     """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
-    sigma: bool = False
-    """Also one standard deviation of every answer; takes about seventeen times as long."""
     combine: bool = True
     """Scans of 8 frames or more of photon counts: answers are weighted means over the frames, which then
     differ in as many ways as held-out photons confirm; takes twice as long."""
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
     the network's answer, as a lone spot does; 0 = never."""
+    seed: int = 0
+    """Seed of the splits of photons that judge: halves, folds, and what is held out."""
     keep_sums: bool = True
     """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
     add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a centre or a number of sigmas that is none."""
+        if not self.keep_significant >= 0:
+            raise UserError(
+                f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"
+            )
+        if self.center not in ("run", "auto"):
+            parse_center(self.center, option="--center")
+
+
+@dataclasses.dataclass(frozen=True)
+class InferConfig(ApplyOptions):
+    """Denoise frames with a trained run; every setting that is not given comes from the run."""
+
+    output: str = ""
+    """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame; spectra also `.csv`."""
+    sigma: bool = False
+    """Also one standard deviation of every answer; takes about seventeen times as long."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
     plot_range: tuple[str, ...] = ()
     """Ranges of the axis that the figure of a spectrum enlarges, such as 2.5:7.5 10:15."""
 
     def __post_init__(self) -> None:
-        """Refuse a centre, a range or a number of sigmas that is none."""
+        """Refuse a range that is none."""
+        super().__post_init__()
         parse_ranges(self.plot_range)
-        if not self.keep_significant >= 0:
-            raise ValueError(
-                f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"
-            )
-        if self.center not in ("run", "auto"):
-            parse_center(self.center, option="--center")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -562,13 +588,9 @@ class ImportTorchConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(ApplyOptions):
     """Score a trained run beside raw counts and simple filters, with a reference or without."""
 
-    run: str = ""
-    """Run folder made by `smae-jax train`."""
-    input: str = ""
-    """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
     output: str = ""
     """Folder for the table, the numbers and the figures; must be new."""
     reference: str = ""
@@ -577,14 +599,10 @@ class EvaluateConfig:
     """Which repeats of the reference of spectra and other repeats, as `4:32`; "" = all."""
     reference_scale: Literal["none", "totals"] = "none"
     """Repeats: whether the reference, say at another power, is scaled to the counts of the input."""
-    repeats: str = "run"
-    """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
     pairing: Literal["auto", "order", "mean"] = "auto"
     """Frame by frame, the mean of all reference frames for each, or auto: by order, or one for all."""
     reference_noise: Literal["auto", "poisson", "none"] = "auto"
     """Noise of the reference that scores subtract; auto = poisson where all its values are whole."""
-    checkpoint: str = "best"
-    """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
     checkpoints: Literal["one", "all"] = "one"
     """all = every checkpoint that the run kept (train with --train.keep 0), with a curve over steps."""
     scores: Literal["auto", "both", "none"] = "auto"
@@ -597,35 +615,18 @@ class EvaluateConfig:
     """Frames evaluated, spread evenly over the scan; 0 = all."""
     held_out: float = 0.1
     """Share of the photons that judges what was made of the others, in [0.01, 0.5]."""
-    seed: int = 0
-    """Seed of the splitting of counts."""
-    mask: str = ""
-    """Mask file that replaces the run's own mask."""
-    mask_polarity: Literal["bad", "good"] = "bad"
-    """What nonzero means in the mask file."""
-    ensemble: Literal["run", "none", "flips", "d4"] = "run"
-    """Group that predictions are averaged over; not larger than the run was trained with."""
-    rule: Literal["run", "direct", "cross", "average", "symmetric"] = "run"
-    """How the two views of a pixel are put together; run = as the run says."""
-    scale: Literal["run", "input"] = "run"
-    """Unit of rate: the run's, or the input's mean."""
-    center: str = "run"
-    """Beam centre: run = as trained, auto = found on the input, or `y,x` in pixels."""
-    batch_size: int = 0
-    """Frames per batch; 0 = as many as make up about four million pixels."""
-    overwrite: bool = False
-    """Replace the folder if an evaluation made it."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range or in contradiction."""
+        super().__post_init__()
         at_least("--figures", self.figures, 0)
         at_least("--frames", self.frames, 0)
         if not 0.01 <= self.held_out <= 0.5:
-            raise ValueError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
+            raise UserError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
         if self.scores == "none" and not self.save_denoised:
-            raise ValueError("--scores none: nothing would be made; add --save-denoised")
+            raise UserError("--scores none: nothing would be made; add --save-denoised")
         if self.checkpoints == "all" and self.checkpoint != "best":
-            raise ValueError(
+            raise UserError(
                 f"--checkpoint {self.checkpoint} and --checkpoints all: expected one of them"
             )
 

@@ -10,6 +10,7 @@ import types
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from smae_jax.errors import UserError
 from smae_jax.removed import passed_over
 
 Options = TypeVar("Options")
@@ -30,15 +31,15 @@ def load(
       The options.
 
     Raises:
-      ValueError: if the file is missing or no TOML, a key is unknown or was removed, or a value has another
+      UserError: if the file is missing or no TOML, a key is unknown or was removed, or a value has another
         type.
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{path}: cannot read this config ({error.strerror})") from None
+        raise UserError(f"{path}: cannot read this config ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
+        raise UserError(f"{path}: not a TOML file ({' '.join(str(error).split())})") from None
     return from_dict(values, into, where=str(path), default=default, of_run=of_run)
 
 
@@ -59,18 +60,18 @@ def from_dict(
         try:
             if passed_over(f"{prefix}{key}".replace("-", "_"), value, of_run=of_run):
                 continue
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
         if name not in hints:
             close = difflib.get_close_matches(name, hints, 1)
             advice = (
                 f"did you mean '{prefix}{close[0]}'?" if close else f"known: {', '.join(hints)}"
             )
-            raise ValueError(f"{where}: unknown key '{prefix}{key}'; {advice}")
+            raise UserError(f"{where}: unknown key '{prefix}{key}'; {advice}")
         hint: Any = hints[name]
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
-                raise ValueError(
+                raise UserError(
                     f"{where}: '{prefix}{key}' expected a table [{prefix}{key}], got {value!r}"
                 )
             inner = None if default is None else getattr(default, name)
@@ -86,8 +87,8 @@ def from_dict(
             chosen[name] = _typed(value, hint, f"{where}: '{prefix}{key}'")
     try:
         return into(**chosen) if default is None else dataclasses.replace(default, **chosen)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _typed(value: Any, hint: Any, what: str) -> Any:
@@ -95,17 +96,17 @@ def _typed(value: Any, hint: Any, what: str) -> Any:
     if origin is Literal:
         if value in arguments and isinstance(value, str):
             return value
-        raise ValueError(f"{what} expected one of {', '.join(arguments)}, got {value!r}")
+        raise UserError(f"{what} expected one of {', '.join(arguments)}, got {value!r}")
     if origin in (Union, types.UnionType):
         return None if value is None else _typed(value, arguments[0], what)
     if origin is tuple:
         if isinstance(value, list):
             return tuple(_typed(item, arguments[0], what) for item in value)
-        raise ValueError(f"{what} expected a list such as [32, 64], got {value!r}")
+        raise UserError(f"{what} expected a list such as [32, 64], got {value!r}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ValueError(f"{what} expected {hint.__name__}, got {value!r}")
+        raise UserError(f"{what} expected {hint.__name__}, got {value!r}")
     return value
 
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from smae_jax.errors import UserError
+
 COMBINED = "frames are combined after the network instead (infer does it by itself)"
 LEAVE_OUT = "leave it out"
 REMOVED = {
@@ -41,7 +43,7 @@ def passed_over(name: str, value: Any, *, of_run: bool) -> bool:
       of_run: whether the file is a run folder's own record, not a user's choice.
 
     Raises:
-      ValueError: in one line, if it was removed and is not harmless.
+      UserError: in one line, if it was removed and is not harmless.
     """
     found = _entry(name, value)
     if found is None or (of_run and found in OF_THE_PAST):
@@ -49,23 +51,23 @@ def passed_over(name: str, value: Any, *, of_run: bool) -> bool:
     if of_run and value in HARMLESS.get(name, ()):
         return True
     said = name if found == name and not of_run else f"{name} = {value!r}"
-    raise ValueError(_said(said, found, advice="train it again" if of_run else None))
+    raise UserError(_said(said, found, advice="train it again" if of_run else None))
 
 
 def refuse_arguments(arguments: Sequence[str]) -> None:
     """Refuse a command line that asks for what was removed.
 
     Raises:
-      ValueError: in one line.
+      UserError: in one line.
     """
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         if not argument.startswith("--"):
             continue
         option, equals, value = argument.partition("=")
         found = _entry(option[2:].replace("-", "_"), value if equals else following)
         if found is not None:
             shown = option if " " not in found else f"{option} {found.partition(' ')[2]}"
-            raise ValueError(_said(shown, found))
+            raise UserError(_said(shown, found))
 
 
 def _entry(name: str, value: Any) -> str | None:

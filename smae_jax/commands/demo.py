@@ -10,29 +10,30 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from smae_jax.commands.infer import infer
-from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.train import train
 from smae_jax.config import DemoConfig, InferConfig, TrainConfig
 from smae_jax.config_file import load
-from smae_jax.data.atomic import OutputError, atomic_path, refuse_existing
-from smae_jax.evaluation.figures import draw_denoised
-from smae_jax.evaluation.loss_figure import draw_losses
 from smae_jax.evaluation.quality import as_json, as_markdown, as_text, quality_rows
+from smae_jax.figures import save
+from smae_jax.figures.frames import denoised_figure
+from smae_jax.figures.losses import loss_figure
+from smae_jax.io.atomic import OutputError, atomic_path, refuse_existing
+from smae_jax.io.reading import masked, read
+from smae_jax.io.results import read_result
+from smae_jax.methods.protocol import Say
+from smae_jax.run.folder import RunFolder
+from smae_jax.run.shipped import shipped_config
 from smae_jax.simulate import Simulation, simulate, write_simulation
 
 FRAMES, SIZE = 64, 128
 _MARK = "demo.json"
 _MADE = ("scan.h5", "train", "denoised.h5", "table.md", "table.json", "figures", _MARK)
-
-Say = Callable[[str], None]
 
 
 def demo(config: DemoConfig, say: Say) -> None:
@@ -43,7 +44,7 @@ def demo(config: DemoConfig, say: Say) -> None:
       say: receives every line that a person should read.
 
     Raises:
-      ValueError: in one line, if the folder exists and may not be replaced, or an option is wrong.
+      UserError: in one line, if the folder exists and may not be replaced, or an option is wrong.
     """
     folder, start = Path(config.run), time.perf_counter()
     options = load(config.config or shipped_config("demo"), TrainConfig)
@@ -86,7 +87,7 @@ def demo(config: DemoConfig, say: Say) -> None:
     done("denoised")
 
     say("4 of 4: compare with the truth")
-    denoised, filled = read_denoised(output)
+    denoised, _, filled = read_result(str(output))
     rows = quality_rows(
         simulation.counts,
         {f"{options.method} ({options.model})": denoised},
@@ -98,7 +99,7 @@ def demo(config: DemoConfig, say: Say) -> None:
         say(line)
     write_text(folder / "table.md", as_markdown(rows))
     write_text(folder / "table.json", as_json(rows))
-    draw(folder, simulation, denoised, filled, trained)
+    draw(folder, simulation, denoised, filled)
     done("all")
     write_text(folder / _MARK, json.dumps(record, indent=2) + "\n")
     say(
@@ -153,28 +154,21 @@ def photons_in_words(photons: float) -> str:
     return f"{photons:g} photon" + ("" if photons == 1 else "s")
 
 
-def read_denoised(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Read expected counts, NaN where there are none, and which of them were filled."""
-    with h5py.File(path) as file:
-        return np.asarray(file["entry/data/data"]), np.asarray(file["entry/data/filled"]) > 0
-
-
 def draw(
-    folder: Path, simulation: Simulation, denoised: np.ndarray, filled: np.ndarray, trained: Path
+    folder: Path, simulation: Simulation, denoised: np.ndarray, filled: np.ndarray | None
 ) -> None:
     """Draw the middle frame of the scan, and the losses of the training."""
-    frames, height, width = simulation.counts.shape
-    frame = frames // 2
-    draw_denoised(
-        folder / "figures" / "before_denoised_truth.png",
-        simulation.counts,
+    data = masked(read(f"{folder / 'scan.h5'}::/entry/data/data"), simulation.valid)
+    frame, (height, width) = data.frames // 2, data.spatial
+    figure = denoised_figure(
+        data,
         denoised,
-        truth=simulation.truth,
-        valid=simulation.valid,
+        reference={"truth": simulation.truth},
         filled=filled,
-        center=simulation.center,
         frame=frame,
         title=f"Simulated SAXS, {photons_in_words(simulation.parameters['photons'])} per pixel, "
-        f"frame {frame} of {frames}, {height} x {width} pixels",
+        f"frame {frame} of {data.frames}, {height} x {width} pixels",
     )
-    draw_losses(folder / "figures" / "loss.png", trained / "metrics.jsonl")
+    save(figure, folder / "figures" / "before_denoised_truth.png")
+    losses = loss_figure(RunFolder(folder / "train").metrics)
+    save(losses, folder / "figures" / "loss.png")

@@ -1,48 +1,111 @@
 """`smae-jax evaluate`: a trained run beside raw counts and simple filters, with a reference or without.
 
-out/metrics.csv  metrics.json  table.md  figures/frame_0003.png  denoised/step_200.h5
-    curve.png (checkpoints)  agreement.png  rings.png (both without a reference)
+out/metrics.csv  metrics.json  table.md  denoised/step_200.h5
+    scans:   figures/frame_0003.png  curve.png (checkpoints)  agreement.png, rings.png (without a reference)
+    spectra: spectrum.png
+
+What is judged is what `infer` writes: the answers have gone through the same stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+from matplotlib.figure import Figure
 
-from smae_jax.commands.build_repeats import of_repeats
-from smae_jax.commands.evaluate_repeats import evaluate_repeats
-from smae_jax.commands.evaluated_run import Opened, open_run, save_denoised
-from smae_jax.commands.evaluation_folder import Table, check_folder, write_tables
 from smae_jax.config import EvaluateConfig
-from smae_jax.data.atomic import atomic_path
-from smae_jax.data.masks import describe
-from smae_jax.data.pairing import take_frames
-from smae_jax.data.readers import read_scan
-from smae_jax.data.scan import Scan
-from smae_jax.evaluation import with_reference, without_reference
-from smae_jax.evaluation.estimators import (
-    Estimator,
-    averaged,
-    best_filters,
-    crop_about,
-    raw,
-    subset,
-    trials,
-)
-from smae_jax.evaluation.figures import draw_denoised
-from smae_jax.evaluation.report_figures import draw_agreement, draw_curve, draw_rings
-from smae_jax.evaluation.with_reference import Reference, make_reference, score_with_reference
-from smae_jax.evaluation.without_reference import Curves, score_without_reference
-from smae_jax.run_folder import RunFolder
+from smae_jax.errors import UserError
+from smae_jax.evaluation.estimators import Estimator, subset
+from smae_jax.evaluation.folder import check_folder, write_tables
+from smae_jax.evaluation.judging import Judged, judge_frames, judge_repeats, refuse_same
+from smae_jax.evaluation.repeats_scores import together
+from smae_jax.evaluation.with_reference import Reference, make_reference
+from smae_jax.figures import save
+from smae_jax.figures.curves import agreement_figure, checkpoints_figure, rings_figure
+from smae_jax.figures.frames import denoised_figure
+from smae_jax.figures.spectrum import spectrum_figure
+from smae_jax.inference import in_counts
+from smae_jax.io.atomic import atomic_path
+from smae_jax.io.reading import describe_mask, masked
+from smae_jax.io.writing import refuse_input, write
+from smae_jax.measurements import Measurements, mean_of_frames
+from smae_jax.methods.protocol import Answers, Say
+from smae_jax.progress import each
+from smae_jax.run.folder import RunFolder
+from smae_jax.run.restore import Opened, open_run, read_input, wanted_checkpoints
 
-TRIED_FRAMES, TRIED_SIDE = 4, 256
-"""Frames and side of the crop about the beam that the filters' settings are chosen on."""
+PANELS_WITH_REFERENCE = {
+    "psnr_db": ("PSNR / dB", "higher"),
+    "score_weighted": ("weighted score", "lower"),
+}
+PANELS = {
+    "deviance": ("held-out deviance", "lower"),
+    "held_out_score_weighted": ("weighted held-out score", "lower"),
+}
+"""Numbers that are drawn over the checkpoints' steps, with and without a reference."""
 
-Say = Callable[[str], None]
+
+class Networks:
+    """The checkpoints that are judged, by step; the last answers to all measurements are kept."""
+
+    def __init__(self, opened: list[Opened], *, best: bool) -> None:
+        """Name the checkpoints; `best`: the one that was opened last is the best."""
+        of_best = opened[-1].step if best else None
+        self.by_name = {
+            f"{one.config.method}, step {one.step}{' (best)' * (one.step == of_best)}": one
+            for one in sorted(opened, key=lambda one: one.step)
+        }
+        self.first = opened[0]
+        self.shown = next((n for n in self.by_name if "(best)" in n), list(self.by_name)[-1])
+        self._kept: tuple[str, Answers] | None = None
+
+    @property
+    def data(self) -> Measurements:
+        """What they are judged on."""
+        return self.first.data
+
+    @property
+    def one_answer(self) -> bool:
+        """Whether scores are those of repeats: of one answer, or of data without a centre."""
+        return self.first.method.answers == "one" or self.data.center is None
+
+    def answers(self, name: str) -> Answers:
+        """Return what `infer` would write, but per unit of exposure."""
+        if self._kept is None or self._kept[0] != name:
+            self._kept = None  # no two at once
+            self._kept = name, self.by_name[name].answers()
+        return self._kept[1]
+
+    def estimators(self) -> dict[str, Estimator]:
+        """Return the checkpoints as scores see them."""
+
+        def estimator(name: str) -> Estimator:
+            def estimate(part: Measurements) -> np.ndarray:
+                whole = part is self.data
+                answers = self.answers(name) if whole else self.by_name[name].answers(part)
+                return np.asarray(answers.counts)
+
+            return estimate
+
+        return {name: estimator(name) for name in self.by_name}
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """What networks are judged by.
+
+    Attributes:
+      notes: what there is and how it was paired, a line each.
+      of_frames: reference of a scan, on the scale of its counts; None = there is none.
+      of_repeats: reference of repeats, with exposures in units of theirs; None = there is none.
+    """
+
+    notes: tuple[str, ...]
+    of_frames: Reference | None = None
+    of_repeats: Measurements | None = None
 
 
 def evaluate(config: EvaluateConfig, say: Say) -> None:
@@ -53,215 +116,236 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
       say: receives every line that a person should read.
 
     Raises:
-      ValueError: in one line, for anything that a user can mend.
+      UserError: in one line, for anything that a user can mend.
     """
-    for name in ("run", "input", "output"):
-        if not getattr(config, name):
-            raise ValueError(f"--{name}: expected a path, got none; see --help")
-    check_folder(Path(config.output), overwrite=config.overwrite)
-    run = RunFolder(Path(config.run))
-    trained = run.config()
-    if of_repeats(trained):
-        evaluate_repeats(config, trained, run, say)
-        return
-    opened = open_run(config, say)
-    notes = [
-        f"{len(opened.scan.counts)} frames, {describe(opened.scan)}",
-        "checkpoints of step " + ", ".join(str(n.step) for n in opened.networks),
-    ]
-    reference = read_reference(config, opened.scan) if config.reference else None
-    if reference is not None:
-        notes += [
-            *reference.said,
-            f"data range {reference.data_range:.5g} counts (largest valid value)",
-        ]
-        if np.isfinite(reference.ceiling_db):
-            notes.append(
-                f"the true rates would have a PSNR of {reference.ceiling_db:.2f} dB to this reference"
-            )
-        for line in notes[2:]:
-            say(line)
+    _check_places(config)
+    networks, whole = open_networks(config, say)
+    judge = (_judge_of_repeats if networks.one_answer else _judge_of_frames)(
+        config, networks, whole
+    )
+    for note in judge.notes:
+        say(note)
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
-        tables: list[Table] = []
-        curves = None
-        if config.scores != "none":
-            estimators = estimators_of(config, opened, reference, notes, say)
-            steps = {n.name: n.step for n in opened.networks}
-            count = len(estimators) * len(opened.chunks)
-            if reference is not None:
-                with progress("with reference", count) as advance:
-                    rows = score_with_reference(
-                        opened.scan.counts,
-                        opened.scan.valid,
-                        reference,
-                        estimators,
-                        advance=advance,
-                    )
-                legend = with_reference.LEGEND + f"\nData range {reference.data_range:.5g} counts."
-                tables.append(("With the reference", rows, with_reference.COLUMNS, legend))
-            if reference is None or config.scores == "both":
-                with progress("without reference", count) as advance:
-                    rows, curves = score_without_reference(
-                        opened.scan.counts,
-                        opened.scan.valid,
-                        opened.center,
-                        estimators,
-                        held_out=config.held_out,
-                        seed=config.seed,
-                        advance=advance,
-                    )
-                legend = without_reference.legend(config.held_out)
-                tables.append(("Without a reference", rows, without_reference.COLUMNS, legend))
-            for _, rows, _, _ in tables:
-                for row in rows:
-                    row["step"] = steps.get(row["name"])
-        write_tables(folder, config, notes, tables, say)
-        draw(folder, config, opened, reference, tables, curves)
+        judged = score(config, networks, judge, say)
+        write_tables(
+            folder,
+            judged.tables,
+            title=f"Evaluation of {config.run} on {config.input}",
+            notes=[*judge.notes, *filter(None, [judged.how])],
+            options=dataclasses.asdict(config),
+            say=say,
+        )
+        draw = spectrum_pictures if networks.one_answer else frame_pictures
+        for name, figure in draw(config, networks, judge, judged):
+            save(figure, folder / name)
         if config.save_denoised:
-            save_denoised(folder / "denoised", opened)
-    say(
-        f"{config.output}: metrics.json, metrics.csv, table.md"
-        + (", figures" * (config.figures > 0))
-    )
+            save_denoised(folder / "denoised", networks)
+    pictures = ", figures" * (config.figures > 0)
+    say(f"{config.output}: metrics.json, metrics.csv, table.md{pictures}")
 
 
-def read_reference(config: EvaluateConfig, scan: Scan) -> Reference:
-    """Read the reference, pair it with the frames, and bring it to their scale."""
-    other = read_scan(config.reference)
-    if other.counts.shape[1:] == scan.counts.shape[1:]:
-        common = scan.valid.all(axis=0) & other.valid.all(axis=0)
-        own = {frame[common].tobytes() for frame in scan.counts}
-        same = any(frame[common].any() and frame[common].tobytes() in own for frame in other.counts)
-    else:
-        same = False  # refused below
-    if same:
-        raise ValueError(
-            f"--reference {config.reference}: holds a frame of --input; a reference must be another "
-            "measurement, otherwise the best score is that of doing nothing"
+def _check_places(config: EvaluateConfig) -> None:
+    """Refuse an evaluation of nothing, and to write over what is read or was not made here."""
+    for name in ("run", "input", "output"):
+        if not getattr(config, name):
+            raise UserError(f"--{name}: expected a path, got none; see --help")
+    refuse_input(config.output, config.input, config.reference, config.mask, config.run)
+    check_folder(Path(config.output), overwrite=config.overwrite)
+
+
+def open_networks(config: EvaluateConfig, say: Say) -> tuple[Networks, int]:
+    """Open every checkpoint that is asked for, on the frames that are asked for.
+
+    Returns:
+      (the networks, number of frames before some were chosen).
+    """
+    folder = RunFolder(Path(config.run))
+    folder.config()  # says what is wrong, if there is no run
+    every = config.checkpoints == "all"
+    wanted = wanted_checkpoints(folder, every=every, wanted=config.checkpoint)
+    first = dataclasses.replace(config, checkpoints="one", checkpoint=wanted[-1])
+    opened = open_run(first, say)
+    whole = opened.data.frames
+    if config.frames and opened.data.center is None:
+        raise UserError("--frames: is for scans; choose repeats with --repeats 0:4 instead")
+    chosen = list(subset(whole, config.frames))
+    if len(chosen) < whole:
+        opened = dataclasses.replace(
+            opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
         )
-    if config.frames and config.pairing != "mean" and len(other.counts) > 1:
-        whole = len(read_scan(config.input).counts)
-        if len(other.counts) == whole:
-            other = take_frames(other, np.array(subset(whole, config.frames)))
-    return make_reference(
-        other.counts,
-        other.valid,
-        scan.counts,
-        scan.valid,
-        pairing=config.pairing,
-        noise=config.reference_noise,
-    )
+    others = [opened.with_checkpoint(name) for name in wanted[:-1]]
+    return Networks([*others, opened], best=wanted[-1] == "best"), whole
 
 
-def estimators_of(
-    config: EvaluateConfig,
-    opened: Opened,
-    reference: Reference | None,
-    notes: list[str],
-    say: Say,
-) -> dict[str, Estimator]:
-    """Return everything that is compared: raw, rotated average, filters at their best, networks."""
-    center = opened.center
-    scan = opened.scan
-    chosen = list(subset(len(scan.counts), TRIED_FRAMES))
-    window = crop_about(scan.counts.shape[1:], center, TRIED_SIDE)
-    counts = scan.counts[chosen][:, *window]
-    valid = np.broadcast_to(scan.valid, scan.counts.shape)[chosen][:, *window]
-    if not valid.any():
-        raise ValueError("--input: no valid pixel about the beam; check --mask and its polarity")
-    if reference is not None:
-        part = reference.part(chosen, window)
-        judge, how = with_reference.rmse_to(counts, valid, part), "the error to the reference"
-    else:
-        judge = without_reference.held_out_deviance(
-            counts, valid, held_out=config.held_out, seed=config.seed
+def _judge_of_frames(config: EvaluateConfig, networks: Networks, whole: int) -> Judge:
+    """Read the reference of a scan, pair it with the frames, and bring it to their scale."""
+    data = networks.data
+    steps = ", ".join(str(one.step) for one in networks.by_name.values())
+    notes = [f"{data.frames} frames, {describe_mask(data)}", f"checkpoints of step {steps}"]
+    if not config.reference:
+        return Judge(tuple(notes))
+    found = _read_reference(config, networks)
+    refuse_same(found, data, path=config.reference, kind="frame")
+    if data.frames < whole == found.frames and config.pairing != "mean":
+        found = found.take(list(subset(whole, config.frames)))
+    reference = make_reference(found, data, pairing=config.pairing, noise=config.reference_noise)
+    notes += [
+        *reference.said,
+        f"data range {reference.data_range:.5g} counts (largest valid value)",
+    ]
+    if np.isfinite(reference.ceiling_db):
+        notes.append(
+            f"the true rates would have a PSNR of {reference.ceiling_db:.2f} dB to this reference"
         )
-        how = "the held-out deviance"
-    local = (center[0] - window[0].start, center[1] - window[1].start)
-    with progress("settings of filters", trials()) as advance:
-        filters = best_filters(lambda one: judge(one.estimator(local)), advance=lambda: advance(""))
-    notes.append(
-        f"settings of filters: smallest value of {how} on {len(chosen)} frames, "
-        f"{counts.shape[1]} x {counts.shape[2]} pixels about the beam"
-    )
-    say(notes[-1])
-    return {
-        "raw": raw,
-        "rotated average": averaged(center),
-        **{one.label: one.estimator(center) for one in filters},
-        **{one.name: opened.estimator(one) for one in opened.networks},
-    }
+    return Judge(tuple(notes), of_frames=reference)
 
 
-def draw(
-    folder: Path,
-    config: EvaluateConfig,
-    opened: Opened,
-    reference: Reference | None,
-    tables: list[Table],
-    curves: Curves | None,
-) -> None:
-    """Draw some frames with the best checkpoint (the last, where best is not asked for), and the curves."""
+def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) -> Judge:
+    """Read the reference of repeats, and bring its exposure to their unit."""
+    del whole
+    data, path = networks.data, config.reference
+    if not path and networks.first.method.whole:
+        raise UserError(
+            f"--run {config.run}: its network has drawn all repeats, none of them can judge it; give "
+            "--reference"
+        )
+    if not path and data.frames < 2:
+        raise UserError(
+            f"--input {config.input}: expected at least 2 repeats to judge one by the others, got "
+            f"{data.frames}; give --reference"
+        )
+    notes = [f"{data.frames} repeats of {' x '.join(map(str, data.spatial))}"]
+    if common := networks.first.survey.noise.common_variance:
+        notes.append(
+            f"repeats share noise of variance {common:.3g}: without a reference it judges in favour of "
+            "what keeps it"
+        )
+    if not path:
+        return Judge(tuple(notes))
+    found = _read_reference(config, networks)
+    if found.counts.shape[1:] != data.counts.shape[1:]:
+        raise UserError(
+            f"--reference {path}: expected {data.counts.shape[1:]} as --input has, got "
+            f"{found.counts.shape[1:]}; give a measurement of the same thing"
+        )
+    refuse_same(found, data, path=path, kind="repeat")
+    if len(data.spatial) == 2:
+        found = masked(found, np.asarray(data.valid.any(axis=0)), path=f"--reference {path}")
+    levels = [mean_of_frames(one)[0] for one in (found, data)]
+    common_points = np.isfinite(levels[0]) & np.isfinite(levels[1])
+    if not common_points.any():
+        raise UserError(f"--reference {path}: has no valid point in common with --input")
+    ratio = float(levels[0][common_points].mean() / (levels[1][common_points].mean() or 1.0))
+    if config.reference_scale == "totals" and ratio > 0:
+        found = dataclasses.replace(found, exposure=found.exposure * np.float32(ratio))
+    return Judge(tuple(notes), of_repeats=found)
+
+
+def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
+    """Read the reference as the run reads its own measurements."""
+    repeats = config.reference_repeats or "all"
+    options = dataclasses.replace(config, input=config.reference, repeats=repeats)
+    return read_input(options, networks.first.config, networks.first.folder)
+
+
+def score(config: EvaluateConfig, networks: Networks, judge: Judge, say: Say) -> Judged:
+    """Score the networks and all that they are compared with; every row says its step, if it has one."""
+    if config.scores == "none":
+        return Judged()
+    data, estimators, both = networks.data, networks.estimators(), config.scores == "both"
+    if networks.one_answer:
+        judged = judge_repeats(
+            data,
+            estimators,
+            judge.of_repeats,
+            alone=both or judge.of_repeats is None,
+            noise=networks.first.survey.noise,
+            say=say,
+        )
+    else:
+        judged = judge_frames(
+            data,
+            estimators,
+            judge.of_frames,
+            alone=both or judge.of_frames is None,
+            held_out=config.held_out,
+            seed=config.seed,
+            say=say,
+        )
+    steps = {name: one.step for name, one in networks.by_name.items()}
+    tables = [
+        dataclasses.replace(
+            table,
+            rows=[{"name": r["name"], "step": steps.get(r["name"]), **r} for r in table.rows],
+        )
+        for table in judged.tables
+    ]
+    return dataclasses.replace(judged, tables=tuple(tables))
+
+
+def frame_pictures(
+    config: EvaluateConfig, networks: Networks, judge: Judge, judged: Judged
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the pictures of a scan with their names: some frames, and the curves."""
     if not config.figures:
         return
-    shown = next((n for n in opened.networks if "(best)" in n.name), opened.networks[-1])
-    scan = opened.scan
-    with progress("figures", min(config.figures, len(scan.counts))) as advance:
-        for k in subset(len(scan.counts), config.figures):
-            valid = np.broadcast_to(scan.valid, scan.counts.shape)[k : k + 1]
-            counts, _, filled = opened.apply(shown, scan.counts[k : k + 1], valid, 1.0)
-            known = None
-            if reference is not None:
-                known = np.where(reference.valid[k], reference.counts[k], np.nan)
-            draw_denoised(
-                folder / "figures" / f"frame_{k:04d}.png",
-                scan.counts[k],
-                counts[0],
-                valid=valid[0],
-                truth=known,
-                truth_name="reference",
-                filled=filled[0],
-                center=opened.center,
-                title=f"{Path(scan.metadata.sources[k]).name}, {shown.name}",
-            )
-            advance("")
-    if curves is not None:
-        kept = [name for name in curves.halves if "Gaussian" not in name and "step" not in name]
-        kept.append(shown.name)
-        draw_agreement(
-            folder / "agreement.png",
-            {name: curves.halves[name] for name in kept},
-            {name: curves.to_raw[name] for name in kept},
-        )
-        draw_rings(
-            folder / "rings.png",
-            {name: curves.rings[name] for name in curves.rings if name in kept[1:]},
-        )
-    if config.checkpoints == "all" and tables:
-        rows = tables[0][1]
+    data, shown, reference = networks.data, networks.shown, judge.of_frames
+    answers = networks.answers(shown)
+    for k in each(subset(data.frames, config.figures), desc="figures", unit="figure"):
+        known = {}
         if reference is not None:
-            panels = {
-                "psnr_db": ("PSNR / dB", "higher"),
-                "score_weighted": ("weighted score", "lower"),
-            }
-        else:
-            panels = {
-                "deviance": ("held-out deviance", "lower"),
-                "held_out_score_weighted": ("weighted held-out score", "lower"),
-            }
-        draw_curve(
-            folder / "curve.png", rows, panels, title=f"Checkpoints of {opened.folder.path.name}"
+            known["reference"] = np.where(reference.valid[k], reference.counts[k], np.nan)
+        title = f"{Path(data.names[k]).name}, {shown}"
+        yield (
+            f"figures/frame_{k:04d}.png",
+            denoised_figure(
+                data, answers.counts, reference=known, filled=answers.filled, frame=k, title=title
+            ),
         )
+    if judged.curves is not None:
+        curves = judged.curves
+        names = [n for n in curves.halves if "Gaussian" not in n and "step" not in n] + [shown]
+        halves, to_raw = ({n: c[n] for n in names} for c in (curves.halves, curves.to_raw))
+        yield "agreement.png", agreement_figure(halves, to_raw)
+        yield "rings.png", rings_figure({n: curves.rings[n] for n in names[1:]})
+    if config.checkpoints == "all" and judged.tables:
+        panels = PANELS if reference is None else PANELS_WITH_REFERENCE
+        title = f"Checkpoints of {networks.first.folder.path.name}"
+        yield "curve.png", checkpoints_figure(judged.tables[0].rows, panels, title=title)
 
 
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[str], object]]:
-    """Show a progress bar; yield what to call after each part, with the name of the part."""
-    with tqdm(total=total, desc=what, dynamic_ncols=True) as bar:
+def spectrum_pictures(
+    config: EvaluateConfig, networks: Networks, judge: Judge, judged: Judged
+) -> Iterator[tuple[str, Figure]]:
+    """Yield the picture of a spectrum with its name; there is none of patterns and volumes."""
+    del judged
+    data, shown = networks.data, networks.shown
+    if not config.figures or len(data.spatial) != 1 or data.channels:
+        return
+    answer = together(networks.answers(shown).counts, data)
+    light = mean_of_frames(data)[1]
+    noise = networks.first.survey.noise.beside_photons(answer, np.where(light > 0, light, 1))
+    known = {}
+    if judge.of_repeats is not None:
+        known["reference"] = mean_of_frames(judge.of_repeats)[0]
+    title = f"{Path(data.origin.source).name}, {shown}"
+    yield "spectrum.png", spectrum_figure(data, answer, noise=noise, reference=known, title=title)
 
-        def advance(name: str) -> None:
-            bar.set_postfix_str(name, refresh=False)
-            bar.update(1)
 
-        yield advance
+def save_denoised(folder: Path, networks: Networks) -> None:
+    """Write what every checkpoint made of the measurements, `step_200.h5`, as `infer` writes it."""
+    folder.mkdir()
+    data = networks.data
+    for name, opened in each(networks.by_name.items(), desc="denoised files", unit="file"):
+        answers = networks.answers(name)
+        if opened.method.answers == "each":
+            answers = in_counts(answers, data)
+        write(
+            str(folder / f"step_{opened.step}.h5"),
+            answers.counts,
+            data,
+            known=answers.known & ~answers.filled,
+            filled=answers.filled if answers.filled.any() else None,
+            process=opened.made_by() | dict(answers.done),
+        )

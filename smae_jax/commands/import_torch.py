@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from smae_jax import models
-from smae_jax.checkpoint import Checkpoints
 from smae_jax.config import (
     DataOptions,
     ImportTorchConfig,
@@ -23,8 +22,10 @@ from smae_jax.config import (
     SmaeOptions,
     TrainConfig,
 )
+from smae_jax.errors import UserError
 from smae_jax.models.sedcnn import published_parameters
-from smae_jax.run_folder import Prepared, RunFolder
+from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.folder import RunFolder, Survey
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which programs keep the weights beside other things; looked for in this order."""
@@ -41,15 +42,15 @@ def import_torch(config: ImportTorchConfig, say: Callable[[str], None]) -> Path:
       The run folder.
 
     Raises:
-      ValueError: in one line, if PyTorch is not there, or the file is not a checkpoint of this network.
+      UserError: in one line, if PyTorch is not there, or the file is not a checkpoint of this network.
     """
     if not config.checkpoint:
-        raise ValueError(
+        raise UserError(
             "import-torch: expected a PyTorch checkpoint, got none; "
             "try 'smae-jax import-torch model.ckpt --run runs/imported'"
         )
     if not config.run:
-        raise ValueError("--run: expected a folder for the run, got none; try --run runs/imported")
+        raise UserError("--run: expected a folder for the run, got none; try --run runs/imported")
     folder = RunFolder(Path(config.run))
     folder.refuse(overwrite=config.overwrite)
     parameters = write_run(
@@ -84,31 +85,25 @@ def write_run(
       The parameters.
 
     Raises:
-      ValueError: if names or shapes are not the published network's, or the folder is taken.
+      UserError: if names or shapes are not the published network's, or the folder is taken.
     """
     try:
         published = published_parameters(state)
     except ValueError as error:
-        raise ValueError(f"{origin}: {error}") from None
+        raise UserError(f"{origin}: {error}") from None
     shape = published["conv0"]["kernel"].shape[2], published["out1"]["kernel"].shape[3]
     if shape != (1, 1):
-        raise ValueError(
+        raise UserError(
             f"{origin}: expected a network of one channel in and one out, got {shape[0]} and {shape[1]}"
         )
     parameters = {"network": published}
     # No scan stands behind this run: inference takes frame size, centre and mask from its input.
-    unknown = Prepared(
-        center=None,
-        center_subpixel=None,
-        frame_shape=None,
-        scale=None,
-        mean_counts=None,
-        frames=0,
-    )
-    folder.create(published_options(str(folder.path), overwrite=overwrite), unknown, None)
-    best = Checkpoints(folder.best)
-    best.save(0, parameters=parameters, notes={"imported_from": Path(origin).name})
-    best.close()
+    with folder.replacing() as step_made:
+        folder.create(published_options(str(folder.path), overwrite=overwrite), Survey(), None)
+        best = Checkpoints(folder.best)
+        best.save(0, parameters=parameters, notes={"imported_from": Path(origin).name})
+        best.close()
+        step_made()
     return parameters
 
 
@@ -136,14 +131,14 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
       float32 arrays by name.
 
     Raises:
-      ValueError: in one line, if PyTorch is not installed, the file is unreadable or holds anything else.
+      UserError: in one line, if PyTorch is not installed, the file is unreadable or holds anything else.
     """
     if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file; give a checkpoint that torch.save wrote")
+        raise UserError(f"{path}: no such file; give a checkpoint that torch.save wrote")
     try:
         import torch  # type: ignore[import-not-found]  # an optional extra
     except ImportError:
-        raise ValueError(
+        raise UserError(
             f"{path}: reading a PyTorch checkpoint needs PyTorch, which is not installed; "
             "pip install 'smae_jax[torch]'"
         ) from None
@@ -152,7 +147,7 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             warnings.simplefilter("ignore")  # what is wrong with the file is said in one line below
             held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise ValueError(
+        raise UserError(
             f"{path}: holds more than tensors (a whole model, or Python objects), which is not loaded; save "
             "model.state_dict() instead, or it is not a PyTorch checkpoint"
         ) from None
@@ -161,7 +156,7 @@ def read_state_dict(path: str) -> dict[str, np.ndarray]:
             " ".join(str(error).split())[:120] if isinstance(error, RuntimeError | OSError) else ""
         )
         reason = reason or "truncated, or of another program"
-        raise ValueError(f"{path}: not a readable PyTorch checkpoint ({reason})") from None
+        raise UserError(f"{path}: not a readable PyTorch checkpoint ({reason})") from None
     state = find_state(held, lambda value: isinstance(value, torch.Tensor), path)
     return {name: value.detach().to(torch.float32).numpy() for name, value in state.items()}
 
@@ -170,7 +165,7 @@ def find_state(held: Any, is_tensor: Callable[[Any], bool], path: str) -> dict[s
     """Find the state dict in what a checkpoint holds: itself, or under one of `WRAPPERS`.
 
     Raises:
-      ValueError: if there is none.
+      UserError: if there is none.
     """
     node = held
     for _ in range(3):
@@ -183,7 +178,7 @@ def find_state(held: Any, is_tensor: Callable[[Any], bool], path: str) -> dict[s
             break
         node = inner
     found = f"keys {', '.join(map(str, list(node)[:6]))}" if isinstance(node, Mapping) else ""
-    raise ValueError(
+    raise UserError(
         f"{path}: expected tensors by name, itself or under {', '.join(WRAPPERS)}, got "
         f"{found or type(node).__name__}; save model.state_dict()"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from smae_jax.commands.build import prepare
 from smae_jax.config import InspectConfig
-from smae_jax.data.atomic import atomic_path, refuse_existing
+from smae_jax.errors import UserError
 from smae_jax.evaluation.inspection import inspect_scan
-from smae_jax.evaluation.inspection_figure import draw_inspection
+from smae_jax.figures import save
+from smae_jax.figures.inspection import inspection_figure
+from smae_jax.io.atomic import refuse_existing
+from smae_jax.io.writing import refuse_input
+from smae_jax.methods.protocol import KINDS, Say
+from smae_jax.run.data import read_data
 
 
-def inspect(config: InspectConfig, say: Callable[[str], None]) -> None:
+def inspect(config: InspectConfig, say: Say) -> None:
     """Read a scan as a training would, and report on it.
 
     Args:
@@ -19,20 +21,25 @@ def inspect(config: InspectConfig, say: Callable[[str], None]) -> None:
       say: receives every line that a person should read; warnings begin with WARNING.
 
     Raises:
-      ValueError: in one line, if the scan cannot be read or the picture cannot be written.
+      UserError: in one line, if the scan cannot be read or the picture cannot be written.
     """
     options = config.data
     if not options.path:
-        raise ValueError("--data.path: expected files of frames, got none; see --help")
+        raise UserError("--data.path: expected files of frames, got none; see --help")
     if config.output:
         if not config.output.lower().endswith(".png"):
-            raise ValueError(f"--output: expected a name ending in .png, got '{config.output}'")
+            raise UserError(f"--output: expected a name ending in .png, got '{config.output}'")
+        refuse_input(config.output, options.path, options.mask)
         refuse_existing(config.output, overwrite=config.overwrite)
-    scan, center = prepare(options)
-    inspection = inspect_scan(scan, center)
+    data = read_data(options)
+    if data.center is None:
+        raise UserError(
+            f"--data.path {options.path}: expected patterns of a scan to inspect, got "
+            f"{KINDS[len(data.spatial)]} that are repeats; leave --data.dimensions out"
+        )
+    inspection = inspect_scan(data)
     for line in inspection.lines():
         say(line)
     if config.output:
-        with atomic_path(config.output, config.overwrite) as temporary:
-            draw_inspection(temporary, scan, inspection)
+        save(inspection_figure(data, inspection), config.output, config.overwrite, dpi=110)
         say(f"drawn to {config.output}")

@@ -10,7 +10,8 @@ import numpy as np
 
 from smae_jax import simulate as simulation
 from smae_jax.config import SimulateConfig
-from smae_jax.data.atomic import refuse_existing
+from smae_jax.errors import UserError
+from smae_jax.io.atomic import refuse_existing
 
 
 def simulate(config: SimulateConfig, say: Callable[[str], None]) -> None:
@@ -21,11 +22,11 @@ def simulate(config: SimulateConfig, say: Callable[[str], None]) -> None:
       say: receives every line that a person should read.
 
     Raises:
-      ValueError: in one line, if an option is out of range or the output cannot be written.
+      UserError: in one line, if an option is out of range or the output cannot be written.
     """
     suffix = Path(config.output).suffix.lower()
     if suffix not in (".h5", ".hdf5", ".nxs", ".npz"):
-        raise ValueError(
+        raise UserError(
             f"--output: expected a name ending in .h5, .hdf5, .nxs or .npz, got '{config.output}'"
         )
     refuse_existing(config.output, overwrite=config.overwrite)

@@ -1,14 +1,14 @@
-"""What is compared: functions from counts to expected counts, and each simple filter at its best.
+"""What is compared: functions from measurements to expected counts, and each simple filter at its best.
 
-An estimator sees counts that are a share of the exposure (1, or less after counts were split) and
-answers with the counts expected of a full exposure. How it does that nothing here asks.
+An estimator sees measurements, or a part of their photons at a part of the exposure, and answers with the
+counts expected of a unit of exposure. How it does that nothing here asks.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,21 +20,13 @@ from smae_jax.evaluation.filters import (
     rotated_average,
     total_variation,
 )
+from smae_jax.geometry import Center
+from smae_jax.measurements import Measurements
 
-
-class Estimator(Protocol):
-    """A denoiser as the evaluation sees it."""
-
-    def __call__(self, counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
-        """Return the counts expected of a full exposure, (frames, height, width).
-
-        Args:
-          counts: counted in `share` of the exposure, (frames, height, width); 0 where invalid.
-          valid: True = use the pixel, bool, shaped as `counts`.
-          share: of a full exposure, in (0, 1].
-        """
-        ...
-
+Estimator = Callable[[Measurements], np.ndarray]
+"""Measurements -> expected counts per unit of exposure, (frames or 1, *spatial[, channel])."""
+Progress = Callable[[Iterable[tuple[str, Estimator]]], Iterable[tuple[str, Estimator]]]
+Row = dict[str, Any]
 
 SIGMAS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 SIZES = (3, 5, 7, 9)
@@ -42,23 +34,24 @@ STRENGTHS_NLM = (0.4, 0.6, 0.8, 1.0, 1.4, 2.0)
 STRENGTHS_TV = (0.3, 0.6, 1.0, 1.6, 2.5, 4.0, 6.0)
 
 
-def raw(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
-    """Return the counts themselves, scaled to a full exposure."""
-    return counts / share
+def raw(data: Measurements) -> np.ndarray:
+    """Return the counts themselves, per unit of exposure; 0 where invalid."""
+    rate = np.zeros(data.counts.shape, np.float32)
+    return np.divide(data.counts, data.exposure, out=rate, where=data.valid)
 
 
-def averaged(center: tuple[float, float]) -> Estimator:
-    """Return the average with the frame turned by 180 degrees about `center`."""
+def averaged(data: Measurements) -> np.ndarray:
+    """Return the average with the frames turned by 180 degrees about their centre."""
 
-    def estimate(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
-        return np.where(valid, rotated_average(counts, valid, center)[0], 0) / share
+    def average(counts: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        return rotated_average(counts, valid, half_pixel(data))[0]
 
-    return estimate
+    return by_chunks(average, data)
 
 
 @dataclasses.dataclass(frozen=True)
 class Filter:
-    """A simple filter with its setting.
+    """A simple filter with its setting, an estimator.
 
     Attributes:
       name: "Gaussian", "median", "non-local means" or "total variation".
@@ -81,29 +74,44 @@ class Filter:
         }.get(self.name, f"strength {self.setting:g}" + ("" if self.stabilise else " on counts"))
         return f"{self.name}, {what}" + (", on rotated average" if self.turned else "")
 
-    def estimator(self, center: tuple[float, float]) -> Estimator:
-        """Return the estimator, for frames whose beam centre is `center`, (y, x), half pixels.
+    def __call__(self, data: Measurements) -> np.ndarray:
+        """Filter frames; it keeps their totals, but for the Gaussian, which is linear and needs no help."""
 
-        It keeps the totals of frames, but for the Gaussian, which is linear and needs no help.
-        """
-
-        def estimate(counts: np.ndarray, valid: np.ndarray, share: float) -> np.ndarray:
+        def filtered(counts: np.ndarray, valid: np.ndarray) -> np.ndarray:
             image, known, exposures = counts, valid, 1.0
             if self.turned:
-                image, known = rotated_average(counts, valid, center)
+                image, known = rotated_average(counts, valid, half_pixel(data))
                 exposures = 2.0
             if self.name == "Gaussian":
-                return np.where(valid, gaussian(image, known, self.setting), 0) / share
+                return gaussian(image, known, self.setting)
             if self.name == "median":
-                answer = median(image, known, int(self.setting))
-            else:
-                chosen = nonlocal_means if self.name == "non-local means" else total_variation
-                answer = chosen(
-                    image, known, self.setting, exposures=exposures, stabilise=self.stabilise
-                )
-            return np.where(valid, conserving_totals(answer, counts, valid), 0) / share
+                return conserving_totals(median(image, known, int(self.setting)), counts, valid)
+            chosen = nonlocal_means if self.name == "non-local means" else total_variation
+            options = {"exposures": exposures, "stabilise": self.stabilise}
+            return conserving_totals(chosen(image, known, self.setting, **options), counts, valid)
 
-        return estimate
+        return by_chunks(filtered, data)
+
+
+def by_chunks(
+    answer: Callable[[np.ndarray, np.ndarray], np.ndarray], data: Measurements
+) -> np.ndarray:
+    """Apply `answer(counts, valid)`, which takes every frame by itself, to some frames at a time.
+
+    Returns:
+      The answers per unit of exposure, float32; 0 where invalid.
+    """
+    rate, light = np.zeros(data.counts.shape, np.float32), data.full_exposure
+    for chunk in in_chunks(data):
+        valid = light[chunk] > 0
+        np.divide(
+            answer(data.counts[chunk], valid),
+            light[chunk],
+            out=rate[chunk],
+            where=valid,
+            casting="same_kind",
+        )
+    return rate
 
 
 def best_filters(
@@ -147,7 +155,7 @@ def trials() -> int:
 
 
 def crop_about(
-    shape: tuple[int, int], center: tuple[float, float], side: int
+    shape: tuple[int, ...], center: tuple[float, float], side: int
 ) -> tuple[slice, slice]:
     """Return a window of at most `side` pixels about the centre, within the frame."""
 
@@ -159,10 +167,29 @@ def crop_about(
     return along(center[0], shape[0]), along(center[1], shape[1])
 
 
-def in_chunks(frames: int, pixels: int, *, largest: int = 8_000_000) -> Iterator[slice]:
-    """Cut a stack into runs of frames of at most about `largest` pixels, so that memory is bounded."""
-    step = max(1, largest // pixels)
-    return (slice(start, min(frames, start + step)) for start in range(0, frames, step))
+def cut(data: Measurements, window: tuple[slice, slice]) -> Measurements:
+    """Cut patterns with a centre to a window (rows, columns)."""
+    (y, x), (sub_y, sub_x) = half_pixel(data), data.center.subpixel if data.center else (0, 0)
+    top, left = (side.start for side in window)
+    return dataclasses.replace(
+        data,
+        counts=data.counts[:, *window],
+        exposure=data.exposure[:, *window],
+        center=Center((y - top, x - left), (sub_y - top, sub_x - left)),
+    )
+
+
+def half_pixel(data: Measurements) -> tuple[float, float]:
+    """Return the centre (y, x) of patterns that have one, a multiple of 0.5."""
+    if data.center is None:
+        raise TypeError("expected patterns with a centre")
+    return data.center.half_pixel
+
+
+def in_chunks(data: Measurements, *, largest: int = 8_000_000) -> Iterator[slice]:
+    """Cut frames into runs of at most about `largest` pixels, so that float64 fits in memory."""
+    step = max(1, largest // data.counts[0].size)
+    return (slice(start, start + step) for start in range(0, data.frames, step))
 
 
 def subset(frames: int, wanted: int) -> tuple[int, ...]:

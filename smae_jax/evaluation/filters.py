@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 
+from smae_jax.geometry import turn
 from smae_jax.metrics import rmse
 
 Floats = NDArray[np.float64]
@@ -37,21 +38,10 @@ def rotated_average(
     counts = np.asarray(counts, dtype=np.float64)
     use = np.broadcast_to(np.asarray(valid, dtype=bool), counts.shape)
     own = np.where(use, counts, 0)
-    exposure = use + _turned(use.astype(np.float64), center)
-    total = own + _turned(own, center)
+    middle = (round(2 * center[0]) / 2, round(2 * center[1]) / 2)
+    exposure = use + turn(use.astype(np.float64), middle, 0)
+    total = own + turn(own, middle, 0)
     return np.divide(total, exposure, out=np.zeros_like(total), where=exposure > 0), exposure > 0
-
-
-def _turned(image: Floats, center: tuple[float, float]) -> Floats:
-    """Bring each pixel's partner in its place; 0 where that lies outside the image."""
-    for axis, middle in zip((-2, -1), center, strict=True):
-        size = image.shape[axis]
-        partner = round(2 * middle) - np.arange(size)
-        shape = [1] * image.ndim
-        shape[axis] = size
-        inside = ((partner >= 0) & (partner < size)).reshape(shape)
-        image = np.where(inside, np.take(image, partner.clip(0, size - 1), axis=axis), 0)
-    return image
 
 
 def gaussian(counts: ArrayLike, valid: ArrayLike, sigma: float) -> Floats:
@@ -82,6 +72,8 @@ def best_gaussian(
     valid: ArrayLike,
     reference: ArrayLike,
     sigmas: Iterable[float] = (0.0, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0),
+    *,
+    judged: ArrayLike | None = None,
 ) -> tuple[float, Floats]:
     """Smooth by the one of several Gaussians that comes closest to the reference.
 
@@ -92,12 +84,14 @@ def best_gaussian(
       valid: broadcastable to `counts`.
       reference: shaped as `counts`.
       sigmas: widths to try, in pixels.
+      judged: where the error is taken, as `valid`; None = at the valid pixels.
 
     Returns:
-      The width of the smallest error over the valid pixels, and the counts smoothed with it.
+      The width of the smallest error, and the counts smoothed with it.
     """
+    where = valid if judged is None else judged
     smoothed = {sigma: gaussian(counts, valid, sigma) for sigma in sigmas}
-    best = min(smoothed, key=lambda sigma: rmse(smoothed[sigma], reference, valid))
+    best = min(smoothed, key=lambda sigma: rmse(smoothed[sigma], reference, where))
     return best, smoothed[best]
 
 

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from smae_jax.data.center import Center, find_shadows
-from smae_jax.data.masks import describe
-from smae_jax.data.scan import Scan
-from smae_jax.evaluation.asymmetry import (
+from smae_jax.asymmetry import (
     Asymmetry,
     opposite,
     relative_asymmetry,
     symmetry_chi_square,
 )
+from smae_jax.center import find_shadows
+from smae_jax.geometry import Center
+from smae_jax.measurements import Measurements
+from smae_jax.survey import describe_mask
 
 __all__ = ["Inspection", "inspect_scan", "symmetry_chi_square"]
 
@@ -165,24 +166,20 @@ class Inspection:
         return []
 
 
-def inspect_scan(scan: Scan, center: Center | tuple[float, float]) -> Inspection:
+def inspect_scan(data: Measurements) -> Inspection:
     """Look at counts, mask, centre and symmetry of a scan.
 
     Args:
-      scan: as read, masked.
-      center: from `find_center`, or (y, x) in pixels as the user gave it; rounded to half pixels.
+      data: patterns as read, masked, with their centre.
 
     Returns:
       What was found.
     """
-    if not isinstance(center, Center):
-        y, x = (float(c) for c in center)
-        half = (round(2 * y) / 2, round(2 * x) / 2)
-        center = Center(half_pixel=half, subpixel=(y, x), correlation=float("nan"))
-    use = np.broadcast_to(scan.valid, scan.counts.shape)
-    values = scan.counts[use]
-    own, partner, both = sum_of_pairs(scan, center.half_pixel)
-    valid = use.any(axis=0)
+    center = data.center
+    if center is None:
+        raise TypeError("expected patterns with a centre; see survey.settle")
+    values = data.counts[data.full_exposure > 0]
+    own, partner, both = sum_of_pairs(data, center.half_pixel)
     shadows = both & find_shadows(own, both, center.half_pixel, ratio=_SHADOW_RATIO)
     shadow_share = float(shadows.sum() / max(1, both.sum()))
     trusted = both & ~shadows if shadow_share <= _LARGEST_SHADOW else both
@@ -195,23 +192,24 @@ def inspect_scan(scan: Scan, center: Center | tuple[float, float]) -> Inspection
         center = Center(center.half_pixel, center.subpixel, correlation)
     number = own + partner
     counted = both & (number > 0)
+    nothing = float("nan")
     return Inspection(
-        frames=len(scan.counts),
-        shape=(scan.counts.shape[1], scan.counts.shape[2]),
-        dtype=scan.metadata.dtype,
-        mean=float(values.mean(dtype=np.float64)) if values.size else float("nan"),
-        median=float(np.median(values)) if values.size else float("nan"),
-        maximum=float(values.max()) if values.size else float("nan"),
-        zeros=float(np.mean(values == 0)) if values.size else float("nan"),
-        masked=describe(scan),
-        masked_by=dict(scan.masked_by),
+        frames=data.frames,
+        shape=(data.spatial[0], data.spatial[1]),
+        dtype=data.origin.dtype,
+        mean=float(values.mean(dtype=np.float64)) if values.size else nothing,
+        median=float(np.median(values)) if values.size else nothing,
+        maximum=float(values.max()) if values.size else nothing,
+        zeros=float(np.mean(values == 0)) if values.size else nothing,
+        masked=describe_mask(data),
+        masked_by=dict(data.origin.masked_by),
         center=center,
         pairs=int(both.sum() // 2),
-        partners=float(both.sum() / max(1, valid.sum())),
-        chi_square=symmetry_chi_square(scan.counts, scan.valid, center.half_pixel),
+        partners=float(both.sum() / max(1, data.valid.any(axis=0).sum())),
+        chi_square=symmetry_chi_square(data.counts, data.valid, center.half_pixel),
         chi_square_sum=float(np.mean((own - partner)[counted] ** 2 / number[counted]))
         if counted.any()
-        else float("nan"),
+        else nothing,
         asymmetry=asymmetry,
         shadows=shadow_share,
         symmetric=bool(counted.any() and not broken),
@@ -219,24 +217,24 @@ def inspect_scan(scan: Scan, center: Center | tuple[float, float]) -> Inspection
 
 
 def sum_of_pairs(
-    scan: Scan, center: tuple[float, float]
+    data: Measurements, center: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sum a scan over its frames, each pair over the frames in which both its pixels are valid.
 
     Args:
-      scan: with one mask or one per frame.
+      data: patterns, with one mask or one per frame.
       center: (y, x) in pixels, multiples of 0.5.
 
     Returns:
       (own, partner, both), (height, width) each: summed counts as float64, and where there is a
       pair in any frame.
     """
-    if len(scan.valid) == 1:
-        total = scan.counts.sum(axis=0, dtype=np.float64)
-        return opposite(total, scan.valid[0], center)
-    own, partner = (np.zeros(scan.counts.shape[1:]) for _ in range(2))
-    any_pair = np.zeros(scan.counts.shape[1:], bool)
-    for frame, mask in zip(scan.counts, scan.valid, strict=True):
+    if len(data.exposure) == 1:
+        total = data.counts.sum(axis=0, dtype=np.float64)
+        return opposite(total, data.valid[0], center)
+    own, partner = np.zeros(data.spatial), np.zeros(data.spatial)
+    any_pair = np.zeros(data.spatial, bool)
+    for frame, mask in zip(data.counts, data.valid, strict=True):
         here, there, both = opposite(frame, mask, center)
         own += np.where(both, here, 0)
         partner += np.where(both, there, 0)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from smae_jax.data.center import turn
-from smae_jax.evaluation.filters import gaussian, rotated_average
+from smae_jax.errors import UserError
+from smae_jax.evaluation import tables
+from smae_jax.evaluation.filters import best_gaussian, rotated_average
+from smae_jax.geometry import turn
 from smae_jax.metrics import count_ratio, psnr, rmse, ssim
 
 SIGMAS = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
@@ -65,56 +67,56 @@ def quality_rows(
         scan, and of the frame that is furthest from 1.
 
     Raises:
-      ValueError: if shapes differ, or no pixel has a valid partner.
+      UserError: if no pixel has a valid partner.
+      ValueError: if shapes differ.
     """
     seen = np.asarray(counts, np.float64)
     true = np.asarray(truth, np.float64)
     use = np.broadcast_to(np.asarray(valid, bool), seen.shape)
     half = (round(2 * center[0]) / 2, round(2 * center[1]) / 2)
     turned = turn(use, half, False)
-    both, either = use & turned, use | turned
+    both = use & turned
     if not both.any():
-        raise ValueError(f"centre {half}: no valid pixel has a valid partner; nothing to score")
-    data_range = float(true[both].max())
-
+        raise UserError(f"centre {half}: no valid pixel has a valid partner; nothing to score")
     average, known = rotated_average(seen, use, half)
-    smoothed = {sigma: gaussian(average, known, sigma) for sigma in SIGMAS}
-    sigma = min(smoothed, key=lambda one: rmse(smoothed[one], true, both))
+    sigma, smoothed = best_gaussian(average, known, true, SIGMAS, judged=both)
     candidates = {
         "raw": np.where(use, seen, np.nan),
         "rotated average": np.where(known, average, np.nan),
-        f"best Gaussian on rotated average, sigma {sigma:g}": np.where(
-            known, smoothed[sigma], np.nan
-        ),
+        f"best Gaussian on rotated average, sigma {sigma:g}": np.where(known, smoothed, np.nan),
         **{name: np.asarray(estimate, np.float64) for name, estimate in estimates.items()},
     }
-    rows = []
     for name, estimate in candidates.items():
         if estimate.shape != true.shape:
             raise ValueError(f"{name}: expected shape {true.shape}, got {estimate.shape}")
-        answered = np.isfinite(estimate)
-        complete = bool(answered[both].all())
-        everywhere = bool(answered[either].all())
-        ratios = _count_ratios(estimate, seen, use)
-        rows.append(
-            {
-                "name": name,
-                "pixels": int(both.sum()),
-                "data_range": data_range,
-                "psnr_db": psnr(estimate, true, both, data_range) if complete else math.nan,
-                "ssim": ssim(estimate, true, both, data_range) if complete else math.nan,
-                "rmse": rmse(estimate, true, both) if complete else math.nan,
-                "psnr_either_db": psnr(estimate, true, either, data_range)
-                if everywhere
-                else math.nan,
-                "no_value": 100 * float(1 - answered[either].mean()),
-                "count_ratio": count_ratio(estimate, seen, use) if seen[use].any() else math.nan,
-                "worst_count_ratio": max(
-                    ratios, key=lambda ratio: abs(ratio - 1), default=math.nan
-                ),
-            }
-        )
-    return rows
+    return [_row(name, one, seen, true, use, turned) for name, one in candidates.items()]
+
+
+def _row(
+    name: str,
+    estimate: np.ndarray,
+    counts: np.ndarray,
+    truth: np.ndarray,
+    use: np.ndarray,
+    turned: np.ndarray,
+) -> Row:
+    """Score one estimate; `use` and `turned`: where a pixel is valid, and where its partner is."""
+    both, either = use & turned, use | turned
+    data_range, answered = float(truth[both].max()), np.isfinite(estimate)
+    complete, everywhere = bool(answered[both].all()), bool(answered[either].all())
+    ratios = _count_ratios(estimate, counts, use)
+    return {
+        "name": name,
+        "pixels": int(both.sum()),
+        "data_range": data_range,
+        "psnr_db": psnr(estimate, truth, both, data_range) if complete else math.nan,
+        "ssim": ssim(estimate, truth, both, data_range) if complete else math.nan,
+        "rmse": rmse(estimate, truth, both) if complete else math.nan,
+        "psnr_either_db": psnr(estimate, truth, either, data_range) if everywhere else math.nan,
+        "no_value": 100 * float(1 - answered[either].mean()),
+        "count_ratio": count_ratio(estimate, counts, use) if counts[use].any() else math.nan,
+        "worst_count_ratio": max(ratios, key=lambda ratio: abs(ratio - 1), default=math.nan),
+    }
 
 
 def _count_ratios(estimate: np.ndarray, counts: np.ndarray, use: np.ndarray) -> list[float]:
@@ -127,46 +129,17 @@ def _count_ratios(estimate: np.ndarray, counts: np.ndarray, use: np.ndarray) -> 
 
 def as_markdown(rows: list[Row]) -> str:
     """Write the table as Markdown, with what its columns mean below it."""
-    lines = _cells(rows)
-    rule = ["---", *["---:"] * len(_COLUMNS)]
-    table = ["| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]]]
-    return "\n".join(table) + "\n\n" + _legend(rows) + "\n"
+    return f"{tables.as_markdown(rows, _COLUMNS, missing='no value')}\n\n{_legend(rows)}\n"
 
 
 def as_text(rows: list[Row]) -> str:
     """Write the table for a terminal, columns aligned, with what they mean below it."""
-    lines = _cells(rows)
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    text = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        )
-        for line in lines
-    ]
-    text.insert(1, "-" * len(text[0]))
-    return "\n".join(text) + "\n" + _legend(rows)
+    return f"{tables.as_text(rows, _COLUMNS, missing='no value')}\n{_legend(rows)}"
 
 
 def as_json(rows: list[Row]) -> str:
     """Write the rows as JSON; what is not finite becomes null."""
-    kept = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        for row in rows
-    ]
-    return json.dumps(kept, indent=2) + "\n"
-
-
-def _cells(rows: list[Row]) -> list[list[str]]:
-    """Format the headings and every row; a score that could not be made reads `no value`."""
-    lines = [["estimate", *(heading for heading, _ in _COLUMNS.values())]]
-    for row in rows:
-        cells = [
-            "no value" if math.isnan(row[key]) else form.format(row[key])
-            for key, (_, form) in _COLUMNS.items()
-        ]
-        lines.append([row["name"], *cells])
-    return lines
+    return json.dumps(tables.without_infinities(rows), indent=2) + "\n"
 
 
 def _legend(rows: list[Row]) -> str:

@@ -1,21 +1,22 @@
 """Scores of estimates made from repeats: by repeats that they have not seen, or by a reference.
 
-Arrays are (repeats, channels, *spatial). Nothing here knows how an estimate was made.
+Nothing here knows how an estimate was made. Estimators that answer each repeat are scored by the mean of
+their answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
+from smae_jax.evaluation.estimators import Estimator, Row
+from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.metrics import pixel_deviance
+from smae_jax.noise import Noise
 
-Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(counts, exposure (repeats, *spatial)) -> counts per unit of exposure, (channels, *spatial)."""
 SIGMAS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.6, 3.2, 4.0, 5.0, 6.4, 8.0)
 """Widths of the Gaussian filter that the best is chosen from, in points."""
 WINDOWS, ORDERS = (5, 7, 9, 11, 15, 21, 31, 41, 51, 61, 71), (2, 4, 6)
@@ -45,21 +46,36 @@ WITH_LEGEND = """PSNR: 20 log10(largest value of the reference / RMSE). deviance
 Poisson deviance per value of the reference's counts from the estimate. total: beside the reference."""
 
 
-def mean_rate(counts: np.ndarray, exposure: np.ndarray) -> np.ndarray:
-    """Add repeats up: counts per unit of exposure, NaN where nothing was measured."""
-    light = exposure.sum(axis=0)[None]
-    return np.where(light > 0, counts.sum(axis=0) / np.where(light > 0, light, 1), np.nan)
+def mean_rate(data: Measurements) -> np.ndarray:
+    """Add repeats up, an estimator: counts per unit of exposure, NaN where nothing was measured."""
+    return mean_of_frames(data)[0][None]
+
+
+def together(answers: np.ndarray, data: Measurements) -> np.ndarray:
+    """Return one answer to all repeats, (*spatial[, channel]): that, or the mean of those to each."""
+    if len(answers) == 1:
+        return np.asarray(answers[0], np.float64)
+    light = np.where(np.isfinite(answers), exposures(data), 0).astype(np.float64)
+    total = (np.where(light > 0, answers, 0) * light).sum(axis=0)
+    light = light.sum(axis=0)
+    return np.where(light > 0, total / np.where(light > 0, light, 1), np.nan)
+
+
+def exposures(data: Measurements) -> np.ndarray:
+    """Return the exposure behind every value, broadcastable to the counts."""
+    return data.exposure[..., None] if data.channels else data.exposure
 
 
 def gaussian(sigma: float) -> Estimator:
     """Return the Gaussian filter of the mean; points that were not measured do not count."""
 
-    def estimate(counts: np.ndarray, exposure: np.ndarray) -> np.ndarray:
-        total, light = counts.sum(axis=0), exposure.sum(axis=0)[None]
-        for axis in range(1, total.ndim):
+    def estimate(data: Measurements) -> np.ndarray:
+        mean, light = mean_of_frames(data)
+        total = np.nan_to_num(mean) * light
+        for axis in range(len(data.spatial)):
             total = gaussian_filter1d(total, sigma, axis=axis)
             light = gaussian_filter1d(light, sigma, axis=axis)
-        return np.where(light > 0, total / np.where(light > 0, light, 1), np.nan)
+        return np.where(light > 0, total / np.where(light > 0, light, 1), np.nan)[None]
 
     return estimate
 
@@ -67,11 +83,15 @@ def gaussian(sigma: float) -> Estimator:
 def savitzky_golay(window: int, order: int) -> Estimator:
     """Return the Savitzky-Golay filter of the mean, for one axis; gaps are bridged by straight lines."""
 
-    def estimate(counts: np.ndarray, exposure: np.ndarray) -> np.ndarray:
-        mean = mean_rate(counts, exposure)
-        place = np.arange(mean.shape[-1])
-        filled = [np.interp(place, place[np.isfinite(one)], one[np.isfinite(one)]) for one in mean]
-        return np.asarray(savgol_filter(np.stack(filled), window, order, axis=-1))
+    def estimate(data: Measurements) -> np.ndarray:
+        mean = mean_of_frames(data)[0]
+        spectra = mean.T if data.channels else mean[None]  # (channels, n)
+        place = np.arange(spectra.shape[-1])
+        filled = [
+            np.interp(place, place[np.isfinite(one)], one[np.isfinite(one)]) for one in spectra
+        ]
+        smooth = np.asarray(savgol_filter(np.stack(filled), window, order, axis=-1))
+        return smooth.T[None] if data.channels else smooth
 
     return estimate
 
@@ -94,31 +114,23 @@ def deviance(counts: np.ndarray, mean: np.ndarray) -> float:
     return float(pixel_deviance(mean, np.maximum(counts, 0), floor=LEAST).mean())
 
 
-def typical_variance(
-    counts: np.ndarray, exposure: np.ndarray, *, gain: float, readout_variance: float
-) -> np.ndarray:
-    """Return the variance of a value at exposure 1, the same for all estimates: (channels, *spatial).
+def typical_variance(data: Measurements, noise: Noise) -> np.ndarray:
+    """Return the variance of a value at exposure 1, the same for all estimates: (*spatial[, channel]).
 
     That of the mean of all repeats, smoothed by three points, so that no estimate sets its own weights.
     """
-    level = np.nan_to_num(gaussian(3.0)(counts, exposure))
-    return gain * np.maximum(level, LEAST_LEVEL * gain) + readout_variance
+    level = np.nan_to_num(gaussian(3.0)(data)[0])
+    return noise.gain * np.maximum(level, LEAST_LEVEL * noise.gain) + noise.readout_variance
 
 
 def by_left_out(
-    estimate: Estimator,
-    counts: np.ndarray,
-    exposure: np.ndarray,
-    variance: np.ndarray,
-    *,
-    photons: bool,
-) -> dict[str, Any]:
+    estimator: Estimator, data: Measurements, variance: np.ndarray, *, photons: bool
+) -> Row:
     """Score an estimator by the repeats that it is not shown, each in turn.
 
     Args:
-      estimate: what is scored.
-      counts: two repeats or more.
-      exposure: behind every value, (repeats, *spatial).
+      estimator: what is scored.
+      data: two repeats or more.
       variance: of a value at exposure 1, from `typical_variance`.
       photons: whether the values are photon counts.
 
@@ -126,18 +138,19 @@ def by_left_out(
       The numbers of `WITHOUT`; the deviance only for photon counts.
     """
     squares, deviances, correlations, totals = [], [], [], []
-    for out in range(len(counts)):
-        kept = np.arange(len(counts)) != out
-        rate = estimate(counts[kept], exposure[kept])
-        light = np.broadcast_to(exposure[out], rate.shape)
+    last = len(data.spatial) - 1
+    for out in range(data.frames):
+        shown, judge = data.take(np.arange(data.frames) != out), data.take([out])
+        rate, counts = together(estimator(shown), shown), judge.counts[0]
+        light = np.broadcast_to(exposures(judge)[0], rate.shape)
         use = (light > 0) & np.isfinite(rate)
         expected = np.where(use, rate * light, 0)
         sigma = np.sqrt(variance * np.where(use, light, 1))
-        off = np.where(use, (counts[out] - expected) / sigma, 0)
-        squares.append((off[use] ** 2).mean())
-        deviances.append(deviance(counts[out][use], expected[use]))
+        off = np.moveaxis(np.where(use, (counts - expected) / sigma, 0), last, -1)
+        squares.append((off**2).sum() / use.sum())
+        deviances.append(deviance(counts[use], expected[use]))
         correlations.append((off[..., 1:] * off[..., :-1]).sum() / max((off**2).sum(), 1e-12))
-        totals.append(expected[use].sum() / counts[out][use].sum())
+        totals.append(expected[use].sum() / counts[use].sum(dtype=np.float64))
     found = {
         "chi_square": float(np.mean(squares)),
         "neighbours": float(np.mean(correlations)),
@@ -148,33 +161,30 @@ def by_left_out(
     return found
 
 
-def by_reference(
-    answer: np.ndarray, high: np.ndarray, light: np.ndarray, *, photons: bool
-) -> dict[str, Any]:
+def by_reference(answer: np.ndarray, reference: Measurements, *, photons: bool) -> Row:
     """Score an estimate by a reference.
 
     Args:
-      answer: counts per unit of exposure, (channels, *spatial).
-      high: counts of the reference's repeats.
-      light: exposure behind them, in units of the estimate's.
+      answer: counts per unit of exposure, (*spatial[, channel]).
+      reference: its exposure is in units of the estimate's.
       photons: whether the reference counts photons.
 
     Returns:
       The numbers of `WITH`; the deviance only for photon counts.
     """
-    truth = mean_rate(high, light)
+    truth = mean_of_frames(reference)[0]
     use = np.isfinite(truth) & np.isfinite(answer)
     rmse = float(np.sqrt(((answer - truth)[use] ** 2).mean()))
-    found = {
+    found: Row = {
         "psnr_db": float(20 * np.log10(truth[use].max() / rmse)) if rmse else float("inf"),
         "rmse": rmse,
         "total_to_reference_percent": float(100 * (answer[use].sum() / truth[use].sum() - 1)),
         "negative": int((answer[use] < 0).sum()),
     }
     if photons:
-        known = use & (light[:, None] > 0)
-        expected = np.broadcast_to(answer, high.shape) * light[:, None]
-        found["deviance_to_reference"] = deviance(high[known], expected[known])
+        light = np.broadcast_to(exposures(reference), reference.counts.shape)
+        known = use & (light > 0)
+        found["deviance_to_reference"] = deviance(reference.counts[known], (answer * light)[known])
     return found
 
 

@@ -1,4 +1,4 @@
-"""Rows of numbers as text for a terminal, Markdown and CSV; what is no number reads `-`."""
+"""Rows of numbers as text for a terminal, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Columns = Mapping[str, tuple[str, str]]
 """Key of a row -> heading and format."""
 
 
-def as_text(rows: Sequence[Row], columns: Columns) -> str:
-    """Align the columns for a terminal; rows may lack keys."""
-    lines = _cells(rows, columns)
+def as_text(rows: Sequence[Row], columns: Columns, *, missing: str = "-") -> str:
+    """Align the columns for a terminal; what a row lacks, or is no number, reads `missing`."""
+    lines = _cells(rows, columns, missing)
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     text = [
         "  ".join(
@@ -28,9 +28,9 @@ def as_text(rows: Sequence[Row], columns: Columns) -> str:
     return "\n".join(text)
 
 
-def as_markdown(rows: Sequence[Row], columns: Columns) -> str:
-    """Write a Markdown table."""
-    lines = _cells(rows, columns)
+def as_markdown(rows: Sequence[Row], columns: Columns, *, missing: str = "-") -> str:
+    """Write a Markdown table; `missing` as for `as_text`."""
+    lines = _cells(rows, columns, missing)
     rule = ["---", *["---:"] * len(columns)]
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
@@ -54,13 +54,13 @@ def without_infinities(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _cells(rows: Sequence[Row], columns: Columns) -> list[list[str]]:
+def _cells(rows: Sequence[Row], columns: Columns, missing: str) -> list[list[str]]:
     lines = [["estimate", *(heading for heading, _ in columns.values())]]
     for row in rows:
         cells = []
         for key, (_, form) in columns.items():
             value = row.get(key)
-            missing = value is None or (isinstance(value, float) and math.isnan(value))
-            cells.append("-" if missing else form.format(value))
+            none = value is None or (isinstance(value, float) and math.isnan(value))
+            cells.append(missing if none else form.format(value))
         lines.append([str(row["name"]), *cells])
     return lines

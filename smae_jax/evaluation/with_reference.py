@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from smae_jax.evaluation.estimators import Estimator, in_chunks
+from smae_jax.errors import UserError
+from smae_jax.evaluation.estimators import Estimator, Progress, Row, in_chunks, raw
 from smae_jax.evaluation.scores import inverse_rate
+from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.metrics import ssim
-
-Row = dict[str, Any]
 
 COLUMNS = {
     "psnr_db": ("PSNR / dB", "{:.2f}"),
@@ -75,67 +74,37 @@ class Reference:
 
 
 def make_reference(
-    reference: np.ndarray,
-    reference_valid: np.ndarray,
-    counts: np.ndarray,
-    valid: np.ndarray,
-    *,
-    pairing: str = "auto",
-    noise: str = "auto",
+    reference: Measurements, data: Measurements, *, pairing: str = "auto", noise: str = "auto"
 ) -> Reference:
     """Pair a high-count scan with the frames, and bring it to their scale.
 
     Args:
-      reference: counts, (n, height, width), 0 where invalid.
-      reference_valid: bool, (1 or n, height, width).
-      counts: the frames that are denoised, (frames, height, width), 0 where invalid.
-      valid: bool, (1 or frames, height, width).
+      reference: frames with more counts, or the truth.
+      data: the frames that are denoised.
       pairing: "order" (frame by frame), "mean" (the mean of all for every frame), or "auto": order
         where the numbers agree, the one frame for all where there is one.
-      noise: "poisson", "none", or "auto": poisson where all values are whole numbers.
+      noise: "poisson", "none", or "auto": poisson where all values are counts.
 
     Returns:
       The reference.
 
     Raises:
-      ValueError: in one line, if it cannot be paired or has nothing in common with the frames.
+      UserError: in one line, if it cannot be paired or has nothing in common with the frames.
     """
-    if reference.shape[1:] != counts.shape[1:]:
-        raise ValueError(
-            f"--reference: frames of {reference.shape[1:]}, but --input has frames of "
-            f"{counts.shape[1:]}; give frames of the same detector"
-        )
-    n, frames = len(reference), len(counts)
-    if pairing == "auto":
-        if n not in (1, frames):
-            raise ValueError(
-                f"--reference: {n} frames, but --input has {frames}; give as many, one for all, or "
-                "--pairing mean if they are repeats of one measurement"
-            )
-        pairing = "order" if n == frames else "mean"
-    if pairing == "order" and n != frames:
-        raise ValueError(
-            f"--pairing order: {n} reference frames for {frames} frames; give as many, or "
-            "--pairing mean"
-        )
-    whole = bool(np.all(reference == np.rint(reference)))
-    poisson = whole if noise == "auto" else noise == "poisson"
-    seen = np.broadcast_to(reference_valid, reference.shape)
+    n, shape = reference.frames, data.counts.shape
+    pairing = _pairing(pairing, reference, data)
     if pairing == "order":
-        value = reference.astype(np.float64)
-        variance, use = value, seen & valid
+        value, light = raw(reference).astype(np.float64), reference.full_exposure
         said = [f"{n} reference frames, paired by order"]
     else:
-        exposures = seen.sum(axis=0)
-        mean = np.where(seen, reference, 0).sum(axis=0, dtype=np.float64) / np.maximum(exposures, 1)
-        value = np.broadcast_to(mean, counts.shape)
-        variance = np.broadcast_to(mean / np.maximum(exposures, 1), counts.shape)
-        use = (exposures > 0) & np.broadcast_to(valid, counts.shape)
+        value, light = mean_of_frames(reference)
+        value = np.nan_to_num(value)
         said = [f"the mean of {n} reference frames for all" if n > 1 else "one reference for all"]
-    use = np.broadcast_to(use, counts.shape)
-    totals = float(counts[use].sum(dtype=np.float64)), float(value[use].sum(dtype=np.float64))
+    value, light = np.broadcast_to(value, shape), np.broadcast_to(light, shape)
+    use = (light > 0) & data.valid
+    totals = [float(a.sum(where=use, dtype=np.float64)) for a in (raw(data), value)]
     if not min(totals) > 0:
-        raise ValueError(
+        raise UserError(
             "--reference: no counts at the pixels that are valid there and in --input; check masks"
         )
     factor = totals[0] / totals[1]
@@ -144,107 +113,118 @@ def make_reference(
         f"agree: {1 / factor:.4g} x the exposure of a frame"
         + (f", {n} times" if pairing == "mean" and n > 1 else "")
     )
+    whole = reference.are_counts
+    poisson = whole if noise == "auto" else noise == "poisson"
     said.append(
         "its noise is taken as that of photons (variance = counts) and subtracted in the scores"
         if poisson
         else "taken as free of noise" + (" (its values are not whole numbers)" if not whole else "")
     )
-    return Reference(
-        counts=np.where(use, factor * value, 0),
-        variance=np.where(use, factor**2 * variance, 0) if poisson else np.zeros(counts.shape),
-        valid=use,
-        said=tuple(said),
-    )
+    counts = np.where(use, factor * value, 0)
+    variance = np.where(use, factor * counts / np.where(use, light, 1), 0) if poisson else 0.0
+    return Reference(counts, np.broadcast_to(variance, shape), use, tuple(said))
+
+
+def _pairing(pairing: str, reference: Measurements, data: Measurements) -> str:
+    """Return "order" or "mean"; refuse frames that do not fit."""
+    n, frames = reference.frames, data.frames
+    if reference.counts.shape[1:] != data.counts.shape[1:]:
+        raise UserError(
+            f"--reference: frames of {reference.counts.shape[1:]}, but --input has frames of "
+            f"{data.counts.shape[1:]}; give frames of the same detector"
+        )
+    if pairing == "auto":
+        if n not in (1, frames):
+            raise UserError(
+                f"--reference: {n} frames, but --input has {frames}; give as many, one for all, or "
+                "--pairing mean if they are repeats of one measurement"
+            )
+        pairing = "order" if n == frames else "mean"
+    if pairing == "order" and n != frames:
+        raise UserError(
+            f"--pairing order: {n} reference frames for {frames} frames; give as many, or "
+            "--pairing mean"
+        )
+    return pairing
 
 
 def score_with_reference(
-    counts: np.ndarray,
-    valid: np.ndarray,
+    data: Measurements,
     reference: Reference,
     estimators: Mapping[str, Estimator],
     *,
-    advance: Callable[[str], object] = str,
+    progress: Progress = iter,
 ) -> list[Row]:
     """Score estimators against a reference.
 
     Args:
-      counts: (frames, height, width), 0 where invalid.
-      valid: bool, (1 or frames, height, width).
+      data: what they are shown.
       reference: on the scale of the counts.
       estimators: name -> estimator.
-      advance: called with the name whenever an estimator has done a chunk of frames.
+      progress: wraps the pairs of name and estimator.
 
     Returns:
       A row for each estimator: `name` and the keys of `COLUMNS`. NaN where an estimator has no
       value at a pixel that is scored.
     """
-    data_range = reference.data_range
-    weights = np.zeros(counts.shape, np.float32)
-    for chunk in in_chunks(len(counts), counts[0].size):
+    weights = np.zeros(data.counts.shape, np.float32)
+    for chunk in in_chunks(data):
         weights[chunk] = inverse_rate(reference.counts[chunk], reference.valid[chunk])
-    rows = []
-    for name, estimator in estimators.items():
-        sums = dict.fromkeys(
-            ("pixels", "squared", "squared_scaled", "ssim", "ssim_scaled", "excess", "weighted"),
-            0.0,
+    return [
+        {"name": name, **_score(estimator(data), data, reference, weights)}
+        for name, estimator in progress(estimators.items())
+    ]
+
+
+def _score(
+    answers: np.ndarray, data: Measurements, reference: Reference, weights: np.ndarray
+) -> Row:
+    """Score answers; sums are taken over all frames and divided once."""
+    names = ("pixels", "squared", "squared_scaled", "ssim", "ssim_scaled", "excess", "weighted")
+    sums, scales, total = dict.fromkeys(names, 0.0), [], 0.0
+    peak = reference.data_range
+    for chunk in in_chunks(data):
+        r, variance, use = (
+            a[chunk] for a in (reference.counts, reference.variance, reference.valid)
         )
-        scales, total = [], 0.0
-        for chunk in in_chunks(len(counts), counts[0].size):
-            seen = np.broadcast_to(valid, counts.shape)[chunk]
-            answer = np.asarray(estimator(counts[chunk], seen, 1.0), np.float64)
-            r, variance, use = (
-                a[chunk] for a in (reference.counts, reference.variance, reference.valid)
-            )
-            p = np.where(use, answer, 0)
-            products, squares = (p * r).sum(axis=(1, 2)), (p * p).sum(axis=(1, 2))
-            factor = np.divide(products, squares, out=np.ones_like(squares), where=squares > 0)
-            scaled = p * factor[:, None, None]
-            pixels = float(use.sum())
-            if pixels == 0:
-                continue
-            excess = np.where(use, (p - r) ** 2 - variance, 0)
-            sums["pixels"] += pixels
-            sums["squared"] += float(((p - r) ** 2).sum())
-            sums["squared_scaled"] += float(((scaled - r) ** 2).sum())
-            sums["ssim"] += pixels * (
-                ssim(p, r, use, data_range) if np.isfinite(p).all() else np.nan
-            )
-            sums["ssim_scaled"] += pixels * (
-                ssim(scaled, r, use, data_range) if np.isfinite(p).all() else np.nan
-            )
-            sums["excess"] += float(excess.sum())
-            sums["weighted"] += float((weights[chunk] * excess).sum())
-            scales += factor[use.any(axis=(1, 2))].tolist()
-            total += float(r.sum())
-            advance(name)
-        mean = {key: value / sums["pixels"] for key, value in sums.items()}
-        error, error_scaled = np.sqrt(mean["squared"]), np.sqrt(mean["squared_scaled"])
-        with np.errstate(divide="ignore"):
-            rows.append(
-                {
-                    "name": name,
-                    "psnr_db": float(20 * np.log10(data_range / error)),
-                    "ssim": mean["ssim"],
-                    "rmse": float(error),
-                    "psnr_scaled_db": float(20 * np.log10(data_range / error_scaled)),
-                    "ssim_scaled": mean["ssim_scaled"],
-                    "rmse_scaled": float(error_scaled),
-                    "scale": float(np.mean(scales)),
-                    "score": sums["excess"] / total,
-                    "score_weighted": mean["weighted"],
-                }
-            )
-    return rows
+        if not (pixels := float(use.sum())):
+            continue
+        p = np.where(use, answers[chunk], 0).astype(np.float64)
+        products, squares = (p * r).sum(axis=(1, 2)), (p * p).sum(axis=(1, 2))
+        factor = np.divide(products, squares, out=np.ones_like(squares), where=squares > 0)
+        scaled = p * factor[:, None, None]
+        known = bool(np.isfinite(p).all())
+        excess = np.where(use, (p - r) ** 2 - variance, 0)
+        sums["pixels"] += pixels
+        sums["squared"] += float(((p - r) ** 2).sum())
+        sums["squared_scaled"] += float(((scaled - r) ** 2).sum())
+        sums["ssim"] += pixels * ssim(p, r, use, peak) if known else np.nan
+        sums["ssim_scaled"] += pixels * ssim(scaled, r, use, peak) if known else np.nan
+        sums["excess"] += float(excess.sum())
+        sums["weighted"] += float((weights[chunk] * excess).sum())
+        scales += factor[use.any(axis=(1, 2))].tolist()
+        total += float(r.sum())
+    mean = {key: value / sums["pixels"] for key, value in sums.items()}
+    error, error_scaled = np.sqrt(mean["squared"]), np.sqrt(mean["squared_scaled"])
+    with np.errstate(divide="ignore"):
+        return {
+            "psnr_db": float(20 * np.log10(peak / error)),
+            "ssim": mean["ssim"],
+            "rmse": float(error),
+            "psnr_scaled_db": float(20 * np.log10(peak / error_scaled)),
+            "ssim_scaled": mean["ssim_scaled"],
+            "rmse_scaled": float(error_scaled),
+            "scale": float(np.mean(scales)),
+            "score": sums["excess"] / total,
+            "score_weighted": mean["weighted"],
+        }
 
 
-def rmse_to(
-    counts: np.ndarray, valid: np.ndarray, reference: Reference
-) -> Callable[[Estimator], float]:
+def rmse_to(data: Measurements, reference: Reference) -> Callable[[Estimator], float]:
     """Return the root of the mean squared error to the reference as a function of an estimator."""
-    seen = np.broadcast_to(valid, counts.shape)
 
     def error(estimator: Estimator) -> float:
-        answer = np.asarray(estimator(counts, seen, 1.0))
-        return float(np.sqrt(np.mean((answer - reference.counts)[reference.valid] ** 2)))
+        off = (estimator(data) - reference.counts)[reference.valid]
+        return float(np.sqrt(np.mean(off**2)))
 
     return error

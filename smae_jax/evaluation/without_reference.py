@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
-from smae_jax.evaluation.asymmetry import symmetry_chi_square
-from smae_jax.evaluation.estimators import Estimator, in_chunks
+from smae_jax.asymmetry import symmetry_chi_square
+from smae_jax.errors import UserError
+from smae_jax.evaluation.estimators import Estimator, Progress, Row, half_pixel, in_chunks, raw
 from smae_jax.evaluation.fourier_ring import THRESHOLD, RingSums
 from smae_jax.evaluation.residuals import RingTotals, Whiteness
 from smae_jax.evaluation.scores import inverse_rate
+from smae_jax.measurements import Measurements
 from smae_jax.metrics import pixel_deviance
 
-Row = dict[str, Any]
 TILES = 8
 """Tiles along each side of a frame, whose spread gives the error of a difference of deviances."""
 
@@ -73,37 +73,181 @@ def split_counts(
       share: of the photons that goes to the first part, in (0, 1).
 
     Returns:
-      (first, rest), float32, independent Poisson counts if `counts` are.
+      (first, rest), typed as `counts`; independent Poisson counts if they are.
 
     Raises:
-      ValueError: if the counts are no photon counts.
+      UserError: if the counts are no photon counts.
 
     Reference:
       Data thinning for Poisson counts (Neufeld et al. 2024, section 2).
     """
     if not np.all(counts == np.rint(counts)) or counts.min(initial=0) < 0:
-        raise ValueError(
+        raise UserError(
             "--input: counts must be whole numbers >= 0 to be split; these frames were scaled or have "
             "readout noise: give --reference, or the frames as the detector wrote them"
         )
-    first = rng.binomial(counts.astype(np.int64), share).astype(np.float32)
-    return first, counts.astype(np.float32) - first
+    first = rng.binomial(counts.astype(np.int64), share).astype(counts.dtype)
+    return first, counts - first
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The photons of some frames, split so that one part can judge what was made of the other.
+
+    Attributes:
+      whole: all photons.
+      seen: what estimators are shown, `1 - held_out` of the photons.
+      held_out: share of the photons that judges.
+      halves: of the photons, for the Fourier ring correlation.
+      weights: one over the expected counts, from what judges nothing, (frames, height, width).
+    """
+
+    whole: Measurements
+    seen: Measurements
+    held_out: float
+    halves: tuple[Measurements, Measurements]
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, data: Measurements, *, held_out: float, seed: int) -> Splits:
+        """Split the photons; a frame's splits depend on its place and the seed alone.
+
+        Raises:
+          UserError: if the counts are no photon counts, or no pixel is valid.
+        """
+        if not data.valid.any():
+            raise UserError("--input: no valid pixel to look at; check --mask and its polarity")
+        seen, _ = split(data, share=1 - held_out, seed=(seed, 0))
+        weights = np.zeros(data.counts.shape, np.float32)
+        for chunk in in_chunks(data):
+            weights[chunk] = inverse_rate(raw(seen.take(chunk)), data.full_exposure[chunk] > 0)
+        return cls(data, seen, held_out, split(data, share=0.5, seed=(seed, 1)), weights)
+
+    def judging(self, chunk: slice) -> np.ndarray:
+        """Return the photons that estimators are not shown."""
+        return (self.whole.counts[chunk] - self.seen.counts[chunk]).astype(np.float64)
+
+
+def split(
+    data: Measurements, *, share: float, seed: tuple[int, ...]
+) -> tuple[Measurements, Measurements]:
+    """Split the photons of measurements, each frame in a way of its own; see `split_counts`."""
+    first = np.empty_like(data.counts)
+    for frame, counts in enumerate(data.counts):
+        rng = np.random.default_rng([*seed, frame])
+        first[frame], _ = split_counts(rng, counts, share=share)
+    parts = ((first, share), (data.counts - first, 1 - share))
+    one, other = (
+        dataclasses.replace(data, counts=counts, exposure=data.exposure * np.float32(part))
+        for counts, part in parts
+    )
+    return one, other
 
 
 @dataclasses.dataclass
 class _Tally:
     """What is summed up for one estimator."""
 
-    deviance: list[np.ndarray]
-    pixels: list[np.ndarray]
     halves: RingSums
     to_raw: RingSums
-    whiteness: Whiteness
     rings: RingTotals
+    whiteness: Whiteness = dataclasses.field(default_factory=Whiteness)
+    deviance: list[np.ndarray] = dataclasses.field(default_factory=list)
+    pixels: list[np.ndarray] = dataclasses.field(default_factory=list)
     excess: float = 0.0
     weighted: float = 0.0
-    chi_square: float = 0.0
     expected: float = 0.0
+    chi_square: float = 0.0
+
+    @classmethod
+    def of(cls, estimator: Estimator, splits: Splits) -> _Tally:
+        """Judge an estimator; it sees all frames at once, their numbers are added up in chunks."""
+        data = splits.whole
+        shape = data.counts.shape[1:]
+        center = half_pixel(data)
+        tally = cls(RingSums.zeros(shape), RingSums.zeros(shape), RingTotals.about(center, shape))
+        tally._add_held_out(estimator(splits.seen), splits)
+        tally._add_halves([estimator(half) for half in splits.halves], splits)
+        tally._add_whole(estimator(data), data)
+        return tally
+
+    def _add_held_out(self, answers: np.ndarray, splits: Splits) -> None:
+        part, share = splits.whole, splits.held_out
+        for chunk in in_chunks(part):
+            light = part.full_exposure[chunk]
+            use, kept = light > 0, splits.judging(chunk)
+            each = np.where(use, light, 1)
+            answer = np.where(use, answers[chunk], 0).astype(np.float64)
+            other, target = splits.seen.counts[chunk] / each / (1 - share), kept / each / share
+            expected = share * answer * light
+            self.deviance.append(_in_tiles(np.where(use, pixel_deviance(expected, kept), 0)))
+            self.pixels.append(_in_tiles(use.astype(np.float64)))
+            # Unbiased for (answer - rate)^2: both products are of independent parts.
+            excess = np.where(use, answer**2 - 2 * answer * target + other * target, 0)
+            self.excess += float(excess.sum())
+            self.expected += float(expected.sum())
+            self.weighted += float((splits.weights[chunk] * excess).sum())
+
+    def _add_halves(self, answers: list[np.ndarray], splits: Splits) -> None:
+        for chunk in in_chunks(splits.whole):
+            use = splits.whole.full_exposure[chunk] > 0
+            if not use.any():
+                continue
+            first, second = (answer[chunk].astype(np.float64) for answer in answers)
+            counts = [half.counts[chunk] for half in splits.halves]
+            self.halves.add(first, second, use)
+            self.to_raw.add(first, counts[1], use)
+            self.to_raw.add(second, counts[0], use)
+
+    def _add_whole(self, answers: np.ndarray, data: Measurements) -> None:
+        center = half_pixel(data)
+        for chunk in in_chunks(data):
+            light, counts = data.full_exposure[chunk], data.counts[chunk]
+            use, expected = light > 0, answers[chunk].astype(np.float64) * light
+            if use.any():
+                self.whiteness.add(counts, expected, use)
+                self.rings.add(counts, expected, use)
+                self.chi_square += len(counts) * symmetry_chi_square(expected, use, center)
+
+    def row(self, splits: Splits, lowest: _Tally) -> Row:
+        """Return the numbers of `COLUMNS`; differences of deviances are those to the lowest."""
+        data = splits.whole
+        judging = float(data.counts.sum(dtype=np.float64))
+        judging -= float(splits.seen.counts.sum(dtype=np.float64))
+        pixels = float(np.concatenate(self.pixels).sum())
+        rate = float(raw(data).sum(dtype=np.float64))
+        difference = np.concatenate(self.deviance) - np.concatenate(lowest.deviance)
+        above, error = _mean_and_error(difference, np.concatenate(self.pixels))
+        percent, sigmas = self.rings.worst()
+        correlation = self.whiteness.correlation
+        frames = sum(
+            len(light) for chunk in in_chunks(data) if (light := data.full_exposure[chunk]).any()
+        )
+        return {
+            "deviance": self.mean_deviance,
+            "deviance_above": above,
+            "deviance_above_error": error,
+            "held_out_score": self.excess / rate,
+            "held_out_score_weighted": self.weighted / pixels,
+            "held_out_total": self.expected / judging if judging else float("nan"),
+            "frc_period": self.halves.period(),
+            "frc_to_raw_period": self.to_raw.period(float(np.sqrt(THRESHOLD))),
+            "symmetry": self.chi_square / frames,
+            "z_mean": self.whiteness.mean,
+            "z_variance": self.whiteness.variance,
+            "z_neighbours": float(correlation[0]),
+            "z_lag_2": float(correlation[1]),
+            "z_lag_4": float(correlation[2]),
+            "z_blocks": self.whiteness.block_variance,
+            "ring_percent": percent,
+            "ring_sigmas": sigmas,
+        }
+
+    @property
+    def mean_deviance(self) -> float:
+        """Mean over the valid pixels."""
+        total = sum(float(tiles.sum()) for tiles in self.deviance)
+        return total / sum(float(tiles.sum()) for tiles in self.pixels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,14 +266,12 @@ class Curves:
 
 
 def score_without_reference(
-    counts: np.ndarray,
-    valid: np.ndarray,
-    center: tuple[float, float],
+    data: Measurements,
     estimators: Mapping[str, Estimator],
     *,
     held_out: float = 0.1,
     seed: int = 0,
-    advance: Callable[[str], object] = str,
+    progress: Progress = iter,
 ) -> tuple[list[Row], Curves]:
     """Judge estimators by the counts alone.
 
@@ -137,101 +279,22 @@ def score_without_reference(
     halves for the Fourier ring correlation, and the whole for residuals, symmetry and rings.
 
     Args:
-      counts: photons, (frames, height, width), 0 where invalid.
-      valid: bool, (1 or frames, height, width).
-      center: (y, x) in pixels, multiples of 0.5.
+      data: patterns with their centre.
       estimators: name -> estimator.
       held_out: share of the photons that judges, in (0, 1).
       seed: of the splits.
-      advance: called with the name whenever an estimator has done a chunk of frames.
+      progress: wraps the pairs of name and estimator.
 
     Returns:
       A row for each estimator (`name` and the keys of `COLUMNS`), and the curves.
 
     Raises:
-      ValueError: if the counts are no photon counts.
+      UserError: if the counts are no photon counts, or no pixel is valid.
     """
-    shape = counts.shape[1:]
-    tallies = {
-        name: _Tally(
-            [],
-            [],
-            RingSums.zeros(shape),
-            RingSums.zeros(shape),
-            Whiteness(),
-            RingTotals.about(center, shape),
-        )
-        for name in estimators
-    }
-    total = pixels = frames = judging = 0.0
-    for chunk in in_chunks(len(counts), counts[0].size):
-        n = counts[chunk]
-        use = np.broadcast_to(valid, counts.shape)[chunk]
-        if not use.any():
-            continue
-        rng = np.random.default_rng([seed, chunk.start])
-        seen, kept = split_counts(rng, n, share=1 - held_out)
-        halves = split_counts(rng, n, share=0.5)
-        other, target = seen / (1 - held_out), kept / held_out
-        weight = inverse_rate(other, use)  # independent of what judges
-        total += float(n[use].sum(dtype=np.float64))
-        judging += float(kept[use].sum(dtype=np.float64))
-        pixels += float(use.sum())
-        frames += len(n)
-        for name, estimator in estimators.items():
-            tally = tallies[name]
-            answer = np.asarray(estimator(seen, use, 1 - held_out), np.float64)
-            deviance = np.where(use, pixel_deviance(held_out * answer, kept), 0)
-            tally.deviance.append(_in_tiles(deviance))
-            tally.pixels.append(_in_tiles(use.astype(np.float64)))
-            # Unbiased for (answer - rate)^2: both products are of independent parts.
-            excess = np.where(use, answer**2 - 2 * answer * target + other * target, 0)
-            tally.excess += float(excess.sum())
-            tally.expected += float(held_out * answer[use].sum())
-            tally.weighted += float((weight * excess).sum())
-
-            parts = [np.asarray(estimator(half, use, 0.5), np.float64) for half in halves]
-            tally.halves.add(parts[0], parts[1], use)
-            tally.to_raw.add(parts[0], halves[1], use)
-            tally.to_raw.add(parts[1], halves[0], use)
-
-            whole = np.asarray(estimator(n, use, 1.0), np.float64)
-            tally.whiteness.add(n, whole, use)
-            tally.rings.add(n, whole, use)
-            tally.chi_square += len(n) * symmetry_chi_square(whole, use, center)
-            advance(name)
-    if not pixels:
-        raise ValueError("--input: no valid pixel to look at; check --mask and its polarity")
-    rows = []
-    means = {name: sum(t.sum() for t in tally.deviance) / pixels for name, tally in tallies.items()}
-    lowest = tallies[min(means, key=lambda name: means[name])]
-    for name, tally in tallies.items():
-        difference = np.concatenate(tally.deviance) - np.concatenate(lowest.deviance)
-        above, error = _mean_and_error(difference, np.concatenate(tally.pixels))
-        percent, sigmas = tally.rings.worst()
-        correlation = tally.whiteness.correlation
-        rows.append(
-            {
-                "name": name,
-                "deviance": means[name],
-                "deviance_above": above,
-                "deviance_above_error": error,
-                "held_out_score": tally.excess / total,
-                "held_out_score_weighted": tally.weighted / pixels,
-                "held_out_total": tally.expected / judging if judging else float("nan"),
-                "frc_period": tally.halves.period(),
-                "frc_to_raw_period": tally.to_raw.period(float(np.sqrt(THRESHOLD))),
-                "symmetry": tally.chi_square / frames,
-                "z_mean": tally.whiteness.mean,
-                "z_variance": tally.whiteness.variance,
-                "z_neighbours": float(correlation[0]),
-                "z_lag_2": float(correlation[1]),
-                "z_lag_4": float(correlation[2]),
-                "z_blocks": tally.whiteness.block_variance,
-                "ring_percent": percent,
-                "ring_sigmas": sigmas,
-            }
-        )
+    splits = Splits.of(data, held_out=held_out, seed=seed)
+    tallies = {name: _Tally.of(one, splits) for name, one in progress(estimators.items())}
+    lowest = min(tallies.values(), key=lambda tally: tally.mean_deviance)
+    rows = [{"name": name, **tally.row(splits, lowest)} for name, tally in tallies.items()]
     return rows, Curves(
         {name: tally.halves for name, tally in tallies.items()},
         {name: tally.to_raw for name, tally in tallies.items()},
@@ -240,15 +303,15 @@ def score_without_reference(
 
 
 def held_out_deviance(
-    counts: np.ndarray, valid: np.ndarray, *, held_out: float = 0.1, seed: int = 0
+    data: Measurements, *, held_out: float = 0.1, seed: int = 0
 ) -> Callable[[Estimator], float]:
     """Return the mean deviance of held-out counts as a function of an estimator, for one split."""
-    use = np.broadcast_to(valid, counts.shape)
-    seen, kept = split_counts(np.random.default_rng([seed, 1]), counts, share=1 - held_out)
+    seen, kept = split(data, share=1 - held_out, seed=(seed, 2))
+    use = kept.full_exposure > 0
 
     def error(estimator: Estimator) -> float:
-        answer = np.asarray(estimator(seen, use, 1 - held_out), np.float64)
-        return float(np.mean(pixel_deviance(held_out * answer[use], kept[use])))
+        expected = (estimator(seen) * kept.exposure)[use]
+        return float(np.mean(pixel_deviance(expected, kept.counts[use])))
 
     return error
 

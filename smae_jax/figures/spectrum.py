@@ -5,7 +5,7 @@ Knows nothing of how the spectrum was denoised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter1d
 
-from smae_jax.data.atomic import atomic_path
-from smae_jax.evaluation.loss_figure import needs_own_scale, own_scale, read_losses
+from smae_jax.errors import UserError
+from smae_jax.figures.losses import needs_own_scale, own_scale, read_losses
+from smae_jax.measurements import Measurements, mean_of_frames
 
 _REPEATS, _MEAN, _DENOISED, _REFERENCE = "#b9bec4", "#3f7fb5", "#d1410c", "#1a1a1a"
 _ZOOM, _MISSING = "#fff3d6", "#e6e6e6"
@@ -25,6 +26,7 @@ _MOST_REPEATS = 8
 _DECADES = 1.5  # from here on a logarithmic scale shows more
 _BLOCKS = 160  # along the residual
 _SIGMAS = 5.0
+_LETTERS = "abcdefghijklmnop"
 
 
 class _Curves(NamedTuple):
@@ -35,42 +37,23 @@ class _Curves(NamedTuple):
     mean: np.ndarray
     answer: np.ndarray
     band: np.ndarray | None
-    better: np.ndarray | None
+    better: dict[str, np.ndarray]
 
     def cut(self, part: np.ndarray) -> _Curves:
         """Return the curves at some channels."""
         band = None if self.band is None else self.band[part]
-        better = None if self.better is None else self.better[part]
+        better = {name: one[part] for name, one in self.better.items()}
         rates = self.rates[:, part]
         return _Curves(self.x[part], rates, self.mean[part], self.answer[part], band, better)
 
 
-def draw_spectrum(
-    path: str | Path, *spectrum: ArrayLike, overwrite: bool = False, **options
-) -> None:
-    """Draw a spectrum to a PNG; arguments as of `spectrum_figure`.
-
-    Raises:
-      OutputError: in one line, if the picture exists or cannot be written.
-      ValueError: as of `spectrum_figure`.
-    """
-    figure = spectrum_figure(*spectrum, **options)
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
 def spectrum_figure(
-    counts: ArrayLike,
+    data: Measurements,
     denoised: ArrayLike | None = None,
-    *,
-    valid: ArrayLike | None = None,
-    exposure: ArrayLike | None = None,
     sigma: ArrayLike | None = None,
+    *,
     noise: ArrayLike | None = None,
-    reference: ArrayLike | None = None,
-    reference_name: str = "reference",
-    axis: ArrayLike | None = None,
-    axis_label: str = "channel",
+    reference: Mapping[str, ArrayLike] | None = None,
     ranges: Sequence[tuple[float, float]] = (),
     metrics: str | Path | None = None,
     title: str = "",
@@ -82,17 +65,12 @@ def spectrum_figure(
     The upper panel is logarithmic where the counts span decades.
 
     Args:
-      counts: the repeats, (repeats, channels); anything where invalid.
-      denoised: expected counts of one unit of exposure, (channels,); NaN where there is no answer. None draws
-        the data alone.
-      valid: True = use, bool, (1 or repeats, channels); None = all.
-      exposure: of each repeat, (repeats,); None = ones.
-      sigma: uncertainty of `denoised`, (channels,), drawn as a band of two of them.
-      noise: standard deviation of the mean of the repeats, (channels,); None = photon noise.
-      reference: a better measurement or the truth, (channels,), in the unit of `denoised`.
-      reference_name: what to call it.
-      axis: coordinates of the channels, (channels,); None = channel numbers.
-      axis_label: such as `energy (keV)`.
+      data: the repeats of a spectrum, with their axis.
+      denoised: expected counts of one unit of exposure, (n,); NaN where there is no answer. None draws the
+        data alone.
+      sigma: uncertainty of `denoised`, (n,), drawn as a band of two of them.
+      noise: standard deviation of the mean of the repeats, (n,); None = photon noise.
+      reference: name -> a better measurement or the truth, (n,), in the unit of `denoised`.
       ranges: (low, high) in the unit of the axis, a zoom each.
       metrics: `metrics.jsonl` of the training, whose losses are drawn; None = no panel.
       title: headline.
@@ -101,23 +79,18 @@ def spectrum_figure(
       The figure, not yet written; a notebook shows it.
 
     Raises:
-      ValueError: in one line, if a range holds no channel.
+      UserError: in one line, if a range holds no channel.
     """
-    measured = np.atleast_2d(np.asarray(counts, np.float64))
-    seen = np.broadcast_to(True if valid is None else np.asarray(valid, bool), measured.shape)
-    behind = np.ones(len(measured)) if exposure is None else np.asarray(exposure, np.float64)
-    weights = behind[:, None] * seen
-    total = weights.sum(axis=0)
-    safe = np.where(total > 0, total, 1.0)
-    mean = np.where(total > 0, np.where(seen, measured, 0).sum(axis=0) / safe, np.nan)
-    rates = np.where(seen, measured, np.nan) / behind[:, None]
+    mean, light = mean_of_frames(data)
+    exposure = data.full_exposure
+    seen = exposure > 0
+    rates = np.where(seen, data.counts / np.where(seen, exposure, 1), np.nan)
     answer = np.full(len(mean), np.nan) if denoised is None else np.asarray(denoised, np.float64)
-    x = np.arange(len(answer)) if axis is None else np.asarray(axis, np.float64)
+    x = np.arange(len(mean)) if data.axis is None else np.asarray(data.axis.values, np.float64)
     band = None if sigma is None else np.asarray(sigma, np.float64)
-    better = None if reference is None else np.asarray(reference, np.float64)
-    deviation = np.sqrt(np.maximum(answer, 0) / safe) if noise is None else np.asarray(noise, float)
-    chosen = [_inside(x, low, high, axis_label) for low, high in ranges]
-
+    better = {name: np.asarray(one, np.float64) for name, one in (reference or {}).items()}
+    curves = _Curves(x, rates, mean, answer, band, better)
+    chosen = [_inside(x, low, high, data.axis_label) for low, high in ranges]
     below = len(ranges) + (metrics is not None)
     columns = 2 if below in (2, 4) else min(max(below, 1), 3)
     rows = -(-below // columns)
@@ -125,75 +98,61 @@ def spectrum_figure(
     figure = Figure(figsize=(11.5, height + 3.1 * rows), layout="constrained")
     parts = [figure]
     if rows:
-        parts = list(
-            figure.subfigures(2, 1, height_ratios=[height - 0.3, 3.1 * rows], squeeze=False)[:, 0]
-        )
-    upper, *lower = parts
-    panels = [1.0] if denoised is None else [2.6, 1.0]
-    top, *under = upper.subplots(
-        len(panels), 1, sharex=True, height_ratios=panels, squeeze=False
-    ).ravel()
-    curves = _Curves(x, rates, mean, answer, band, better)
-    logarithmic = _scale(top, _smooth(mean) if denoised is None else answer, mean)
-    _draw_curves(top, curves, reference_name=reference_name, dots=1.6, positive=logarithmic)
-    if under:
-        _draw_residual(under[0], x, mean - answer, deviation)
-    (under or [top])[-1].set_xlabel(axis_label)
-    top.set_ylabel("counts per channel")
-    top.set_xlim(_limits(x))
-    top.legend(
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.0),
-        fontsize=9.5,
-        frameon=False,
-        ncols=5,
-        markerscale=4,
-    )
-    known = np.isfinite(mean if denoised is None else answer)
-    for panel in (top, *under):
-        _shade_missing(panel, x, known)
-    for letter, (low, high) in zip("abcdefghijklmnop", ranges, strict=False):
+        heights = [height - 0.3, 3.1 * rows]
+        parts = list(figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0])
+    top = _draw_whole(parts[0], curves, data.axis_label, residual=denoised is not None)
+    if denoised is not None:
+        photons = np.sqrt(np.maximum(answer, 0) / np.where(light > 0, light, 1))
+        deviation = photons if noise is None else np.asarray(noise, np.float64)
+        _draw_residual(parts[0].get_axes()[1], x, mean - answer, deviation)
+    for letter, (low, high) in zip(_LETTERS, ranges, strict=False):
         top.axvspan(low, high, color=_ZOOM, zorder=0)
-        top.annotate(
-            letter,
-            (float(np.clip((low + high) / 2, *_limits(x))), 0.985),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            va="top",
-            fontsize=11,
-            fontweight="bold",
-            color="#8a6d1f",
-        )
-    if lower:
-        panels = lower[0].subplots(rows, columns, squeeze=False).ravel()
+        place = (float(np.clip((low + high) / 2, *_limits(x))), 0.985)
+        where: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "top"}
+        top.annotate(letter, place, fontsize=11, fontweight="bold", color="#8a6d1f", **where)
+    if rows:
+        panels = parts[1].subplots(rows, columns, squeeze=False).ravel()
         for panel in panels[below:]:
             panel.set_visible(False)
-        for letter, panel, part, limits in zip(
-            "abcdefghijklmnop", panels, chosen, ranges, strict=False
-        ):
+        for letter, panel, part, limits in zip(_LETTERS, panels, chosen, ranges, strict=False):
             _draw_zoom(panel, curves, part, limits)
             panel.set_title(f"{letter}: {limits[0]:g} to {limits[1]:g}", fontsize=10.5)
-            panel.set_xlabel(axis_label)
+            panel.set_xlabel(data.axis_label)
         panels[0].set_ylabel("counts per channel" if ranges else "")
         if metrics is not None:
             _draw_losses(panels[len(ranges)], metrics)
-    figure.suptitle(
-        title or ("Spectrum" if denoised is None else "Spectrum before and after"),
-        fontsize=13,
-        fontweight="bold",
-    )
+    default = "Spectrum" if denoised is None else "Spectrum before and after"
+    figure.suptitle(title or default, fontsize=13, fontweight="bold")
     return figure
+
+
+def _draw_whole(upper: Any, curves: _Curves, label: str, *, residual: bool) -> Axes:
+    """Draw the whole spectrum, above a panel for the residual where there is one; return the upper panel."""
+    x, mean, answer = curves.x, curves.mean, curves.answer
+    ratios = [2.6, 1.0] if residual else [1.0]
+    panels = upper.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)
+    top = panels[0, 0]
+    logarithmic = _scale(top, answer if residual else _smooth(mean), mean)
+    _draw_curves(top, curves, dots=1.6, positive=logarithmic)
+    panels[-1, 0].set_xlabel(label)
+    top.set_ylabel("counts per channel")
+    top.set_xlim(_limits(x))
+    place: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 5}
+    top.legend(fontsize=9.5, frameon=False, markerscale=4, **place)
+    for panel in panels[:, 0]:
+        _shade_missing(panel, x, np.isfinite(answer if residual else mean))
+    return top
 
 
 def _inside(x: np.ndarray, low: float, high: float, label: str) -> np.ndarray:
     """Return the channels within a range.
 
     Raises:
-      ValueError: if there are fewer than two.
+      UserError: if there are fewer than two.
     """
     part = np.flatnonzero((x >= low) & (x <= high))
     if len(part) < 2:
-        raise ValueError(
+        raise UserError(
             f"--plot-range {low:g}:{high:g}: holds {len(part)} channels; the axis, {label}, goes from "
             f"{x.min():g} to {x.max():g}"
         )
@@ -209,18 +168,11 @@ def _limits(x: np.ndarray) -> tuple[float, float]:
     return float(x.min() - margin), float(x.max() + margin)
 
 
-def _draw_curves(
-    axes: Axes,
-    curves: _Curves,
-    *,
-    reference_name: str,
-    dots: float,
-    positive: bool = False,
-) -> None:
+def _draw_curves(axes: Axes, curves: _Curves, *, dots: float, positive: bool = False) -> None:
     x, rates, mean, answer, band, better = curves
     if positive:  # a logarithmic scale has no place for zeros; lines to them would hide the rest
         rates, mean = (np.where(curve > 0, curve, np.nan) for curve in (rates, mean))
-        better = None if better is None else np.where(better > 0, better, np.nan)
+        better = {name: np.where(one > 0, one, np.nan) for name, one in better.items()}
     shown = min(len(rates), _MOST_REPEATS)
     for index in range(shown):
         axes.plot(
@@ -239,8 +191,8 @@ def _draw_curves(
             {"linestyle": "none", "marker": "."} if positive else {"linewidth": 0.8, "alpha": 0.9}
         )
         axes.plot(x, mean, color=_MEAN, markersize=2.2, zorder=2, label=label, **line)
-    if better is not None:
-        axes.plot(x, better, color=_REFERENCE, linewidth=0.7, zorder=3, label=reference_name)
+    for name, one in better.items():
+        axes.plot(x, one, color=_REFERENCE, linewidth=0.7, zorder=3, label=name)
     if band is not None:
         axes.fill_between(
             x,
@@ -327,10 +279,11 @@ def _rms(values: np.ndarray) -> float:
 def _draw_zoom(axes: Axes, curves: _Curves, part: np.ndarray, limits: tuple[float, float]) -> None:
     cut = curves.cut(part)
     x, rates, mean, answer, _, better = cut
-    _draw_curves(axes, cut, reference_name="reference", dots=3.5)
-    tops = [curve for curve in (mean, answer, better) if curve is not None]
-    high = max(float(np.nanmax(curve)) for curve in tops if np.isfinite(curve).any())
-    low = min(0.0, min(float(np.nanmin(curve)) for curve in tops if np.isfinite(curve).any()))
+    _draw_curves(axes, cut, dots=3.5)
+    tops = [one for one in (mean, answer, *better.values()) if np.isfinite(one).any()]
+    high = max((float(np.nanmax(curve)) for curve in tops), default=1.0)
+    low = min((float(np.nanmin(curve)) for curve in tops), default=0.0)
+    low = min(0.0, low)
     scatter = float(np.nanpercentile(rates, 99.5)) if np.isfinite(rates).any() else high
     high = max(high, min(scatter, 2 * high)) or 1.0
     axes.set_ylim(low - 0.03 * (high - low), high * 1.08)

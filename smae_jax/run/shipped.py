@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from smae_jax.errors import UserError
+
 
 def shipped_config(name: str) -> Path:
     """Return the path of a configuration that comes with the program.
@@ -13,7 +15,7 @@ def shipped_config(name: str) -> Path:
       name: without folder and suffix, e.g. `demo`.
 
     Raises:
-      ValueError: if there is none of this name; the message lists those that are.
+      UserError: if there is none of this name; the message lists those that are.
     """
     package = Path(__file__).resolve().parents[1]
     places = [package / "configs", package.parent / "configs"]
@@ -21,7 +23,7 @@ def shipped_config(name: str) -> Path:
         if (path := place / f"{name}.toml").is_file():
             return path
     known = sorted({path.stem for place in places for path in place.glob("*.toml")})
-    raise ValueError(
+    raise UserError(
         f"config '{name}': none of this name comes with the program; known: "
         f"{', '.join(known) or 'none, install it again'}"
     )

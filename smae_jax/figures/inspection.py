@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 from scipy.ndimage import gaussian_filter
 
-from smae_jax.data.scan import Scan
 from smae_jax.evaluation.inspection import Inspection, sum_of_pairs
+from smae_jax.measurements import Measurements, mean_of_frames
 
 _MASKED = "#d9d9d9"
 _FIRST, _SECOND = "#1f77b4", "#d95f02"
@@ -22,34 +22,31 @@ def _plain(value: float, _: int | None = None) -> str:
     return f"{value:g}"
 
 
-def draw_inspection(path: str | Path, scan: Scan, inspection: Inspection) -> None:
+def inspection_figure(data: Measurements, inspection: Inspection) -> Figure:
     """Draw a scan as it was understood.
 
     Args:
-      path: picture to write, `.png` or another suffix that matplotlib knows.
-      scan: as inspected.
+      data: patterns, as inspected.
       inspection: what `inspect_scan` found.
     """
     figure = Figure(figsize=(12.5, 11.0), layout="constrained")
     pattern, counts, halves, differences = figure.subplots(2, 2).flat
-    own, partner, both = sum_of_pairs(scan, inspection.center.half_pixel)
-    _draw_pattern(pattern, scan, inspection)
-    _draw_counts(counts, scan, inspection)
+    own, partner, both = sum_of_pairs(data, inspection.center.half_pixel)
+    _draw_pattern(pattern, data, inspection)
+    _draw_counts(counts, data, inspection)
     _draw_halves(halves, own, both, inspection)
     _draw_differences(differences, own, partner, both, inspection)
     figure.suptitle(
-        f"{_name(scan)}: {inspection.verdict()}",
+        f"{_name(data)}: {inspection.verdict()}",
         color="#b2182b" if inspection.warnings() else "black",
         fontsize=13,
         fontweight="bold",
     )
-    figure.savefig(path, dpi=110)
+    return figure
 
 
-def _draw_pattern(axes: Axes, scan: Scan, inspection: Inspection) -> None:
-    frames = np.broadcast_to(scan.valid, scan.counts.shape).sum(axis=0)
-    total = scan.counts.sum(axis=0, dtype=np.float64)
-    mean = np.where(frames > 0, total / np.maximum(frames, 1), np.nan)
+def _draw_pattern(axes: Axes, data: Measurements, inspection: Inspection) -> None:
+    mean, exposure = mean_of_frames(data)
     positive = mean[mean > 0]
     low, high = np.percentile(positive, [1, 99.9]) if positive.size else (0.1, 1.0)
     low = max(low, high / 1e4)
@@ -59,7 +56,7 @@ def _draw_pattern(axes: Axes, scan: Scan, inspection: Inspection) -> None:
         cmap="inferno",
         interpolation="nearest",
     )
-    _shade_masked(axes, frames == 0)
+    _shade_masked(axes, exposure == 0)
     y, x = inspection.center.half_pixel
     axes.plot(x, y, "+", color="white", markersize=22, markeredgewidth=3.5)
     axes.plot(x, y, "+", color="#1a9850", markersize=20, markeredgewidth=1.6)
@@ -72,8 +69,8 @@ def _draw_pattern(axes: Axes, scan: Scan, inspection: Inspection) -> None:
     bar.ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_counts(axes: Axes, scan: Scan, inspection: Inspection) -> None:
-    values = scan.counts[np.broadcast_to(scan.valid, scan.counts.shape)]
+def _draw_counts(axes: Axes, data: Measurements, inspection: Inspection) -> None:
+    values = data.counts[data.full_exposure > 0]
     edges = _count_edges(values)
     numbers, _ = np.histogram(values, edges)
     share = 100 * numbers / max(1, values.size) / np.diff(edges)
@@ -194,6 +191,6 @@ def _shade_masked(axes: Axes, masked: np.ndarray) -> None:
     )
 
 
-def _name(scan: Scan) -> str:
-    first, frames = Path(scan.metadata.sources[0].split("::")[0]).name, len(scan.counts)
-    return f"{first}, {frames} frame{'s' if frames > 1 else ''}"
+def _name(data: Measurements) -> str:
+    first = Path(data.names[0].split("::")[0]).name
+    return f"{first}, {data.frames} frame{'s' if data.frames > 1 else ''}"

@@ -6,10 +6,8 @@ over the hatched background. Knows nothing of how the frame was denoised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -21,7 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike
 
-from smae_jax.data.atomic import atomic_path
+from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.metrics import rmse
 
 _PAPER, _HATCH = "#e6e6e6", "#c4c4c4"
@@ -43,40 +41,12 @@ class _Panel:
     outlined: np.ndarray | None = None
 
 
-def draw_denoised(
-    path: str | Path,
-    counts: ArrayLike,
-    denoised: ArrayLike,
-    *,
-    overwrite: bool = False,
-    **options: Any,
-) -> None:
-    """Draw one frame before and after to a PNG; arguments as of `denoised_figure`.
-
-    Args:
-      path: PNG to write.
-      counts: see `denoised_figure`.
-      denoised: see `denoised_figure`.
-      overwrite: replace an existing picture.
-      options: see `denoised_figure`.
-
-    Raises:
-      OutputError: in one line, if the picture exists or cannot be written.
-    """
-    figure = denoised_figure(counts, denoised, **options)
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=120)
-
-
 def denoised_figure(
-    counts: ArrayLike,
+    data: Measurements,
     denoised: ArrayLike,
     *,
-    valid: ArrayLike,
-    truth: ArrayLike | None = None,
-    truth_name: str = "truth",
+    reference: Mapping[str, ArrayLike] | None = None,
     filled: ArrayLike | None = None,
-    center: tuple[float, float] | None = None,
     frame: int = 0,
     title: str = "",
 ) -> Figure:
@@ -87,53 +57,47 @@ def denoised_figure(
     surroundings of the beam pixel by pixel.
 
     Args:
-      counts: measured, (height, width) or (frames, height, width); anything where invalid.
-      denoised: expected counts, shaped as `counts`; NaN where there is no answer.
-      valid: True = use the pixel, bool, (height, width), (1, height, width) or as `counts`.
-      truth: expected counts without noise, shaped as `counts`; NaN where unknown. Or a reference of
-        more photons, whose own noise is then a part of the errors that are written below.
-      truth_name: what to call it, e.g. "reference".
-      filled: True = answered without a measurement of its own, outlined; shapes as for `valid`.
-      center: (y, x) in pixels that a large frame is enlarged about; by default where the counts are.
+      data: patterns; all is drawn per unit of exposure. Large frames are enlarged about their centre, where
+        they have none about the middle of their counts.
+      denoised: expected counts, (frames, height, width), or one answer to all, ([1,] height, width), which is
+        drawn beside the mean of the frames; NaN where there is no answer.
+      reference: name -> truth, or a measurement of more photons, whose own noise is then a part of the errors
+        that are written below; shaped as `denoised`, NaN where unknown. A panel each; the first counts.
+      filled: True = answered without a measurement of its own, outlined; shaped as `denoised`.
       frame: index of the frame drawn.
       title: headline.
 
     Returns:
       The figure, not yet written; a notebook shows it.
     """
-    use = _one(valid, frame).astype(bool)
-    measured = np.where(use, _one(counts, frame).astype(np.float64), np.nan)
+    alone = np.ndim(denoised) == 3 and len(np.asarray(denoised)) == data.frames
+    measured, light = mean_of_frames(data.take([frame]) if alone else data)
     answer = _one(denoised, frame).astype(np.float64)
-    known = None if truth is None else _one(truth, frame).astype(np.float64)
-    new = None if filled is None else _one(filled, frame).astype(bool) & ~use
-    center = center or _middle_of_counts(answer)
-
-    rows = [_panels(measured, answer, known, new)]
-    corners = [(0, 0)]
+    better = {name: _one(one, frame).astype(np.float64) for name, one in (reference or {}).items()}
+    new = None if filled is None else _one(filled, frame).astype(bool) & ~np.isfinite(measured)
+    whole = _Images(measured, answer, light, better, new)
     shape = measured.shape
-    block = 1
+    parts, corners, blocks = [whole], [(0, 0)], [1]
+    window = None
     if max(shape) > _LARGE:
-        block = int(np.ceil(max(shape) / _BLOCKS))
+        center = _middle_of_counts(answer) if data.center is None else data.center.half_pixel
         window = _window(shape, center)
-        known_there, new_there = (None if a is None else a[window] for a in (known, new))
-        rows = [
-            _panels(measured, answer, known, new, block=block),
-            _panels(measured[window], answer[window], known_there, new_there),
-        ]
+        parts.append(whole.cut(window))
         corners.append((window[0].start, window[1].start))
-
-    rows = [[replace(p, name=truth_name) if p.name == "truth" else p for p in r] for r in rows]
+        blocks = [int(np.ceil(max(shape) / _BLOCKS)), 1]
+    rows = [_panels(part, block=block) for part, block in zip(parts, blocks, strict=True)]
     columns = len(rows[0])
-    heights = [values[0].values.shape[0] / values[0].values.shape[1] for values in rows]
+    heights = [panels[0].values.shape[0] / panels[0].values.shape[1] for panels in rows]
     figure = Figure(
         figsize=(_PANEL_INCHES * columns, _PANEL_INCHES * sum(heights) + 1.0 + 0.5 * len(rows)),
         layout="constrained",
     )
     grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    known = next(iter(better.values()), None)
     scale = _scale(answer if known is None else np.where(np.isfinite(answer), known, np.nan))
-    for axes, panels, corner, one in zip(grid, rows, corners, (block, 1), strict=False):
-        _draw_row(axes, panels, corner, one, scale)
-    if len(rows) == 2:
+    for axes, panels, corner, block in zip(grid, rows, corners, blocks, strict=True):
+        _draw_row(axes, panels, corner, block, scale)
+    if window is not None:
         for axes in grid[0]:
             _frame_window(axes, window)
     _add_scales(figure, grid)
@@ -142,27 +106,39 @@ def denoised_figure(
 
 
 def _one(array: ArrayLike, frame: int) -> np.ndarray:
-    """Take one frame of a stack; a stack of one serves all frames."""
+    """Take one frame of a stack; a stack of one serves all frames, and so does a single frame."""
     array = np.asarray(array)
-    if array.ndim == 2:
-        return array
-    return array[frame if len(array) > 1 else 0]
+    return array if array.ndim == 2 else array[frame if len(array) > 1 else 0]
 
 
-def _panels(
-    measured: np.ndarray,
-    answer: np.ndarray,
-    truth: np.ndarray | None,
-    new: np.ndarray | None,
-    *,
-    block: int = 1,
-) -> list[_Panel]:
+@dataclass(frozen=True)
+class _Images:
+    """What is drawn of a frame, (height, width) each; NaN where there is none."""
+
+    measured: np.ndarray
+    answer: np.ndarray
+    light: np.ndarray
+    better: dict[str, np.ndarray]
+    new: np.ndarray | None = None
+
+    def cut(self, window: tuple[slice, slice]) -> _Images:
+        """Return a part."""
+        measured, answer, light = (a[window] for a in (self.measured, self.answer, self.light))
+        better = {name: one[window] for name, one in self.better.items()}
+        return _Images(
+            measured, answer, light, better, None if self.new is None else self.new[window]
+        )
+
+
+def _panels(images: _Images, *, block: int = 1) -> list[_Panel]:
+    measured, answer, new = images.measured, images.answer, images.new
     both = np.isfinite(measured) & np.isfinite(answer) & (answer > 0)
-    expected = _sum_of_blocks(np.where(both, answer, np.nan), block)
-    seen = _sum_of_blocks(np.where(both, measured, np.nan), block)
+    expected = _sum_of_blocks(np.where(both, answer * images.light, np.nan), block)
+    seen = _sum_of_blocks(np.where(both, measured * images.light, np.nan), block)
     residual = (seen - expected) / np.sqrt(expected)
     zeros = 100 * np.mean(measured[np.isfinite(measured)] == 0) if both.any() else np.nan
     before, after = f"{zeros:.0f} % zeros", ""
+    truth = next(iter(images.better.values()), None)
     if truth is not None and (compared := both & np.isfinite(truth)).any():
         errors = [rmse(image, truth, compared) for image in (measured, answer)]
         before = f"{before}, rms error {errors[0]:.3g} counts"
@@ -172,9 +148,8 @@ def _panels(
     panels = [
         _Panel("before", before, _mean_of_blocks(measured, block)),
         _Panel("denoised", after, _mean_of_blocks(answer, block), new),
+        *(_Panel(name, "", _mean_of_blocks(one, block)) for name, one in images.better.items()),
     ]
-    if truth is not None:
-        panels.append(_Panel("truth", "", _mean_of_blocks(truth, block)))
     rms = np.sqrt(np.nanmean(residual**2)) if both.any() else np.nan
     note = f"rms {rms:.2f} (photon noise alone: 1)"
     return [*panels, _Panel("residual", note, residual)]

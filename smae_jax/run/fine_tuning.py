@@ -8,7 +8,6 @@ about 1 as it did in its base, whatever the exposure of either scan.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,12 @@ import jax
 import numpy as np
 
 from smae_jax import models
-from smae_jax.commands.build import build_method
-from smae_jax.commands.build_repeats import of_repeats
-from smae_jax.commands.infer import load_network
 from smae_jax.config import TrainConfig
-from smae_jax.run_folder import RunFolder
-
-Say = Callable[[str], None]
-# Methods that ask the same of a network: a rate and its exposure in, the rate out.
-EXCHANGEABLE = frozenset({"smae", "supervised"})
+from smae_jax.errors import UserError
+from smae_jax.methods.protocol import KINDS, Method, Say
+from smae_jax.run.build import build_method
+from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.run.restore import read_parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +31,13 @@ class Base:
       config: what it was trained with.
       parameters: float32 pytree of numpy arrays.
       step: of the base's training.
-      mean_counts: counts per pixel of its scan, where it had one.
+      survey: what its training found out.
     """
 
     config: TrainConfig
     parameters: Any
     step: int
-    mean_counts: float | None
+    survey: Survey
 
 
 def read_base(config: TrainConfig, say: Say) -> Base | None:
@@ -52,71 +48,93 @@ def read_base(config: TrainConfig, say: Say) -> Base | None:
       say: receives every line that a person should read.
 
     Raises:
-      ValueError: in one line, if there is no such run or checkpoint, or if network, method or scale differ.
+      UserError: in one line, if there is no such run or checkpoint, or if network, method or scale differ.
     """
     if not config.init_from:
         return None
     folder = RunFolder(Path(config.init_from))
     if folder.path.absolute() == Path(config.run).absolute():
-        raise ValueError(
+        raise UserError(
             f"--init-from {config.init_from}: is the new run itself; name another --run, or go on with it "
             "with --resume"
         )
     if not (folder.path / "config.toml").is_file():
-        raise ValueError(
+        raise UserError(
             f"--init-from {config.init_from}: no run there (config.toml is missing); give a folder made by "
             "'smae-jax train' or 'smae-jax import-torch'"
         )
-    base = folder.config()
-    refuse_differences(base, config)
+    base, survey = folder.config(), folder.survey()
+    _refuse(config, differences(base, config))
     try:
-        _, parameters, step = load_network(base, folder, config.init_checkpoint)
-    except ValueError as error:
-        raise ValueError(
+        parameters, step = read_parameters(folder, config.init_checkpoint)
+    except UserError as error:
+        raise UserError(
             f"--init-from: {str(error).replace('--checkpoint', '--init-checkpoint')}"
         ) from None
     say(f"starting from {folder.path}, step {step}; fresh optimizer, peak {config.peak_rate:g}")
     if base.method != config.method:
         say(f"method {config.method} fine-tunes a network of method {base.method}")
-    if base.smae.reference != (config.method == "smae" and config.smae.reference):
+    if base.smae.reference != config.smae.reference:
         say(
             "note: base and new run mask zero counts differently (smae.reference), so the network sees "
             "other inputs than before"
         )
-    return Base(base, parameters, step, folder.prepared().mean_counts)
+    return Base(base, parameters, step, survey)
 
 
-def refuse_differences(base: TrainConfig, config: TrainConfig) -> None:
-    """Refuse a base that does not fit, saying what differs."""
-    differ = differences(base, config)
+def refuse_base(
+    base: Base, config: TrainConfig, method: Method, *, axes: int, centred: bool
+) -> None:
+    """Refuse a base that does not fit what the new run settled on, saying what differs.
+
+    Args:
+      base: the base.
+      config: options of the new run, as they were settled.
+      method: of the new run, settled.
+      axes: of its measurements.
+      centred: whether they are patterns about a beam centre.
+    """
+    differ = differences(base.config, config)
+    there, here = _kind(base.survey), f"{KINDS[axes]}{' about a centre' if centred else ''}"
+    if there is not None and there != here:
+        differ.append(f"data {there} there, {here} here")
+    channels = build_method(base.config).source_channels
+    if channels != method.source_channels and "repeats" not in method.needs:
+        differ.append(f"channels of the source {channels} there, {method.source_channels} here")
+    _refuse(config, differ)
+
+
+def _refuse(config: TrainConfig, differ: list[str]) -> None:
     if differ:
-        raise ValueError(
+        raise UserError(
             f"--init-from {config.init_from}: does not fit the new run: {'; '.join(differ)}; "
             "use the base's settings, or train from scratch"
         )
+
+
+def _kind(survey: Survey) -> str | None:
+    """Return what a run's data were, as far as it had some."""
+    if survey.frame_shape is None:
+        return None
+    about = " about a centre" if survey.center is not None else ""
+    return f"{KINDS[len(survey.frame_shape)]}{about}"
 
 
 def differences(base: TrainConfig, new: TrainConfig) -> list[str]:
     """Say which settings keep the parameters of one run from meaning the same in another."""
     pairs: list[tuple[str, Any, Any]] = [
         ("model", base.model, new.model),
-        ("data", _kind_of_data(base), _kind_of_data(new)),
         ("data.scale", base.data.scale, new.data.scale),
     ]
-    if base.method != new.method and not {base.method, new.method} <= EXCHANGEABLE:
+    asked = build_method(base).asks, build_method(new).asks
+    if base.method != new.method and not (asked[0] and asked[0] == asked[1]):
         pairs.append(("method", base.method, new.method))
     if base.model == new.model == "unet":
         pairs += [
             ("unet.widths", base.unet.widths, new.unet.widths),
             ("unet.blocks", base.unet.blocks, new.unet.blocks),
         ]
-    channels = build_method(base).source_channels, build_method(new).source_channels
-    pairs.append(("channels of the source", *channels))
     return [f"{name} {there} there, {here} here" for name, there, here in pairs if there != here]
-
-
-def _kind_of_data(config: TrainConfig) -> str:
-    return "repeats" if of_repeats(config) else "frames of a scan"
 
 
 def take_over(parameters: Any, base: Any) -> tuple[Any, list[str], list[str]]:
@@ -157,7 +175,7 @@ def taken_in_words(parameters: Any, taken: list[str], kept: list[str]) -> str:
 
 def exposure_note(base: Base, mean_counts: float) -> str | None:
     """Say so where the base was trained at another exposure: the unit of rate is each scan's own mean."""
-    before = base.mean_counts
+    before = base.survey.mean_counts
     if before is None or 0.5 < mean_counts / before < 2:
         return None
     return (

@@ -1,4 +1,4 @@
-"""What happens beside the steps of a training: the log, the validation, the checkpoints."""
+"""What happens beside the steps of a training: the log, the best parameters, the checkpoints."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optax
-from tqdm import tqdm
 
-from smae_jax.checkpoint import Checkpoints
-from smae_jax.data.atomic import atomic_path
+from smae_jax.io.atomic import atomic_path
+from smae_jax.progress import Bar
+from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.training import Metrics, TrainState, check_finite
 
 
@@ -32,12 +31,14 @@ class Logger:
             temporary.write_text("".join(kept), encoding="utf-8")
         # Unbuffered: what a full disk did not take is not tried again on closing.
         self._path, self._file = path, path.open("ab", buffering=0)
-        self._bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
+        self._bar = Bar(steps, unit="step", desc="training", initial=start)
         self._schedule, self._since, self._clock = schedule, start, time.perf_counter()
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Log one line; stop if the loss is not finite."""
-        values = {name: float(value) for name, value in metrics.items()}
+        if "loss" not in metrics:  # looked at before the first step
+            return
+        values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
         check_finite(values["loss"], step)
         now = time.perf_counter()
         speed = (step - self._since) / max(now - self._clock, 1e-9)
@@ -48,8 +49,8 @@ class Logger:
             learning_rate=float(np.asarray(self._schedule(step - 1))),
             steps_per_s=round(speed, 3),
         )
-        self._bar.set_postfix(loss=f"{values['loss']:.4g}")
-        self._bar.update(step - self._bar.n)
+        self._bar.note(f"loss={values['loss']:.4g}")
+        self._bar.to(step)
 
     def write(self, step: int, **values: Any) -> None:
         """Append one line.
@@ -97,34 +98,31 @@ class Saver:
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Save a checkpoint."""
+        if "loss" not in metrics:
+            return
         self.checkpoints.save(step, parameters=state.average, state=state, notes=self.notes)
         self.saved_best = self.notes["best_step"]
 
 
-class Validator:
-    """Keep the parameters whose loss on held-out data is the lowest.
+class BestSaver:
+    """Save the parameters whose loss on held-out data is the lowest so far.
 
     The best that the newest checkpoint knows of stays beside a better one that came after it: a run that is
     killed and goes on from that checkpoint finds its best again.
     """
 
-    def __init__(
-        self,
-        validate: Callable[[Any], float],
-        best: Checkpoints,
-        saver: Saver,
-        logger: Logger,
-    ) -> None:
-        """Compare with the best so far, as the saver's notes have it."""
-        self.validate, self.best, self.saver, self.logger = validate, best, saver, logger
+    def __init__(self, best: Checkpoints, saver: Saver, logger: Logger) -> None:
+        """Note the best where the saver keeps it."""
+        self.best, self.saver, self.logger = best, saver, logger
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """Validate the averaged parameters; save them if they are the best."""
-        value = self.validate(state.average)
-        check_finite(value, step)
-        self.logger.write(step, validation_loss=value)
-        best = self.saver.notes["best_loss"]
-        if best is None or value < best:
-            self.saver.notes = {"best_step": step, "best_loss": value}
+        """Log what a look at the held-out data found; save the averaged parameters if they are the best."""
+        if "validation_loss" not in metrics:
+            return
+        loss = metrics["validation_loss"]
+        check_finite(loss, step)
+        self.logger.write(step, validation_loss=loss)
+        if metrics["is_best"]:
+            self.saver.notes = {"best_step": step, "best_loss": loss}
             self.best.save(step, parameters=state.average, notes=self.saver.notes)
             self.best.keep_only({step, self.saver.saved_best})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import gc
 import json
 import logging
 import os
@@ -22,16 +23,19 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-# orbax reports every step of every save, and an error with its traceback beside raising it.
-for _talker in ("absl", "asyncio"):
-    logging.getLogger(_talker).setLevel(logging.CRITICAL)
+from smae_jax.errors import UserError
+from smae_jax.progress import verbosity
 
 
-class CheckpointMismatchError(ValueError):
+class CheckpointMismatchError(UserError):
     """A checkpoint does not fit the network that is to read it."""
 
 
-class CheckpointNotWrittenError(ValueError):
+class CheckpointDamagedError(UserError):
+    """A checkpoint is there and cannot be read."""
+
+
+class CheckpointNotWrittenError(UserError):
     """The disk did not take a checkpoint; earlier ones are untouched."""
 
 
@@ -44,7 +48,6 @@ class Checkpoints:
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
-        _silence_late_answers()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=self.keep, enable_async_checkpointing=False, create=False
         )
@@ -52,7 +55,10 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Return the steps that are there, rising."""
-        return sorted(self._manager.all_steps()) if self.folder.is_dir() else []
+        if not self.folder.is_dir():
+            return []
+        with _without_its_talk():
+            return sorted(self._manager.all_steps())
 
     def save(self, step: int, *, parameters: Any, state: Any = None, notes: dict[str, Any]) -> None:
         """Save the parameters, with the state where one is given; notes are plain JSON values.
@@ -63,7 +69,7 @@ class Checkpoints:
         items = {"parameters": ocp.args.StandardSave(parameters), "notes": ocp.args.JsonSave(notes)}
         if state is not None:
             items["state"] = ocp.args.StandardSave(state)
-        with self._whole_or_not_at_all(step):
+        with _without_its_talk(), self._whole_or_not_at_all(step):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._find_room(parameters, state)
             self._manager.save(step, args=ocp.args.Composite(**items), force=True)
@@ -105,31 +111,63 @@ class Checkpoints:
 
     def keep_only(self, steps: Collection[int]) -> None:
         """Delete all checkpoints but those of `steps`."""
-        for step in self.steps():
-            if step not in steps:
-                self._manager.delete(step)
+        with _without_its_talk():
+            for step in self.steps():
+                if step not in steps:
+                    self._manager.delete(step)
 
     def notes(self, step: int) -> dict[str, Any]:
-        """Return the notes saved with a step."""
-        items = ocp.args.Composite(notes=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=items)["notes"]
+        """Return the notes saved with a step.
 
-    def restore(self, step: int, item: str, like: Any) -> Any:
+        Raises:
+          CheckpointDamagedError: if they cannot be read.
+        """
+        items = ocp.args.Composite(notes=ocp.args.JsonRestore())
+        with _without_its_talk(), self._readable(step):
+            return self._manager.restore(step, args=items)["notes"]
+
+    def restore(self, step: int, item: str, like: Any = None) -> Any:
         """Restore `item` ("state" or "parameters") of a step.
 
         Args:
           step: one of `steps()`.
           item: what to restore.
           like: tree of arrays or `jax.ShapeDtypeStruct` with the shapes, dtypes and shardings wanted; the
-            checkpoint may come from another number of devices.
+            checkpoint may come from another number of devices. None = as the checkpoint has them.
 
         Raises:
           CheckpointMismatchError: if names or shapes differ; the message names the first difference.
+          CheckpointDamagedError: if files of it are missing or cut short.
         """
-        self._check(step, item, like)
-        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-        return self._manager.restore(step, args=items)[item]
+        with _without_its_talk(), self._readable(step):
+            like = self._as_saved(step, item) if like is None else like
+            self._check(step, item, like)
+            target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+            items = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
+            return self._manager.restore(step, args=items)[item]
+
+    @contextlib.contextmanager
+    def _readable(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except UserError:
+            raise
+        except (OSError, ValueError, KeyError) as error:  # ValueError: what tensorstore cannot read
+            said = " ".join(str(error).split())[:150]
+            raise CheckpointDamagedError(
+                f"{self.folder / str(step)}: this checkpoint cannot be read ({said}); take another one, or "
+                "train again"
+            ) from error
+
+    def _as_saved(self, step: int, item: str) -> Any:
+        """Return the shapes that a checkpoint has, on the first device."""
+        place: Any = self.folder / str(step) / item
+        found = ocp.StandardCheckpointHandler().metadata(place)
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+            getattr(found, "tree", found),
+        )
 
     def _check(self, step: int, item: str, like: Any) -> None:
         place: Any = self.folder / str(step) / item  # orbax's own kind of path is not asked for
@@ -147,20 +185,40 @@ class Checkpoints:
     def close(self) -> None:
         """Release what orbax holds."""
         if "_manager" in self.__dict__:
-            self._manager.close()
+            with _without_its_talk():
+                self._manager.close()
 
 
-@functools.cache
-def _silence_late_answers() -> None:
-    """Keep quiet about readers and writers that answer after one of them failed and the error was raised."""
-    before = sys.unraisablehook
+@contextlib.contextmanager
+def _without_its_talk() -> Iterator[None]:
+    """Keep orbax quiet while it works; what other libraries say, and what they say elsewhere, is untouched.
+
+    It reports every step of every save, and an error with its traceback beside raising it; its readers and
+    writers answer after one of them failed. With `--verbose` all of it is shown.
+    """
+    if verbosity() > 0:
+        yield
+        return
+    talkers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels, before = [talker.level for talker in talkers], sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
         error = unraisable.exc_value
         if not (isinstance(error, RuntimeError) and "Event loop is closed" in str(error)):
             before(unraisable)
 
+    for talker in talkers:
+        talker.setLevel(logging.CRITICAL)
     sys.unraisablehook = hook
+    try:
+        yield
+    except BaseException:
+        gc.collect()  # late answers come now, not after the block
+        raise
+    finally:
+        sys.unraisablehook = before
+        for talker, level in zip(talkers, levels, strict=True):
+            talker.setLevel(level)
 
 
 def _reason(error: Exception) -> str | None:
@@ -186,11 +244,11 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object of a run folder.
 
     Raises:
-      ValueError: if it is missing or damaged.
+      UserError: if it is missing or damaged.
     """
     try:
         return json.loads(Path(path).read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: not a readable file of a run ({error}); give --run a folder made by 'smae-jax train'"
         ) from None

@@ -11,32 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
-from smae_jax.data.atomic import atomic_path
+from smae_jax.errors import UserError
 
 _TRAINING, _VALIDATION = "#4a90c2", "#d95f02"
 _NOTE = (
     "The targets are as noisy as the sources, and their own noise stays in the loss: a loss that "
     "hardly falls is normal.\nJudge the training by the validation loss and by the pictures."
 )
-
-
-def draw_losses(
-    path: str | Path, metrics_jsonl_path: str | Path, *, overwrite: bool = False
-) -> None:
-    """Draw the losses of a training to a PNG.
-
-    Args:
-      path: PNG to write.
-      metrics_jsonl_path: see `loss_figure`.
-      overwrite: replace an existing picture.
-
-    Raises:
-      ValueError: in one line, if the metrics cannot be read or hold no loss, or the picture exists
-        or cannot be written.
-    """
-    figure = loss_figure(metrics_jsonl_path)
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=120)
 
 
 def loss_figure(metrics_jsonl_path: str | Path) -> Figure:
@@ -50,12 +31,12 @@ def loss_figure(metrics_jsonl_path: str | Path) -> Figure:
       The figure, not yet written; a notebook shows it.
 
     Raises:
-      ValueError: in one line, if the metrics cannot be read or hold no loss.
+      UserError: in one line, if the metrics cannot be read or hold no loss.
     """
     training = read_losses(metrics_jsonl_path, "loss")
     validation = read_losses(metrics_jsonl_path, "validation_loss")
     if not len(training[0]):
-        raise ValueError(
+        raise UserError(
             f"{metrics_jsonl_path}: expected lines with a loss, found none; train first"
         )
     figure = Figure(figsize=(9.0, 5.2), layout="constrained")
@@ -137,12 +118,12 @@ def read_losses(path: str | Path, name: str) -> tuple[np.ndarray, np.ndarray]:
       (steps, values), float64, by ascending step; values that are not finite are left out.
 
     Raises:
-      ValueError: in one line, if the file is missing or a line is not such an object.
+      UserError: in one line, if the file is missing or a line is not such an object.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise ValueError(f"{path}: cannot read these metrics ({error.strerror})") from None
+        raise UserError(f"{path}: cannot read these metrics ({error.strerror})") from None
     found: dict[float, float] = {}
     for number, line in enumerate(lines, 1):
         try:
@@ -152,7 +133,7 @@ def read_losses(path: str | Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         except (AttributeError, KeyError, TypeError, ValueError):
             if number == len(lines):
                 break  # a training that was killed may leave half a line
-            raise ValueError(
+            raise UserError(
                 f'{path}: line {number}: expected an object such as {{"step": 10, "loss": 0.3}}'
             ) from None
     kept = sorted((step, value) for step, value in found.items() if np.isfinite(value))

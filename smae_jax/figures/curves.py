@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smae_jax.data.atomic import atomic_path
 from smae_jax.evaluation.fourier_ring import THRESHOLD, RingSums
 from smae_jax.evaluation.residuals import RingTotals
 
@@ -18,17 +16,15 @@ _COLORS = ("#8c8c8c", "#2a6fbb", "#d1772a", "#3f9a5f", "#8a5bb5", "#a0522d", "#4
 _OURS = "#c1272d"
 
 
-def draw_curve(
-    path: str | Path,
+def checkpoints_figure(
     rows: Sequence[Mapping[str, Any]],
     columns: Mapping[str, tuple[str, str]],
     *,
     title: str,
-) -> None:
+) -> Figure:
     """Draw numbers of the checkpoints against their step, the simple filters as horizontal lines.
 
     Args:
-      path: PNG to write.
       rows: rows of a table; those with a `step` are checkpoints.
       columns: key of a row -> (label of its panel, "higher" or "lower" is better).
       title: headline.
@@ -56,17 +52,13 @@ def draw_curve(
         labels[k] += "" if any(inside) else " (off the scale: worse)"
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=13, fontweight="bold")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
 
 
-def draw_agreement(
-    path: str | Path, halves: Mapping[str, RingSums], to_raw: Mapping[str, RingSums]
-) -> None:
+def agreement_figure(halves: Mapping[str, RingSums], to_raw: Mapping[str, RingSums]) -> Figure:
     """Draw the Fourier ring correlations of two halves, and of a denoised half with a raw one.
 
     Args:
-      path: PNG to write.
       halves: name -> correlation of two halves denoised separately; the last name is ours.
       to_raw: name -> correlation of a denoised half and the other raw half.
     """
@@ -90,15 +82,13 @@ def draw_agreement(
     left.set_ylabel("Fourier ring correlation")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
 
 
-def draw_rings(path: str | Path, rings: Mapping[str, RingTotals]) -> None:
+def rings_figure(rings: Mapping[str, RingTotals]) -> Figure:
     """Draw denoised over measured totals in rings about the beam, within the photons' error.
 
     Args:
-      path: PNG to write.
       rings: name -> totals; the last name is ours.
     """
     figure = Figure(figsize=(8, 4.8), layout="constrained")
@@ -115,8 +105,7 @@ def draw_rings(path: str | Path, rings: Mapping[str, RingTotals]) -> None:
     axes.set(xlabel="radius / pixel", ylabel="denoised / measured - 1, in %", ylim=(-limit, limit))
     axes.legend(fontsize=8, frameon=False)
     _plain(axes)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    return figure
 
 
 def _styled(curves: Mapping[str, Any]) -> list[tuple[str, float, tuple[str, Any]]]:

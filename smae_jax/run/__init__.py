@@ -1,0 +1,1 @@
+"""Runs: folders on disk, checkpoints, trainings in them, and runs applied to measurements."""

@@ -1,0 +1,136 @@
+"""Measurements as a run's options name them: masked, with their centre, with their reference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from smae_jax.config import DataOptions, TrainConfig, parse_center
+from smae_jax.errors import UserError
+from smae_jax.io.pairing import pair_frames
+from smae_jax.io.reading import is_spectra, masked, read, read_mask
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Method, Say
+from smae_jax.survey import settle
+
+
+def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
+    """Read measurements as the options say, mask them and give patterns their centre.
+
+    Args:
+      options: which files, and what to make of them.
+      symmetric: whether patterns are taken for centro-symmetric ones where the options do not tell: they are
+        repeats of one thing otherwise.
+
+    Raises:
+      UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
+    """
+    scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
+    data = _read(options, options.path, repeats=options.repeats)
+    scan = scan and len(data.spatial) == 2
+    if not scan and len(data.spatial) == 2 and not options.dimensions:
+        as_repeats = dataclasses.replace(options, dimensions=2)
+        data = _read(as_repeats, options.path, repeats=options.repeats)
+    data = _with_mask(options, data)
+    if not scan:
+        _refuse_scan_options(options)
+        return data
+    center = "auto" if options.center == "auto" else parse_center(options.center)
+    return settle(data, center=center, hot_pixels=options.hot_pixels)
+
+
+def _read(options: DataOptions, path: str, *, repeats: str) -> Measurements:
+    return read(
+        path,
+        dimensions=options.dimensions,
+        repeats=repeats,
+        repeats_axis=options.repeats_axis,
+        channel_axis=options.channel_axis,
+        axis_label=options.axis_label,
+        saturation=options.saturation or None,
+    )
+
+
+def _with_mask(options: DataOptions, data: Measurements) -> Measurements:
+    if not options.mask:
+        return data
+    if len(data.spatial) != 2:
+        raise UserError(
+            f"--data.mask {options.mask}: is for patterns, and {options.path} holds "
+            f"{len(data.spatial)}-D measurements; leave it out"
+        )
+    return masked(data, read_mask(options.mask, polarity=options.mask_polarity), path=options.mask)
+
+
+def _refuse_scan_options(options: DataOptions) -> None:
+    """Refuse options that have a meaning about a beam centre only, instead of passing over them."""
+    default = DataOptions()
+    ignored = {
+        "--data.hot-pixels": options.hot_pixels,
+        f"--data.crop {options.crop}": options.crop != default.crop,
+        f"--data.center {options.center}": options.center != default.center,
+    }
+    for option, asked in ignored.items():
+        if asked:
+            raise UserError(
+                f"{option}: is for scans of centro-symmetric patterns and does nothing for spectra and "
+                f"repeats ({options.path}); leave it out"
+            )
+
+
+def read_reference(
+    config: TrainConfig, method: Method, data: Measurements, say: Say
+) -> tuple[Measurements, Measurements | None]:
+    """Read the paired measurements that a method learns from.
+
+    Args:
+      config: options of the run.
+      method: asks for a reference or not.
+      data: the low-count measurements.
+      say: receives the line that tells how frames were paired and exposures compared.
+
+    Returns:
+      (frames of `data` that have a reference, the references with exposures in frames of `data`); None where
+      the method takes none.
+
+    Raises:
+      UserError: in one line, if a reference is missing, is not wanted, or does not fit.
+    """
+    check_reference(config, method)
+    if "reference" not in method.needs:
+        return data, None
+    options = config.data
+    better = _read(options, options.reference, repeats="")
+    if better.spatial == data.spatial:
+        better = _with_mask(options, better)
+    paired = pair_frames(
+        data,
+        better,
+        path=options.path,
+        reference_path=options.reference,
+        by=options.pair_by,
+        repeats=data.center is None,
+    )
+    say(paired.said)
+    ratio = paired.ratio.reshape(-1, *(1,) * len(data.spatial))
+    exposure = (paired.reference.exposure * ratio).astype(np.float32)
+    return paired.frames, dataclasses.replace(paired.reference, exposure=exposure)
+
+
+def check_reference(config: TrainConfig, method: Method) -> None:
+    """Refuse a method without its reference, and a reference without its method, before the work.
+
+    Raises:
+      UserError: in one line, with what to do.
+    """
+    wanted, given = "reference" in method.needs, bool(config.data.reference)
+    if wanted and not given:
+        raise UserError(
+            f"--method {config.method}: expected the paired high-count frames in --data.reference, got none"
+        )
+    if given and not wanted:
+        raise UserError(
+            f"--data.reference {config.data.reference}: method '{config.method}' learns from no reference; "
+            "leave it out, or use --method supervised"
+        )

@@ -1,0 +1,160 @@
+"""A training in a run folder: gone on with where there is something, logged, saved, the best kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from smae_jax import models, training
+from smae_jax.config import TrainConfig
+from smae_jax.methods.protocol import Method, Say
+from smae_jax.placing import Placed
+from smae_jax.run.build import build_optimizer, loop_of
+from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.fine_tuning import Base, take_over, taken_in_words
+from smae_jax.run.folder import RunFolder
+from smae_jax.run.hooks import BestSaver, Logger, Saver
+from smae_jax.stopping import Stopped, stopping
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a training consists of.
+
+    Attributes:
+      method: makes the pairs.
+      net: network.
+      loss: (prediction, target, weight) -> scalar.
+      placed: what is trained on.
+      base: whose parameters it starts from, or None.
+    """
+
+    method: Method
+    net: models.Network
+    loss: training.Loss
+    placed: Placed
+    base: Base | None = None
+
+
+def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: Say) -> None:
+    """Train with logging and checkpoints, or go on with a training.
+
+    Args:
+      config: options of the run; with `resume` its newest checkpoint is gone on from.
+      folder: of the run, made already.
+      work: what the training consists of.
+      say: receives every line that a person should read.
+
+    Raises:
+      Stopped: where SIGTERM came; a checkpoint was saved.
+    """
+    options, key = config.train, jax.random.key(config.seed)
+    schedule, optimizer = build_optimizer(options, peak=config.peak_rate)
+    step = training.make_step(
+        work.net, work.method, work.loss, optimizer, average_decay=options.average_decay
+    )
+    checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
+    best = Checkpoints(folder.best)
+    state, so_far, notes = _start(config, step, work, key, (checkpoints, best), say)
+    start = 0 if state is None else int(state.step)
+    with (
+        folder.replacing() as step_made,
+        stopping() as asked_to_stop,
+        Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
+    ):
+
+        def after_dispatch() -> bool:
+            step_made()
+            return asked_to_stop()
+
+        saver = Saver(checkpoints, notes)
+        loop = loop_of(config, work.method, stop=after_dispatch)
+        hooks: list[tuple[int, training.Hook]] = [(options.log_every, logger)]
+        if loop.validate_every:
+            hooks.append((loop.validate_every, BestSaver(best, saver, logger)))
+        hooks.append((options.checkpoint_every or options.steps, saver))
+        fitted = training.fit(
+            step,
+            work.placed,
+            key,
+            steps=options.steps,
+            hooks=hooks,
+            state=state,
+            best=so_far,
+            loop=loop,
+        )
+    _close(config, fitted, checkpoints, best, say)
+
+
+def _start(
+    config: TrainConfig,
+    step: training.Step,
+    work: Training,
+    key: Any,
+    kept: tuple[Checkpoints, Checkpoints],
+    say: Say,
+) -> tuple[training.TrainState | None, training.Fitted | None, dict[str, Any] | None]:
+    """Return state, best step and notes to begin with: of the run, of a base, or none."""
+    begin = jax.jit(lambda key: step.begin(key, work.placed.patch))
+    shapes = jax.eval_shape(begin, key)
+    count = models.count_parameters(shapes.parameters)
+    say(f"{config.model}: {count:,} parameters; loss {config.loss}")
+    checkpoints, best = kept
+    if config.resume:
+        last = checkpoints.steps()[-1]
+        like = jax.tree.map(_on_first_device, shapes)
+        state, notes = checkpoints.restore(last, "state", like), checkpoints.notes(last)
+        for one in kept:
+            one.remove_unfinished()
+        best.keep_only([step for step in best.steps() if step <= last])  # later ones come again
+        say(f"going on after step {last} of {config.train.steps}")
+        number, so_far = notes["best_step"], None
+        if notes["best_loss"] is not None and number in best.steps():
+            average = best.restore(number, "parameters", like.average)
+            so_far = training.Fitted(number, average, notes["best_loss"], None)
+        return state, so_far, notes
+    if work.base is None:
+        return None, None, None
+    drawn = begin(key)
+    merged, taken, left = take_over(drawn.parameters, work.base.parameters)
+    say(taken_in_words(drawn.parameters, taken, left))
+    return step.begin(key, work.placed.patch, jax.tree.map(jax.numpy.asarray, merged)), None, None
+
+
+def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+
+def _close(
+    config: TrainConfig,
+    fitted: training.Fitted,
+    checkpoints: Checkpoints,
+    best: Checkpoints,
+    say: Say,
+) -> None:
+    """Keep the best step, say which it is, and tell an end before the last step from a stop."""
+    assert fitted.last is not None, "fit returns its last state"
+    steps, done = config.train.steps, int(fitted.last.step)
+    if config.train.validation == "none" and done not in best.steps():
+        best.save(done, parameters=fitted.average, notes={})
+    early = done < steps
+    patience = config.deep_image_prior.patience
+    enough = early and 0 < patience <= done - fitted.step
+    if not early or enough:
+        best.keep_only(best.steps()[-1:])
+    if enough:
+        say(
+            f"stopped after step {done}: the held-out counts were predicted best at step {fitted.step}"
+        )
+    checkpoints.close()
+    best.close()
+    if early and not enough:
+        raise Stopped(
+            f"stopped at step {done} of {steps}, which is saved; go on with --resume --run {config.run}"
+        )
+    say(f"best step {fitted.step} of {steps}")
+    if fitted.step == 0:
+        say("note: no step bettered the parameters that it began with; try another learning rate")

@@ -1,0 +1,369 @@
+"""A run applied to measurements: its parameters restored, its method settled, and the same stages for all.
+
+`infer` and `evaluate` open a run through this file, so that what is judged is what is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+from smae_jax import finishing, models
+from smae_jax.config import ApplyOptions, TrainConfig, check_ensemble, parse_center
+from smae_jax.config_file import dump
+from smae_jax.errors import UserError
+from smae_jax.finishing import Stage
+from smae_jax.geometry import Center
+from smae_jax.inference import Predictor, answered
+from smae_jax.io.reading import masked, read, read_mask
+from smae_jax.measurements import Measurements, mean_rate
+from smae_jax.methods.protocol import Answers, Method, Say
+from smae_jax.run.build import build_method, build_network
+from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.splitting import LARGEST
+from smae_jax.survey import center_of, frame_scales
+from smae_jax.version import version
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A run with the measurements that it is applied to.
+
+    Attributes:
+      folder: of the run.
+      config: its options.
+      survey: what its training found out.
+      data: measurements, masked, with the centre.
+      predictor: network and method, settled on the data.
+      parameters: of the network.
+      step: of the checkpoint.
+      scale: counts per unit of rate, of every frame.
+      stages: that answers go through, without error bars.
+      seed: of the halves and folds of the photons that stages judge by.
+    """
+
+    folder: RunFolder
+    config: TrainConfig
+    survey: Survey
+    data: Measurements
+    predictor: Predictor
+    parameters: Any
+    step: int
+    scale: np.ndarray
+    stages: tuple[Stage, ...]
+    seed: int = 0
+
+    @property
+    def method(self) -> Method:
+        """The run's method, settled on the data."""
+        return self.predictor.method
+
+    def answers(
+        self,
+        data: Measurements | None = None,
+        *,
+        sigma: bool = False,
+        progress: Callable[..., Any] = iter,
+    ) -> Answers:
+        """Answer the data, or a part of their photons, and take the answers through the stages.
+
+        Args:
+          data: frames of `self.data`, or parts of their photons; None = `self.data`.
+          sigma: whether error bars are wanted.
+          progress: wraps the starts of batches.
+        """
+        whole = data is None
+        data = self.data if data is None else data
+        scale = self.scale
+        if not whole and not self.config.data.scale.startswith("scan"):
+            scale = frame_scales(data, rule=self.config.data.scale)
+        elif len(scale) != data.frames:
+            scale = scale[: data.frames]
+        stages = (*self.stages, finishing.error_bars) if sigma else self.stages
+        folds = finishing.FOLDS if sigma else 0
+        found = answered(
+            self.predictor, self.parameters, data, scale=scale, folds=folds, progress=progress
+        )
+        return finishing.finish(found, data, stages=stages, key=jax.random.key(self.seed))
+
+    def with_checkpoint(self, wanted: str) -> Opened:
+        """Return the same with another checkpoint's parameters."""
+        like = self._like()
+        parameters, step = read_parameters(self.folder, wanted, like=like)
+        return dataclasses.replace(self, parameters=parameters, step=step)
+
+    def _like(self) -> Any:
+        return parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
+
+    def made_by(self) -> dict[str, str]:
+        """Return what an output remembers of the run that made it."""
+        return {
+            "program": "smae_jax",
+            "version": version(),
+            "run": str(self.folder.path),
+            "step": str(self.step),
+            "ensemble": self.predictor.group,
+            "stages": " ".join(finishing.name_of(stage) for stage in self.stages),
+            "config": dump(self.config),
+        }
+
+
+def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = None) -> Opened:
+    """Read a run, and the measurements that it is applied to.
+
+    Args:
+      options: which run, which frames, which checkpoint, and how predictions are put together.
+      say: receives every line that a person should read.
+      data: measurements at hand; None = they are read from `options.input`.
+
+    Raises:
+      UserError: in one line, for anything that a user can mend.
+    """
+    folder = RunFolder(Path(options.run))
+    config, survey = folder.config(), folder.survey()
+    wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
+    group = check_ensemble(wanted, trained=config.data.augment)
+    data = read_input(options, config, folder) if data is None else data
+    data = _masked(options, folder, survey, data, say)
+    data = _centred(options, config, survey, data, say)
+    method = build_method(config).with_rule(options.rule)
+    method = method.settled(_as_counts(data))
+    _check_whole(method, survey, data)
+    _refuse_idle(options, method, data)
+    net = build_network(
+        config,
+        method,
+        axes=len(data.spatial),
+        centred=data.center is not None,
+        scale=survey.scale or 1.0,
+        noise=survey.noise,
+    )
+    parameters, step = read_parameters(
+        folder, options.checkpoint, like=parameters_like(net, method, axes=len(data.spatial))
+    )
+    predictor = Predictor(
+        net,
+        method,
+        group=cast(Any, group if method.sees_measurement else "none"),
+        conserve_totals=config.predict.conserve_totals,
+        batch_size=options.batch_size or config.predict.batch_size,
+        seed=options.seed,
+    )
+    return Opened(
+        folder=folder,
+        config=config,
+        survey=survey,
+        data=data,
+        predictor=predictor,
+        parameters=parameters,
+        step=step,
+        scale=_scale(options, config, survey, data, say),
+        stages=stages_of(options, conserve_totals=config.predict.conserve_totals),
+        seed=options.seed,
+    )
+
+
+def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[Stage, ...]:
+    """Return the stages that the options leave in, in their order, without error bars.
+
+    Sums of a scan and totals of frames go together: answers that keep no totals keep no sums.
+    """
+    asked: dict[Any, Stage | None] = {
+        finishing.combine: finishing.combine if options.combine else None,
+        finishing.keep_spots: functools.partial(
+            finishing.keep_spots, sigmas=options.keep_significant
+        )
+        if options.keep_significant
+        else None,
+        finishing.keep_sums: finishing.keep_sums if options.keep_sums and conserve_totals else None,
+        finishing.conserve_totals: finishing.conserve_totals if conserve_totals else None,
+    }
+    chosen = (asked.get(stage) for stage in finishing.STAGES)
+    return tuple(stage for stage in chosen if stage is not None)
+
+
+def read_input(options: ApplyOptions, config: TrainConfig, folder: RunFolder) -> Measurements:
+    """Read the measurements that a run is applied to, as it read its own."""
+    del folder
+    chosen = config.data.repeats if options.repeats == "run" else options.repeats
+    data = read(
+        options.input,
+        dimensions=config.data.dimensions,
+        repeats="" if chosen == "all" else chosen,
+        repeats_axis=config.data.repeats_axis,
+        channel_axis=config.data.channel_axis,
+        axis_label=config.data.axis_label,
+        saturation=config.data.saturation or None,
+    )
+    return data
+
+
+def _masked(
+    options: ApplyOptions, folder: RunFolder, survey: Survey, data: Measurements, say: Say
+) -> Measurements:
+    """Mask patterns by the mask that was given, else by the run's own, where it fits."""
+    if len(data.spatial) != 2:
+        if options.mask:
+            raise UserError(
+                f"--mask {options.mask}: is for patterns, and {options.input} holds none; leave it out"
+            )
+        return data
+    if options.mask:
+        return masked(
+            data, read_mask(options.mask, polarity=options.mask_polarity), path=options.mask
+        )
+    own = folder.valid()
+    if own is None and survey.frame_shape is None:
+        return data
+    if own is not None and own.shape == data.spatial:
+        return masked(data, own, path=str(folder.path / "mask.npz"))
+    if options.center == "run" and survey.center is not None:
+        raise UserError(
+            f"{options.input}: frames of {data.spatial}, but the run was trained on frames of "
+            f"{survey.frame_shape}; train on this detector's frames, or apply the run to them with "
+            "--center auto"
+        )
+    say("no mask but the file's own: the run has none for these frames; give --mask")
+    return data
+
+
+def _centred(
+    options: ApplyOptions, config: TrainConfig, survey: Survey, data: Measurements, say: Say
+) -> Measurements:
+    """Give patterns their centre, where the run was trained on patterns about one."""
+    imported = survey.frame_shape is None
+    if survey.center is None and not imported:
+        if options.center != "run":
+            raise UserError(
+                f"--center {options.center}: the run was trained on measurements without a beam centre; "
+                "leave the option out"
+            )
+        return data
+    if len(data.spatial) != 2:
+        raise UserError(
+            f"{options.input}: the run was trained on patterns, got {len(data.spatial)}-D measurements; "
+            "give it patterns"
+        )
+    if options.center == "run" and survey.center is not None:
+        return dataclasses.replace(data, center=survey.center)
+    given = options.center not in ("run", "auto")
+    center = (
+        Center.given(parse_center(options.center, option="--center")) if given else center_of(data)
+    )
+    (y, x), (sub_y, sub_x) = center.half_pixel, center.subpixel
+    how = "given" if given else f"found on the input, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
+    say(f"centre y {y:g}, x {x:g} ({how})")
+    return dataclasses.replace(data, center=center)
+
+
+def _as_counts(data: Measurements) -> Measurements:
+    """Return measurements that every method settles on: predicting splits no photons, training does."""
+    if data.are_counts:
+        return data
+    whole = np.clip(np.rint(data.counts), 0, LARGEST).astype(np.int32)
+    return dataclasses.replace(data, counts=whole)
+
+
+def _check_whole(method: Method, survey: Survey, data: Measurements) -> None:
+    """Refuse other data than those that a network was trained to draw."""
+    if method.whole and (data.spatial != survey.frame_shape or data.frames != survey.frames):
+        raise UserError(
+            f"{data.origin.source}: a deep image prior knows one measurement, {survey.frames} repeats of "
+            f"{survey.frame_shape}; got {data.frames} of {data.spatial}: train it on these"
+        )
+
+
+def _refuse_idle(options: ApplyOptions, method: Method, data: Measurements) -> None:
+    """Refuse options that would change nothing, instead of passing over them; turning off is fine."""
+    sigmas, usual = options.keep_significant, ApplyOptions().keep_significant
+    if data.center is None and sigmas not in (0, usual):
+        raise UserError(
+            f"--keep-significant {sigmas:g}: is for patterns about a beam centre and does nothing for others "
+            f"({data.origin.source}); leave it out"
+        )
+    if method.answers == "one" and options.batch_size:
+        raise UserError(
+            f"--batch-size {options.batch_size}: all repeats have one answer, which is made in one piece; "
+            "leave it out"
+        )
+
+
+def _scale(
+    options: ApplyOptions, config: TrainConfig, survey: Survey, data: Measurements, say: Say
+) -> np.ndarray:
+    """Return the unit of rate of every frame; say so where the exposure is not the training's."""
+    mean, there = mean_rate(data.channels_first, data.exposure), survey.mean_counts
+    if there is not None and not 0.5 < mean / there < 2:
+        say(
+            f"note: {mean:.3g} counts per pixel here, {there:.3g} in training; a network trained at this "
+            "exposure would do better" + ("; try --scale input" if options.scale == "run" else "")
+        )
+    rule = config.data.scale
+    if options.scale == "run" and rule.startswith("scan") and survey.scale is not None:
+        return np.full(data.frames, survey.scale, np.float32)
+    return frame_scales(data, rule=rule)
+
+
+def parameters_like(net: models.Network, method: Method, *, axes: int) -> Any:
+    """Return the shapes of a network's parameters, on the first device."""
+    like = jax.eval_shape(
+        lambda key: models.initial_parameters(
+            net,
+            key,
+            channels=method.source_channels,
+            spatial=(64,) * min(axes, 2) + (16,) * (axes - 2),
+        ),
+        jax.random.key(0),
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
+    )
+
+
+def read_parameters(folder: RunFolder, wanted: str, *, like: Any = None) -> tuple[Any, int]:
+    """Restore the averaged parameters of a checkpoint: "best", "last", or a step.
+
+    Args:
+      folder: of the run.
+      wanted: which checkpoint.
+      like: shapes of the parameters wanted; None = as the checkpoint has them.
+
+    Returns:
+      (numpy arrays, step).
+
+    Raises:
+      UserError: if there is no such checkpoint, or it is of another network.
+    """
+    checkpoints = Checkpoints(folder.best if wanted == "best" else folder.checkpoints)
+    steps = checkpoints.steps()
+    if not steps:
+        raise UserError(f"{checkpoints.folder}: no checkpoint there; train the run to its end")
+    step = steps[-1] if wanted in ("best", "last") else int(wanted) if wanted.isdigit() else -1
+    if step not in steps:
+        raise UserError(
+            f"--checkpoint {wanted}: expected best, last or one of the kept steps "
+            f"{', '.join(map(str, steps))}"
+        )
+    parameters = checkpoints.restore(step, "parameters", like)
+    checkpoints.close()
+    return jax.tree.map(np.asarray, parameters), step
+
+
+def wanted_checkpoints(folder: RunFolder, *, every: bool, wanted: str) -> Sequence[str]:
+    """Return the checkpoints to look at: one, or all that were kept, each step once."""
+    if not every:
+        return [wanted]
+    kept, best = Checkpoints(folder.checkpoints), Checkpoints(folder.best)
+    chosen = best.steps()[-1:]
+    found = [str(step) for step in kept.steps() if step not in chosen]
+    kept.close()
+    best.close()
+    return [*found, *(["best"] if chosen else [])] or ["last"]
