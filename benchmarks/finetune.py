@@ -1,270 +1,209 @@
-"""What fine-tuning gains, on simulated and on real scans: `python -m benchmarks.finetune`.
+"""What fine-tuning gains, on simulated and on real scans.
 
 Simulated: a base is trained on scan A (1 photon/pixel) and applied to scan B, of other patterns, another
-centre and other noise: as it is, fine-tuned on B without any reference, and fine-tuned on some of B's frames
-paired with 10x references; all scored against the truth on B's other frames, beside trainings from scratch.
-Real: frames thinned binomially to 5 %, which is exact low-count data; the other 95 % is an independent
-reference.
-
-Writes docs/finetune.md and docs/images/finetune.png. `--keep` takes the trainings that are there already.
+centre and other noise: as it is, fine-tuned on B without any reference, and fine-tuned on some of B's
+frames paired with 10x references; all scored against the truth on B's other frames, beside trainings from
+scratch. Real: frames thinned to 5 % of their photons; the other 95 % is an independent reference.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from benchmarks.finetune_report import draw, write_page
-from benchmarks.methods_report import command_line
-from smae_jax.cli import main as smae_jax
-from smae_jax.evaluation.filters import gaussian, rotated_average
+import smae_jax
+from benchmarks import cases, markdown, pictures, runner
+from benchmarks.cases import SEED, Case
+from benchmarks.markdown import Rows
+from benchmarks.runner import Bench, Options, Trained
 from smae_jax.evaluation.quality import quality_rows
-from smae_jax.evaluation.scores import inverse_rate
-from smae_jax.metrics import match_totals, noise_corrected_score
-from smae_jax.simulate import Simulation, simulate, write_simulation
+from smae_jax.simulate import simulate
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-DOCS = Path(__file__).parents[1] / "docs"
-SIGMAS = (0.5, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
+FILES = ("scan_mn23_12x1s", "scan_mnc22_4x1s")
 PAIRED_FRAMES = 16
 """Frames of scan B that have a reference; the others are scored."""
 SHARE = 0.05
 """Share of the photons of the real frames that is denoised."""
+SCRATCH = 5e-3
+"""Peak learning rate of a training from scratch."""
+Images = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Where the runs are and how long they train."""
+class Tuning:
+    """Trains and tunes networks, each from a base or from scratch."""
 
-    folder: Path
-    steps: int
-    tune_steps: int
-    keep: bool
-    seed: int
+    def __init__(self, bench: Bench) -> None:
+        """Remember how long."""
+        self.bench, self.short = bench, bench.options.tune_steps
 
-    def train(self, name: str, data: str, *options: object, rate: float, steps: int) -> float:
-        """Train a run unless it is kept; return the seconds it took."""
-        run, record = self.folder / name, self.folder / f"{name}.json"
-        if self.keep and record.is_file():
-            return json.loads(record.read_text())["seconds"]
-        started = time.perf_counter()
-        command = ["train", "--run", run, "--overwrite", "--data.path", f"{data}::counts"]
-        command += ["--data.mask", f"{data}::mask", "--seed", self.seed]
-        command += ["--method", "smae", *options]
-        command += ["--train.steps", steps, "--train.learning-rate", rate]
-        command += ["--train.validate-every", max(1, steps // 8)]
-        command += ["--train.warmup-steps", max(1, steps // 10)]
-        self.call(*command)
-        seconds = time.perf_counter() - started
-        record.write_text(json.dumps({"seconds": seconds}))
-        return seconds
+    def __call__(
+        self,
+        place: str,
+        case: Case,
+        *,
+        rate: float = SCRATCH,
+        base: Trained | None = None,
+        steps: int = 0,
+        reference: np.ndarray | None = None,
+    ) -> Trained:
+        """Train on a case, or on its first frames with their reference; answer the whole case."""
+        steps = steps or self.short
+        options: Options = {
+            **{"method": "smae" if reference is None else "supervised", "train.steps": steps},
+            **{"train.learning_rate": rate, "train.validate_every": max(1, steps // 8)},
+            "train.warmup_steps": max(1, steps // 10),
+        }
+        place = f"{place}-{steps}"
+        if base is not None:  # another base, another training
+            options["init_from"], place = str(base.run), f"{place}-of-{base.run.name}"
+        data = case.data if reference is None else case.data.take(slice(len(reference)))
+        found = self.bench.train(
+            place, data, options, answered=case.data, reference=reference, keep=True
+        )
+        assert found is not None
+        return found
 
-    def infer(self, name: str, data: str, *options: object) -> np.ndarray:
-        """Denoise a scan with a run."""
-        output = self.folder / "denoised.npy"
-        command = ["infer", "--run", self.folder / name, "--input", f"{data}::counts"]
-        command += ["--mask", f"{data}::mask", "--output", output, "--overwrite", *options]
-        self.call(*command)
-        return np.load(output, allow_pickle=False)
-
-    def call(self, *command: object) -> None:
-        """Run one command of the program; stop if it refuses."""
-        if status := smae_jax([str(part) for part in command]):
-            sys.exit(status)
+    def applied(self, base: Trained, case: Case) -> np.ndarray:
+        """Apply a base to another case as it is."""
+        y, x = case.center
+        with runner.quiet():
+            result = smae_jax.open_run(base.run).denoise(case.data, center=f"{y:g},{x:g}")
+        return np.asarray(result.answers.counts)
 
 
 def simulated(
-    bench: Bench, rates: list[float], *, rate: float, paired_rate: float
+    tune: Tuning, rates: list[float], *, rate: float, paired_rate: float
 ) -> dict[str, Any]:
     """Base on scan A; zero-shot, fine-tuned and paired on scan B; and from scratch."""
-    a = simulate("saxs", frames=64, photons=1.0, seed=bench.seed + 1)
-    b = simulate("saxs", frames=48, photons=1.0, seed=bench.seed + 2, center_offset=(3.0, -2.0))
-    path_a, path_b, low, high = (
-        str(bench.folder / f"{name}.npz") for name in ("a", "b", "b_low", "b_high")
+    size = {"frames": 20, "size": 64} if tune.bench.options.quick else {}
+    a = cases.of_simulation(
+        simulate("saxs", photons=1.0, seed=SEED + 1, **size), name="A", group="SAXS", photons=1.0
     )
-    write_simulation(path_a, a, overwrite=True)
-    write_simulation(path_b, b, overwrite=True)
-    rng = np.random.default_rng(bench.seed + 3)  # not the stream of the low counts
-    mask, some = ~b.valid, slice(PAIRED_FRAMES)
-    np.savez(low, counts=b.counts[some], mask=mask)
-    np.savez(high, counts=rng.poisson(10.0 * b.truth[some]) * b.valid, mask=mask)
-    paired = ("--method", "supervised", "--data.reference", f"{high}::counts")
-    short, base = bench.tune_steps, bench.folder / "base"
-    bench.train("base", path_a, rate=5e-3, steps=bench.steps)
-    bench.train("smae-scratch", path_b, rate=5e-3, steps=short)
-    bench.train("supervised-scratch", low, *paired, rate=5e-3, steps=short)
-    where = ("--center", ",".join(str(c) for c in b.center))
+    moved = {"frames": 48, "center_offset": (3.0, -2.0)} | size
+    b = cases.of_simulation(
+        simulate("saxs", photons=1.0, seed=SEED + 2, **moved), name="B", group="SAXS", photons=1.0
+    )
+    rng = np.random.default_rng(SEED + 3)  # not the stream of the low counts
+    high = rng.poisson(10.0 * b.truth[:PAIRED_FRAMES]).astype(np.float32)
+    short, long = tune.short, tune.bench.options.steps
+    base = tune("base", a, steps=long)
+    scratch, supervised = tune("smae-scratch", b), tune("supervised-scratch", b, reference=high)
+    tuned = {one: tune(f"tuned-{one:g}", b, rate=one, base=base) for one in {*rates, rate}}
+    paired = {
+        one: tune(f"paired-{one:g}", b, rate=one, base=base, reference=high)
+        for one in {*rates, paired_rate}
+    }
+    both = tune(
+        f"both-{rate:g}-{paired_rate:g}", b, rate=paired_rate, base=tuned[rate], reference=high
+    )
+    names = f"base fine-tuned on B, {short} steps", f"base fine-tuned on pairs of B, {short} steps"
     estimates = {
-        f"smae on B from scratch, {short} steps": bench.infer("smae-scratch", path_b),
-        f"supervised on pairs from scratch, {short} steps": bench.infer(
-            "supervised-scratch", path_b
-        ),
-        f"base of A ({bench.steps} steps), zero-shot": bench.infer("base", path_b, *where),
+        f"smae on B from scratch, {short} steps": scratch.answers[""],
+        f"supervised on pairs from scratch, {short} steps": supervised.answers[""],
+        f"base of A ({long} steps), zero-shot": tune.applied(base, b),
+        names[0]: tuned[rate].answers[""],
+        names[1]: paired[paired_rate].answers[""],
+        f"base, fine-tuned on B, then on pairs, 2 x {short} steps": both.answers[""],
     }
-    swept: dict[float, dict[str, np.ndarray]] = {}
-    names = (
-        f"base fine-tuned on B, {short} steps",
-        f"base fine-tuned on pairs of B, {short} steps",
+    rows = scored(b, estimates)
+    sweep: Rows = {
+        names[0]: {f"{r:g}": scored(b, {"": tuned[r].answers[""]})[""]["psnr_db"] for r in rates},
+        names[1]: {f"{r:g}": scored(b, {"": paired[r].answers[""]})[""]["psnr_db"] for r in rates},
+    }
+    psnr = [rows[name]["psnr_db"] for name in estimates]
+    gains = (
+        ("Fine-tuning on B without a reference, over the base as it is", psnr[3] - psnr[2]),
+        ("Fine-tuning on pairs after that", psnr[5] - psnr[3]),
+        ("Fine-tuning the base on pairs at once, over the base as it is", psnr[4] - psnr[2]),
+        ("Paired fine-tuning of the base against supervised from scratch", psnr[4] - psnr[1]),
+        ("Fine-tuning on B against training on B from scratch", psnr[3] - psnr[0]),
     )
-    for one in sorted({*rates, rate, paired_rate}):
-        tuned, pairs = f"tuned-{one:g}", f"paired-{one:g}"
-        bench.train(tuned, path_b, "--init-from", base, rate=one, steps=short)
-        bench.train(pairs, low, *paired, "--init-from", base, rate=one, steps=short)
-        found = bench.infer(tuned, path_b), bench.infer(pairs, path_b)
-        swept[one] = dict(zip(names, found, strict=True))
-    estimates |= {names[0]: swept[rate][names[0]], names[1]: swept[paired_rate][names[1]]}
-    both = f"both-{rate:g}-{paired_rate:g}"
-    start = ("--init-from", bench.folder / f"tuned-{rate:g}")
-    bench.train(both, low, *paired, *start, rate=paired_rate, steps=short)
-    estimates[f"base, fine-tuned on B, then on pairs, 2 x {short} steps"] = bench.infer(
-        both, path_b
-    )
+    counts = np.where(b.valid, b.data.counts, np.nan)
+    names = ["scan B, raw", "base of A, zero-shot", "fine-tuned on B", "then on pairs", "truth"]
+    every = list(estimates.values())
+    frame = PAIRED_FRAMES + (2 if size else 8)
+    shown = dict(zip(names, (counts, every[2], every[3], every[5], b.truth), strict=True))
     return {
-        "rows": score_simulated(b, estimates),
-        "sweep": {
-            f"{one:g}": {row["name"]: row["psnr_db"] for row in score_simulated(b, found)[3:]}
-            for one, found in swept.items()
-        },
-        "pictures": pictures_of(b, estimates),
+        "rows": rows,
+        "sweep": sweep,
+        "gains": "\n".join(f"- {what}: {gain:+.2f} dB." for what, gain in gains),
+        "images": {name: np.where(b.valid, one[frame], np.nan) for name, one in shown.items()},
     }
 
 
-def score_simulated(b: Simulation, estimates: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def scored(b: Case, estimates: Images) -> Rows:
     """Score on the frames that have no reference."""
     others = slice(PAIRED_FRAMES, None)
     kept = {name: found[others] for name, found in estimates.items()}
-    return quality_rows(b.counts[others], kept, b.truth[others], b.valid, b.center)
+    rows = quality_rows(b.data.counts[others], kept, b.truth[others], b.valid, b.center)
+    return {row["name"]: row for row in rows}
 
 
-def pictures_of(b: Simulation, estimates: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return one scored frame as everyone sees it; NaN where masked."""
-    frame, names = PAIRED_FRAMES + 8, list(estimates)
-    shown = {
-        "scan B, raw": np.where(b.valid, b.counts[frame], np.nan),
-        "base of A, zero-shot": estimates[names[2]][frame],
-        "fine-tuned on B": estimates[names[3]][frame],
-        "then on pairs": estimates[names[5]][frame],
-        "truth": b.truth[frame],
-    }
-    return {name: np.where(b.valid, image, np.nan) for name, image in shown.items()}
-
-
-def real(bench: Bench, rate: float) -> dict[str, Any]:
+def real(tune: Tuning, rate: float) -> tuple[Rows, Images]:
     """Base on one thinned real scan; zero-shot and fine-tuned on another, scored against the rest."""
-    rng = np.random.default_rng(bench.seed + 4)
-    paths, rest, valid, center, low = [], np.empty(0), np.empty(0), (0.0, 0.0), np.empty(0)
-    for name in ("scan_mn23_12x1s", "scan_mnc22_4x1s"):
-        with np.load(DATA / f"{name}.npz", allow_pickle=False) as file:
-            counts, valid = file["crop"], file["crop_mask"]
-            y, x = file["center"] - file["crop_origin"]
-        low = rng.binomial(counts, SHARE)
-        rest, center = counts - low, (round(2 * y) / 2, round(2 * x) / 2)
-        paths.append(str(bench.folder / f"{name}.npz"))
-        np.savez(paths[-1], counts=(low * valid).astype(np.uint16), mask=~valid)
-    where = ("--data.center", f"{center[0]},{center[1]}")
-    short = bench.tune_steps
-    bench.train("real-base", paths[0], rate=5e-3, steps=bench.steps)
-    bench.train("real-scratch", paths[1], *where, rate=5e-3, steps=short)
-    base = bench.folder / "real-base"
-    bench.train(
-        f"real-tuned-{rate:g}", paths[1], *where, "--init-from", base, rate=rate, steps=short
+    first, second = (cases.real_scan(SHARE, file=name, seed=SEED + 4) for name in FILES)
+    second = dataclasses.replace(second, matched=True)
+    short, long = tune.short, tune.bench.options.steps
+    base = tune("real-base", first, steps=long)
+    scratch = tune("real-scratch", second)
+    tuned = tune(f"real-tuned-{rate:g}", second, rate=rate, base=base)
+    made = {name: frames for name, (_, frames) in runner.filtered(second).items()}
+    smooth = list(made)[-1]
+    names = (
+        f"base of the other scan ({long} steps), zero-shot",
+        f"base fine-tuned on this scan, {short} steps",
     )
-    there = ("--center", f"{center[0]},{center[1]}")
-    turned, either = rotated_average(low, valid, center)
-    candidates: dict[str, dict[str, np.ndarray]] = {
-        "raw": {"": low * valid},
-        "rotated average": {"": turned},
-        "best Gaussian": {f", sigma {s:g}": gaussian(low, valid, s) for s in SIGMAS},
-        "best Gaussian on rotated average": {
-            f", sigma {s:g}": gaussian(turned, either, s) for s in SIGMAS
-        },
-        f"smae on this scan from scratch, {short} steps": {
-            "": bench.infer("real-scratch", paths[1])
-        },
-        f"base of the other scan ({bench.steps} steps), zero-shot": {
-            "": bench.infer("real-base", paths[1], *there)
-        },
-        f"base fine-tuned on this scan, {short} steps": {
-            "": bench.infer(f"real-tuned-{rate:g}", paths[1])
-        },
+    made[f"smae on this scan from scratch, {short} steps"] = scratch.answers[""]
+    made |= {names[0]: tune.applied(base, second), names[1]: tuned.answers[""]}
+    shown = {"real scan, 5 %, raw": made["raw"], smooth: made[smooth]}
+    shown |= {
+        "base of the other scan": made[names[0]],
+        "fine-tuned": made[names[1]],
+        "the other 95 %": second.truth,
     }
-    # The rest, brought to the exposure of the low counts, has this mean and this variance.
-    factor = SHARE / (1 - SHARE)
-    rows, chosen = [], {}
-    for name, settings in candidates.items():
-        scored = {
-            setting: score_real(frames, rest * factor, rest * factor**2, valid)
-            for setting, frames in settings.items()
-        }
-        best = min(scored, key=lambda setting: scored[setting]["plain"])
-        rows.append({"name": f"{name}{best}", **scored[best]})
-        chosen[name] = settings[best]
-    names = list(chosen)
-    shown = {
-        "real scan, 5 %, raw": chosen["raw"][0],
-        "base of the other scan": chosen[names[5]][0],
-        "fine-tuned": chosen[names[6]][0],
-        "best Gaussian *": chosen[names[3]][0],
-        "the other 95 %": rest[0] * factor,
-    }
-    pictures = {name: np.where(valid, image, np.nan) for name, image in shown.items()}
-    return {"rows": rows, "pictures": pictures}
+    rows = {name: runner.score(second, frames) for name, frames in made.items()}
+    return rows, {name: np.where(second.mask, one[0], np.nan) for name, one in shown.items()}
 
 
-def score_real(
-    frames: np.ndarray, reference: np.ndarray, variance: np.ndarray, valid: np.ndarray
-) -> dict[str, float]:
-    """Score as `smae_jax.evaluation.scores`, each frame against its own independent reference."""
-    kinds: dict[str, list[float]] = {"plain": [], "weighted": []}
-    for frame, mean, noise in zip(frames, reference, variance, strict=True):
-        matched = match_totals(frame, mean, valid)
-        weight = inverse_rate(mean, valid)
-        kinds["plain"].append(noise_corrected_score(matched, mean, noise, valid, None))
-        kinds["weighted"].append(noise_corrected_score(matched, mean, noise, valid, weight))
-    return {kind: float(np.mean(values)) for kind, values in kinds.items()}
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(given: list[str] | None = None) -> int:
     """Train, score, and write the page and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", default="runs/finetune-benchmark", help="folder for the runs")
-    parser.add_argument("--steps", type=int, default=300, help="steps of the bases")
-    parser.add_argument("--tune-steps", type=int, default=100, help="steps of all other trainings")
-    parser.add_argument("--rates", default="5e-4,2e-3,5e-3", help="peaks to compare")
-    parser.add_argument("--rate", type=float, default=5e-4, help="peak of fine-tuning")
-    parser.add_argument("--paired-rate", type=float, default=2e-3, help="peak of paired tuning")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", action="store_true", help="take the trainings that are there")
-    given = parser.parse_args(arguments)
-    bench = Bench(Path(given.run), given.steps, given.tune_steps, given.keep, given.seed)
-    bench.folder.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    rates = [float(rate) for rate in given.rates.split(",")]
-    results: dict[str, Any] = {
-        "simulated": simulated(bench, rates, rate=given.rate, paired_rate=given.paired_rate)
-    }
-    if DATA.is_dir():
-        results["real"] = real(bench, given.rate)
-    settings = {
-        "command": command_line("finetune", arguments),
-        "minutes": (time.perf_counter() - started) / 60,
-        **vars(given),
-    }
-    pictures = [part.pop("pictures") for part in results.values()]
-    (bench.folder / "finetune.json").write_text(
-        json.dumps({**results, "settings": settings}, indent=2)
-    )
-    draw(DOCS / "images" / "finetune.png", pictures)
-    write_page(DOCS / "finetune.md", results, settings)
+    parser = runner.arguments(__doc__, "finetune", steps=300)
+    add = parser.add_argument
+    add("--tune-steps", type=int, default=0, help="steps of all other trainings; 0 = 100")
+    add("--rates", nargs="+", type=float, default=(5e-4, 2e-3, 5e-3), help="peaks to compare")
+    add("--rate", type=float, default=5e-4, help="peak of fine-tuning")
+    add("--paired-rate", type=float, default=2e-3, help="peak of paired tuning")
+    with runner.bench(parser, given) as bench:
+        asked = bench.options
+        asked.tune_steps = asked.tune_steps or (4 if asked.quick else 100)
+        tune = Tuning(bench)
+        rates = {"rate": asked.rate, "paired_rate": asked.paired_rate}
+        found = simulated(tune, list(asked.rates), **rates)
+        shown, there = [found["images"]], "Not run: the real frames were not there."
+        if not asked.quick and cases.there(*(f"{name}.npz" for name in FILES)):
+            rows, images = real(tune, asked.rate)
+            keys = {"plain": "plain", "weighted": "weighted"}
+            there = markdown.scores("on the second sample", rows, keys, {"plain": "{:.4f}"})
+            shown.append(images)
+        pictures.images(bench.images / "finetune.png", shown)
+        swept = {f"{rate:g}": f"{rate:g}" for rate in asked.rates}
+        keys = {"psnr_db": "PSNR / dB", "ssim": "SSIM", "rmse": "RMSE"}
+        bench.write(
+            "finetuning",
+            simulated=markdown.scores("on B", found["rows"], keys),
+            sweep=markdown.scores("", found["sweep"], swept, dict.fromkeys(swept, "{:.2f}")),
+            gains=found["gains"],
+            real=there,
+            paired=PAIRED_FRAMES,
+            others=48 - PAIRED_FRAMES,
+            **rates,
+            steps=asked.steps,
+            tune_steps=asked.tune_steps,
+        )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())
