@@ -15,8 +15,8 @@ import pytest
 import tifffile
 
 from smae_jax import cli
-from smae_jax.commands import hooks
-from smae_jax.data import atomic, writers
+from smae_jax.io import atomic, writing
+from smae_jax.run import hooks
 
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (34, 30)  # of `small_scan`
@@ -222,7 +222,6 @@ OPTIONS = [
     ("--data.crop", "7", ["--data.crop"]),
     ("--train.steps", "many", ["--train.steps", "many"]),
     ("--train.steps", "0", ["--train.steps", "1 or more"]),
-    ("--train.batch-size", "3", ["--train.batch-size 3", "8", "--train.devices"]),
     ("--train.devices", "9", ["--train.devices 9", "8"]),
     ("--train.learning-rate", "-1", ["--train.learning-rate"]),
     ("--train.patch", "5", ["--train.patch"]),
@@ -245,6 +244,13 @@ OPTIONS = [
 def test_options_that_make_no_sense(smae, tmp_path, small_scan, option, value, said):
     answer = smae("train", "--run", "new", "--data.path", f"{small_scan}::counts", option, value)
     assert_one_line(answer, *said)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_batch_that_the_devices_asked_for_cannot_share(smae, tmp_path, small_scan):
+    asked = ("--train.batch-size", "3", "--train.devices", "8")
+    answer = smae("train", "--run", "new", "--data.path", f"{small_scan}::counts", *asked)
+    assert_one_line(answer, "--train.batch-size 3", "8", "--train.devices")
     assert os.listdir(tmp_path) == []
 
 
@@ -390,8 +396,8 @@ def test_checkpoint_of_another_architecture(smae, run, small_scan):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (lambda run: (run / "prepare.json").unlink(), "prepare.json"),
-        (lambda run: (run / "prepare.json").write_text("{}"), "prepare.json"),
+        (lambda run: (run / "survey.json").unlink(), "survey.json"),
+        (lambda run: (run / "survey.json").write_text("{}"), "survey.json"),
         (lambda run: (run / "mask.npz").write_bytes(b"PK"), "mask.npz"),
         (lambda run: shutil.rmtree(run / "best"), "best"),
         (lambda run: shutil.rmtree(next((run / "best").iterdir()) / "parameters"), "best"),
@@ -453,7 +459,7 @@ def test_output_of_unknown_kind_or_over_the_input(smae, tmp_path, trained_run, f
     np.save("a.npy", frames)
     data = ("infer", "--run", trained_run, "--input", "a.npy")
     assert_one_line(smae(*data, "--output", "b.jpg"), "b.jpg", ".h5")
-    assert_one_line(smae(*data, "--output", "./a.npy", "--overwrite"), "is the input")
+    assert_one_line(smae(*data, "--output", "./a.npy", "--overwrite"), "is an input")
     np.testing.assert_array_equal(np.load("a.npy"), frames)
 
 
@@ -492,6 +498,7 @@ def test_full_disk_under_the_log(smae, tmp_path, small, small_scan, monkeypatch)
     assert_one_line(answer, "metrics.jsonl", "No space left", "free some space")
 
 
+@pytest.mark.slow
 def test_full_disk_under_a_checkpoint_and_going_on_when_there_is_room(
     smae, tmp_path, small, small_scan, monkeypatch
 ):
@@ -530,8 +537,8 @@ def test_full_disk_under_the_output(smae, tmp_path, trained_run, small_scan, mon
         path.write_bytes(b"half")
         full()
 
-    for name in ("_write_nexus", "_write_tiff", "_write_npy"):
-        monkeypatch.setattr(writers, name, begin_and_fail)
+    for name in ("write_nexus", "_write_tiff", "_write_npy"):
+        monkeypatch.setattr(writing, name, begin_and_fail)
     data = ("--input", f"{small_scan}::counts", "--output", output)
     answer = last_line(smae("infer", "--run", trained_run, *data))
     assert_one_line(answer, output, "disk is full")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from smae_jax.data.center import find_center, turn, turn_correlation
+from smae_jax.center import find_center, turn, turn_correlation
 from smae_jax.simulate import simulate
 
 

@@ -1,7 +1,9 @@
 """Checkpoints: whole or not at all, from any number of devices, and refused by name where they do not fit."""
 
 import errno
+import logging
 import os
+import sys
 
 import chex
 import jax
@@ -11,7 +13,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from smae_jax import training
-from smae_jax.checkpoint import (
+from smae_jax.run.checkpoint import (
+    CheckpointDamagedError,
     CheckpointMismatchError,
     CheckpointNotWrittenError,
     Checkpoints,
@@ -164,6 +167,33 @@ def test_full_disk_is_said_in_one_line_and_leaves_nothing_half_written(
         save(checkpoints, 4, state)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
+def test_others_logs_and_hooks_are_as_they_were_after_orbax_has_worked(tmp_path, one_device):
+    talkers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [talker.level for talker in talkers], sys.unraisablehook
+    checkpoints = Checkpoints(tmp_path)
+    state = state_of(one_device)
+    save(checkpoints, 2, state)
+    with pytest.raises(ValueError, match="already exists"):
+        save(checkpoints, 2, state)
+    checkpoints.restore(2, "state", state)
+    checkpoints.close()
+    assert ([talker.level for talker in talkers], sys.unraisablehook) == before
+
+
+def test_a_file_that_was_cut_short_is_said_in_one_line(tmp_path, one_device):
+    checkpoints = Checkpoints(tmp_path)
+    state = state_of(one_device)
+    save(checkpoints, 2, state)
+    for path in (tmp_path / "2" / "parameters").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(
+        CheckpointDamagedError, match=r"2: this checkpoint cannot be read"
+    ) as caught:
+        checkpoints.restore(2, "parameters", state.parameters)
+    assert "\n" not in str(caught.value)
 
 
 def test_our_own_errors_are_not_called_a_full_disk(tmp_path, one_device):

@@ -1,21 +1,30 @@
 """The whole way through the command line: simulate, inspect, train, resume, infer, in every format."""
 
 import json
+import logging
 import os
 import shutil
+import subprocess
+import sys
+import textwrap
+import warnings
 from pathlib import Path
 
 import fabio
 import h5py
+import jax
 import numpy as np
 import pytest
 import tifffile
 
 from smae_jax import cli
-from smae_jax.checkpoint import Checkpoints
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import dump, flat, from_dict, load
-from smae_jax.run_folder import RunFolder
+from smae_jax.errors import UserError
+from smae_jax.progress import each, verbosity
+from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.folder import RunFolder
+from smae_jax.version import version
 
 CENTER = (17.5, 14.0)  # of `small_scan`
 
@@ -91,14 +100,14 @@ def test_from_nothing_to_denoised_frames(smae, tmp_path, small):
     for said in ("5 frames of 36 x 36", "% of pixels masked", "user", "centre y 17.5, x 17.5"):
         assert said in answer.out
     assert "unet" in answer.out
-    assert "step/s" in answer.err
+    assert "training: 100 % (2 of 2 steps)" in answer.err
     answer = smae(*run, "--resume", "--train.steps", "4")
     assert answer.status == 0
     assert "going on after step 2 of 4" in answer.out
 
     folder = tmp_path / "runs" / "a"
     assert {path.name for path in folder.iterdir()} == {
-        *("config.toml", "environment.json", "prepare.json", "mask.npz", "metrics.jsonl"),
+        *("config.toml", "environment.json", "survey.json", "mask.npz", "metrics.jsonl"),
         *("checkpoints", "best", "figures"),
     }
     assert (folder / "figures" / "loss.png").stat().st_size > 5_000
@@ -384,6 +393,158 @@ def test_own_loss_in_the_current_folder(smae, tmp_path, small_scan, small):
     os.remove("my_losses.py")
     answer = smae("infer", "--run", "run", "--input", f"{small_scan}::counts", "--output", "a.npy")
     assert answer.status == 0, answer.err  # inference does not need the loss
+
+
+# --- statuses and how much is said ----------------------------------------------------------------
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a function in place of every command."""
+
+    def replace(function):
+        monkeypatch.setattr(cli, "command", lambda name: lambda config, say: function(say))
+
+    return replace
+
+
+def raiser(error):
+    def run(say):
+        raise error
+
+    return run
+
+
+def test_front_page_shows_commands_switches_and_statuses(smae):
+    assert smae() == smae("--help") == smae("-h")
+    answer = smae("--help")
+    assert (answer.status, answer.err) == (0, "")
+    for said in (*cli.COMMANDS, "--quiet", "--verbose", "--version", "130", "143"):
+        assert said in answer.out
+
+
+def test_versions_are_shown_without_importing_jax(smae, monkeypatch):
+    answer = smae("--version")
+    assert answer.status == 0
+    assert answer.out == f"smae_jax {version()} (jax {jax.__version__})\n"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("train", "--help")])
+def test_help_imports_none_of_the_slow_libraries(arguments):
+    program = (
+        "import sys; from smae_jax.cli import main; status = main(sys.argv[1:]); "
+        "slow = {'jax', 'flax', 'optax', 'numpy', 'scipy', 'matplotlib', 'h5py'} & set(sys.modules); "
+        "sys.exit(f'imported {slow}' if slow else status)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_help_of_a_command_names_the_switches_that_every_command_has(smae):
+    answer = smae("simulate", "--help")
+    assert answer.status == 0
+    assert "--photons" in answer.out
+    assert "--quiet" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError("--loss: a\n  mistake"), 2, "--loss: a mistake"),
+        (OSError(28, "No space left on device", "/a/b"), 2, "/a/b: No space left on device; free"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(smae, command, error, status, said):
+    command(raiser(error))
+    answer = smae("inspect")
+    assert (answer.status, answer.out) == (status, "")
+    assert answer.err.startswith(f"smae-jax inspect: {said}")
+    assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), TypeError("mine"), KeyError("mine")])
+def test_every_other_error_keeps_its_traceback(smae, command, error):
+    command(raiser(error))
+    with pytest.raises(type(error), match="mine") as caught:
+        smae("inspect")
+    assert caught.value is error
+    assert verbosity() == 0
+
+
+@pytest.mark.parametrize("arguments", [("-q", "simulate"), ("simulate", "--quiet")])
+def test_quiet_says_nothing(smae, command, arguments):
+    def talk(say):
+        say("understood")
+        list(each(range(3)))
+        warnings.warn("look out", stacklevel=1)
+        logging.getLogger("some.library").warning("look out")
+
+    command(talk)
+    assert smae(*arguments) == (0, "", "")
+    command(raiser(UserError("a mistake")))
+    assert smae(*arguments) == (2, "", "smae-jax simulate: a mistake\n")
+
+
+def test_quiet_keeps_what_a_command_is_there_to_print(smae, command):
+    command(lambda say: say("5 frames"))
+    assert smae("inspect", "-q").out == "5 frames\n"
+
+
+@pytest.mark.parametrize("arguments", [("-v", "simulate"), ("simulate", "--verbose")])
+def test_verbose_shows_logs_and_timings_and_leaves_the_logs_as_they_were(smae, command, arguments):
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    levels = []
+
+    def talk(say):
+        levels.append(verbosity())
+        logging.getLogger("some.library").info("so many bytes")
+
+    command(talk)
+    answer = smae(*arguments)
+    assert answer.status == 0
+    assert "some.library: so many bytes" in answer.err
+    assert answer.err.splitlines()[-1].startswith("smae-jax simulate: ")
+    assert levels == [1]
+    assert (root.level, list(root.handlers)) == before
+    assert verbosity() == 0
+
+
+def test_quiet_and_verbose_contradict_each_other(smae):
+    answer = smae("simulate", "-q", "--verbose")
+    assert answer.status == 2
+    assert "--quiet and --verbose: expected one of them" in answer.err
+
+
+def test_a_command_without_options_is_a_command(smae):
+    answer = smae("simulate")
+    assert answer.status == 2
+    assert answer.err.startswith("smae-jax simulate: --output: expected a name ending in .h5")
+
+
+def test_importing_the_program_changes_nothing_for_others():
+    program = textwrap.dedent(
+        """
+        import logging, signal, sys
+        import orbax.checkpoint  # it makes its loggers itself
+        names = (None, "absl", "asyncio", "jax")
+        def state():
+            loggers = [logging.getLogger(name) for name in names]
+            kept = [(one.level, one.disabled, list(one.handlers)) for one in loggers]
+            return kept, sys.unraisablehook, sys.excepthook, signal.getsignal(signal.SIGTERM)
+        before = state()
+        import smae_jax.cli
+        import smae_jax.run.checkpoint
+        assert state() == before
+        """
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
 
 
 # --- options --------------------------------------------------------------------------------------

@@ -1,12 +1,21 @@
 """Frames of a scan share what held-out photons confirm: noise goes, what frames really differ in stays."""
 
+from importlib import import_module
+
 import h5py
 import numpy as np
 import pytest
 
-from smae_jax.combine import combined, shares_of_components, weights_of_frames
-from smae_jax.commands.split_answers import FEWEST_FRAMES, SplitAnswers, combine
-from smae_jax.methods.protocol import Denoised
+from smae_jax.finishing import Evidence, Half
+from smae_jax.finishing.combine import (
+    FEWEST_FRAMES,
+    combine,
+    combined,
+    shares_of_components,
+    weights_of_frames,
+)
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers
 
 EVERYWHERE = np.ones((48, 48), bool)
 
@@ -90,18 +99,28 @@ def test_pixels_out_of_use_and_scans_without_light_stay_as_they_are():
     assert (combined(dark, weights, use=EVERYWHERE) == 0).all()
 
 
+def evidence(answers, held_out):
+    """Return the evidence of a scan whose answers saw one half of the photons and not the other."""
+    light = np.ones((1, *held_out.shape[1:]), np.float32)
+    data = Measurements(2 * held_out.astype(np.int32), light)
+    half = Measurements(held_out.astype(np.int32), light / 2)
+    return Evidence(data, (Half(half, answers),), (np.zeros_like(held_out), held_out))
+
+
 def test_long_scans_are_combined_in_parts_and_variances_with_them(monkeypatch):
-    monkeypatch.setattr("smae_jax.commands.split_answers.TOGETHER", 20)
+    # The package's own `combine` is the stage, and hides the module.
+    monkeypatch.setattr(import_module("smae_jax.finishing.combine"), "TOGETHER", 20)
     truth = drifting()
     answer, held_out = seen(truth, np.random.default_rng(3))
     answer[5, 20, 20] = np.nan
     known = np.isfinite(answer)
     variance = np.where(known, (0.1 * truth) ** 2, np.nan).astype(np.float32)
-    whole = Denoised(answer, known, ~known, variance)  # type: ignore[arg-type]
-    split = SplitAnswers(np.arange(32), (whole,), (held_out,), np.ones((1, 48, 48), bool))
-    found, halves, said = combine(whole, split)
-    assert "components of 32 answers" in said
-    np.testing.assert_array_equal(halves.answers[0].counts, found.counts)
+    whole = Answers(answer, known, ~known, variance)
+    found = combine(whole, evidence(whole, held_out))
+    [(stage, what)] = found.done
+    assert stage == "combine"
+    assert "components of 32 answers" in what
+    np.testing.assert_array_equal(whole.counts, answer)  # stages are pure
     kept = np.delete(np.arange(16), 5)
     np.testing.assert_array_equal(found.counts[kept, 20, 20], answer[kept, 20, 20])
     assert np.isnan(found.counts[5, 20, 20])
@@ -115,25 +134,26 @@ def test_infer_combines_a_scan_keeps_its_totals_and_says_so(
     smae, trained_run, small_scan, tmp_path
 ):
     with np.load(small_scan) as file:
-        frames = np.concatenate([file["counts"]] * FEWEST_FRAMES)[:FEWEST_FRAMES].astype(np.int64)
+        frames = np.concatenate([file["counts"]] * 4).astype(np.int64)
         valid = ~file["mask"].astype(bool)
     frames = np.random.default_rng(4).poisson(frames)
     np.save(tmp_path / "many.npy", frames)
-    np.save(tmp_path / "few.npy", frames[1:])
+    few = FEWEST_FRAMES - 1
+    np.save(tmp_path / "few.npy", frames[:few])
     alone = ("--keep-significant", 0, "--no-keep-sums")
     for name, options in (("many", ()), ("apart", ("--no-combine",)), ("few", ())):
         given = "few.npy" if name == "few" else "many.npy"
         infer = ("infer", "--run", trained_run, "--input", given, "--output", f"{name}.h5")
         answer = smae(*infer, *alone, *options)
         assert answer.status == 0, answer.err
-        assert ("frames combined" in answer.out) == (name == "many")
+        assert ("combine: held-out photons confirm" in answer.out) == (name == "many")
     found, said = {}, []
     for name in ("many", "apart", "few"):
         with h5py.File(tmp_path / f"{name}.h5") as file:
             found[name] = file["entry/data/data"][()]
             file.visit(lambda n, s=said, o=name: s.append(o) if n.endswith("combine") else None)
     assert said == ["many"]
-    np.testing.assert_allclose(found["few"], found["apart"][1:], rtol=1e-5)
+    np.testing.assert_allclose(found["few"], found["apart"][:few], rtol=1e-5)
     assert found["many"].std(axis=0)[valid].mean() < 0.9 * found["apart"].std(axis=0)[valid].mean()
     np.testing.assert_allclose(
         found["many"][:, valid].sum(axis=1), frames[:, valid].sum(axis=1), rtol=1e-5

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from smae_jax.commands import demo as demo_module
-from smae_jax.commands import shipped
 from smae_jax.commands.demo import demo
 from smae_jax.commands.inspect import inspect
-from smae_jax.commands.shipped import shipped_config
 from smae_jax.commands.simulate import simulate
 from smae_jax.config import DataOptions, DemoConfig, InspectConfig, SimulateConfig, TrainConfig
 from smae_jax.config_file import load
-from smae_jax.data.prepare import prepare_scan
+from smae_jax.io.results import read_result
+from smae_jax.run import shipped
+from smae_jax.run.data import read_data
+from smae_jax.run.shipped import shipped_config
 
 
 def refuse_to_speak(line):
@@ -33,7 +34,7 @@ def test_simulated_scan_is_read_as_the_last_line_says(tmp_path, suffix):
     said = simulated(tmp_path / f"scan.{suffix}", frames=3, center_offset=(1.5, -2.0))
     words = said[-1].split()
     data, mask = words[words.index("--data.path") + 1], words[words.index("--data.mask") + 1]
-    scan, _ = prepare_scan(data, mask=mask, center=(25.0, 21.5))
+    scan = read_data(DataOptions(path=data, mask=mask, center="25,21.5"))
     assert scan.counts.shape == (3, 48, 48)
     assert 0 < 1 - scan.valid.mean() < 0.3
     assert f"{100 * (1 - scan.valid.mean()):.1f} % masked" in said[0]
@@ -95,7 +96,7 @@ def test_inspection_needs_a_path():
 
 
 def test_shipped_config_is_found_in_a_wheel_and_in_a_checkout(tmp_path, monkeypatch):
-    module = tmp_path / "smae_jax" / "commands" / "shipped.py"
+    module = tmp_path / "smae_jax" / "run" / "shipped.py"
     monkeypatch.setattr(shipped, "__file__", str(module))
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "demo.toml").write_text("")
@@ -185,6 +186,6 @@ def test_array_of_denoised_counts_keeps_its_gaps(tmp_path):
     with h5py.File(path, "w") as file:
         file["entry/data/data"] = np.array([[[1.5, np.nan]]], np.float32)
         file["entry/data/filled"] = np.array([[1, 0]], np.uint8)
-    counts, filled = demo_module.read_denoised(path)
+    counts, _, filled = read_result(str(path))
     assert np.isnan(counts[0, 0, 1])
-    assert filled.tolist() == [[True, False]]
+    assert filled.tolist() == [[[True, False]]]

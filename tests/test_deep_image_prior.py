@@ -8,64 +8,68 @@ import numpy as np
 import pytest
 
 from smae_jax import losses, models, training
-from smae_jax.commands.place_repeats import place_repeats
-from smae_jax.config import DeepImagePriorOptions, TrainConfig
-from smae_jax.data.repeat_batches import whole_repeats
-from smae_jax.data.repeats import Repeats
-from smae_jax.methods.deep_image_prior import DeepImagePrior
+from smae_jax.measurements import Measurements
+from smae_jax.methods import DeepImagePrior
+from smae_jax.placing import Placing, gather, place
 
 
 def repeats_of(counts):
-    counts = np.asarray(counts, np.float32)
-    return Repeats(
-        counts=counts,
-        valid=np.ones((1, *counts.shape[1:]), bool),
-        exposure=np.ones(len(counts), np.float32),
-        axis=None,
-        axis_name="",
-        axis_unit="",
-        names=tuple(map(str, range(len(counts)))),
-        source="made",
-        dtype="uint16",
-        notes=(),
-    )
+    counts = np.asarray(counts)
+    counts = counts.astype(np.int32 if counts.dtype.kind in "iu" else np.float32)
+    return Measurements(counts, np.ones((1, *counts.shape[1:]), np.float32))
+
+
+def whole(placed, *, judging=False):
+    """What a step sees: everything."""
+    corner = jnp.zeros((1, len(placed.patch)), jnp.int32)
+    return gather(placed, jnp.zeros(1, jnp.int32), corner, judging=judging)
 
 
 @pytest.fixture
-def placed():
+def bump():
     """A bump on a slope, twice, split for training and judging."""
     x = np.arange(64)
     rate = 5 + 0.1 * x + 30 * np.exp(-(((x - 22) / 5) ** 2))
     repeats = repeats_of(np.random.default_rng(0).poisson(rate, (2, 64)))
-    prior = DeepImagePriorOptions(held_out=0.25)
-    config = TrainConfig(method="deep_image_prior", deep_image_prior=prior)
-    return repeats, rate, *place_repeats(config, repeats, lambda line: None)
+    method = DeepImagePrior().settled(repeats)
+    return repeats, rate, place(repeats, method, how=Placing(patch=16, share=0.25))
 
 
-def test_counts_are_split_and_none_is_in_both_parts(placed):
-    repeats, rate, drawn, judging, scale = placed
+def test_counts_are_split_and_none_is_in_both_parts(bump):
+    repeats, rate, placed = bump
     total = repeats.counts.sum(axis=0)
-    np.testing.assert_array_equal(drawn.counts[0, 0] + judging.counts[0, 0], total)
-    assert judging.counts.sum() == pytest.approx(0.25 * total.sum(), rel=0.1)
-    np.testing.assert_allclose(drawn.exposure + judging.exposure, 2.0)
-    assert scale == pytest.approx(rate.mean(), rel=0.1)
+    held, light = placed.judging
+    np.testing.assert_array_equal(placed.counts[0, 0] + held[0, 0], total)
+    assert held.sum() == pytest.approx(0.25 * total.sum(), rel=0.1)
+    np.testing.assert_allclose(placed.exposure + light, 2.0)
+    assert placed.scale[0] == pytest.approx(rate.mean(), rel=0.1)
+    assert placed.patch == (64,)  # whole, whatever patch was asked for
+
+
+def test_each_part_is_seen_where_it_belongs_with_every_pixel(bump):
+    placed = bump[2]
+    for judging, (counts, light) in (
+        (False, (placed.counts, placed.exposure)),
+        (True, placed.judging),
+    ):
+        batch = whole(placed, judging=judging)
+        np.testing.assert_array_equal(batch.counts, counts[0])
+        np.testing.assert_array_equal(batch.exposure, light)
+        np.testing.assert_array_equal(batch.eligible, 1)
 
 
 def test_values_that_are_no_counts_are_refused():
-    config = TrainConfig(method="deep_image_prior")
     with pytest.raises(ValueError, match="photon counts"):
-        place_repeats(config, repeats_of(np.full((1, 20), 0.5)), lambda line: None)
+        DeepImagePrior().settled(repeats_of(np.full((1, 20), 0.5)))
 
 
 @pytest.mark.parametrize("spatial", [(31,), (9, 12), (4, 5, 6)])
 def test_the_source_is_noise_that_stays_and_knows_no_count(spatial):
     method = DeepImagePrior(channels=3, jitter=0.0, seed=2)
-    config = TrainConfig(method="deep_image_prior")
     batches = []
     for seed in (0, 1):
         counts = np.random.default_rng(seed).poisson(4, (1, *spatial))
-        stack, _, _ = place_repeats(config, repeats_of(counts), lambda line: None)
-        batches.append(whole_repeats(jax.tree.map(jnp.asarray, stack), 0))
+        batches.append(whole(place(repeats_of(counts), method)))
     first, second = (method.pair(jax.random.key(i), b) for i, b in enumerate(batches))
     assert first.source.shape == (1, *spatial, 3)
     np.testing.assert_array_equal(first.source, second.source)
@@ -74,19 +78,15 @@ def test_the_source_is_noise_that_stays_and_knows_no_count(spatial):
     assert (other.source != first.source).any()
 
 
-def test_it_draws_the_signal_before_the_noise(placed):
-    _, rate, drawn, judging, scale = placed
+def test_it_draws_the_signal_before_the_noise(bump):
+    _, rate, placed = bump
     method = DeepImagePrior(channels=4, jitter=0.0)
     module = models.build("resnet", axes=1, head="direct", sizes={"features": 8, "blocks": 2})
-    parameters = models.initial_parameters(module, jax.random.key(0), channels=4, spatial=(64,))
     optimizer = training.make_optimizer(
         "adam", training.make_schedule("constant", learning_rate=1e-2, steps=1)
     )
-    apply = models.apply_of(module)
-    step = training.make_step(
-        apply=apply, pair=method.pair, loss=losses.poisson, optimizer=optimizer, average_decay=0.9
-    )
-    own, other = (whole_repeats(jax.tree.map(jnp.asarray, part), 0) for part in (drawn, judging))
+    step = training.make_step(module, method, losses.poisson, optimizer, average_decay=0.9)
+    own, other = whole(placed), whole(placed, judging=True)
 
     @jax.jit
     def train(state):
@@ -95,15 +95,12 @@ def test_it_draws_the_signal_before_the_noise(placed):
 
         return jax.lax.fori_loop(0, 200, body, state)
 
-    @jax.jit
-    def judged(parameters):
-        pair = method.pair(jax.random.key(0), other)
-        return losses.poisson(apply(parameters, pair.source), pair.target, pair.weight)
-
-    begin = training.initial_state(parameters, optimizer)
+    judged = jax.jit(lambda parameters: step.loss_of(parameters, jax.random.key(0), other))
+    begin = step.begin(jax.random.key(0), placed.patch)
     state = train(begin)
     assert float(judged(state.average)) < float(judged(begin.parameters)) - 0.05
+    apply = models.apply_of(module)
     answer = method.denoise(lambda source: apply(state.average, source), own).counts[0]
-    noisy = drawn.counts[0, 0] / drawn.exposure[0]
-    flat = float(np.mean((scale - rate) ** 2))
+    noisy = placed.counts[0, 0] / placed.exposure[0]
+    flat = float(np.mean((placed.scale[0] - rate) ** 2))
     assert float(np.mean((answer - rate) ** 2)) < min(flat / 3, 3 * np.mean((noisy - rate) ** 2))

@@ -1,29 +1,26 @@
 """Error bars: the jackknife finds photon noise, and held-out photons find what it misses."""
 
-import dataclasses
-
 import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax.commands.against_counts import hold, hold_halves
-from smae_jax.commands.split_answers import SplitAnswers
-from smae_jax.config import InferConfig
-from smae_jax.data.readers import read_scan
-from smae_jax.data.scan import Geometry, Metadata, Scan
-from smae_jax.data.writers import write_frames
-from smae_jax.error_bars import (
+from smae_jax.finishing import Evidence, Half, conserve_totals, keep_sums
+from smae_jax.finishing.error_bars import (
     FALL,
     Missed,
     averaged,
-    error_bars,
     jackknife_variance,
     missed,
+    sigma_of,
     without_each_fold,
 )
-from smae_jax.methods.protocol import Denoised
+from smae_jax.geometry import Center
+from smae_jax.io.reading import read
+from smae_jax.io.writing import write
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers
 from smae_jax.smoothing import smooth
 from tests.conftest import SMALL
 
@@ -82,7 +79,7 @@ def test_calibration_adds_what_the_filter_loses():
     use = np.ones(answer.shape, bool)
     unseen = missed(answer, variance, held_out, exposure=0.5, use=use)
     of_halves = Missed(unseen.share / 0.5**FALL, unseen.power)
-    square = error_bars(answer, variance, of_halves).astype(np.float64) ** 2
+    square = sigma_of(answer, variance, of_halves).astype(np.float64) ** 2
     error = (answer - truth) ** 2
     assert 0.7 < square.mean() / error.mean() < 1.4
     assert variance.mean() < 0.5 * error.mean()
@@ -95,7 +92,7 @@ def test_calibration_leaves_a_right_variance_alone():
     use = np.ones(answer.shape, bool)
     use = use & np.pad(np.ones((38, 38), bool), 6)  # the blur's own edges are wrong
     unseen = missed(answer, variance, held_out, exposure=0.5, use=use)
-    z = ((answer - truth) / error_bars(answer, variance, unseen))[use]
+    z = ((answer - truth) / sigma_of(answer, variance, unseen))[use]
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
 
 
@@ -106,7 +103,7 @@ def test_calibration_leaves_a_right_variance_of_uneven_pixels_alone():
     answer = truth + np.sqrt(variance) * rng.standard_normal(variance.shape)
     held_out = rng.poisson(0.5 * truth, answer.shape)
     unseen = missed(answer, variance, held_out, exposure=0.5, use=np.ones(answer.shape, bool))
-    z = (answer - truth) / error_bars(answer, variance, unseen)
+    z = (answer - truth) / sigma_of(answer, variance, unseen)
     assert 0.63 < (np.abs(z) < 1).mean() < 0.73
 
 
@@ -129,38 +126,39 @@ def test_halves_add_up_to_their_own_photons_and_to_no_others():
     truth = np.full((60, 48, 48), 6.0, np.float32)
     wrong = truth.copy()
     wrong[:, 10:30, 10:30] *= 1.05
-    seen = rng.poisson(truth / 2, (2, *truth.shape)).astype(np.float32)
+    seen = rng.poisson(truth / 2, (2, *truth.shape)).astype(np.int32)
     known = np.ones(truth.shape, bool)
-    answers = tuple(
-        Denoised(counts=wrong.copy(), known=known, filled=~known, variance=0.01 * wrong)
-        for _ in range(2)
-    )
-    valid = np.ones((1, 48, 48), bool)
-    split = SplitAnswers(np.arange(60), answers, (seen[1], seen[0]), valid)
-    held = hold_halves(split, center=(23.5, 23.5)).answers
-    for half in held:
+    answers = Answers(counts=wrong, known=known, filled=~known, variance=0.01 * wrong)
+    light = np.ones((1, 48, 48), np.float32)
+    center = Center.given((23.5, 23.5))
+
+    def held(split):
+        halves = tuple(Half(Measurements(own, light / 2, center), answers) for own in split)
+        evidence = Evidence(Measurements(split[0] + split[1], light, center), halves, tuple(split))
+        return [half.answers for half in evidence.after(keep_sums).halves]
+
+    found = held(seen)
+    for half in found:
         inside = np.asarray(half.counts)[:, 14:26, 14:26].mean()
         assert abs(inside - 6.0) < 0.1  # 0.3 before
         assert np.asarray(half.variance)[0, 20, 20] < 0.01 * 6.3
-    other = dataclasses.replace(split, held_out=(seen[1] * 3, seen[0]))
-    again = hold_halves(other, center=(23.5, 23.5)).answers
-    np.testing.assert_array_equal(again[0].counts, held[0].counts)
-    assert not np.array_equal(again[1].counts, held[1].counts)
+    again = held((seen[0], 3 * seen[1]))
+    np.testing.assert_array_equal(again[0].counts, found[0].counts)
+    assert not np.array_equal(again[1].counts, found[1].counts)
 
 
 def test_a_combined_answer_has_the_noise_of_its_own_total():
     """Its frame's counts scale it: 1 / sqrt(400) here. Alone, the jackknife has seen that already."""
-    counts = np.full((4, 10, 10), 4, np.float32)
-    frames = Metadata(sources=("a",) * 4, dtype="uint16")
-    scan = Scan(counts, np.ones((1, 10, 10), bool), Geometry(), frames, {})
+    counts = np.full((4, 10, 10), 4, np.int32)
+    data = Measurements(counts, np.ones((1, 10, 10), np.float32), Center.given((4.5, 4.5)))
+    known = np.ones(counts.shape, bool)
     answer = np.full(counts.shape, 2.0, np.float32)
-    options = {"center": (4.5, 4.5), "conserve_totals": True, "say": lambda line: None}
-    config = InferConfig(keep_sums=False, keep_significant=0.0)
-    for combined, total in ((True, 1 / 20), (False, 0.0)):
-        held = hold(answer, 0.1 * answer, scan, config, combined=combined, **options)
-        assert held.sigma is not None
-        expected = np.hypot(0.2, total * held.counts)
-        np.testing.assert_allclose(held.sigma, expected, rtol=1e-5)
+    for done, total in (((("combine", ""),), 1 / 20), ((), 0.0)):
+        given = Answers(answer, known, ~known, np.full(counts.shape, 0.2**2), done=done)
+        found = conserve_totals(given, Evidence(data))
+        np.testing.assert_allclose(found.counts, 4.0, rtol=1e-6)
+        expected = np.hypot(0.2, total * found.counts)
+        np.testing.assert_allclose(np.sqrt(found.variance), expected, rtol=1e-5)
 
 
 def test_nothing_seen_misses_nothing():
@@ -176,7 +174,7 @@ def test_unknown_pixels_have_no_error_bar():
     found = np.asarray(averaged(variance, jnp.asarray(known)))
     assert np.isnan(found[~known]).all()
     np.testing.assert_allclose(found[known], 2.0, rtol=1e-5)
-    bars = error_bars(np.where(known, 5.0, np.nan), found, Missed(0.0, 1.0))
+    bars = sigma_of(np.where(known, 5.0, np.nan), found, Missed(0.0, 1.0))
     np.testing.assert_allclose(bars[known], np.sqrt(2.0), rtol=1e-5)
     assert np.isnan(bars[~known]).all()
 
@@ -190,7 +188,7 @@ def test_error_bars_are_written_beside_the_counts(smae):
     infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", "out.h5")
     answer = smae(*infer, "--sigma")
     assert answer.status == 0, answer.err
-    assert "error bars" in answer.out
+    assert "error bars: jackknife over 5 folds" in answer.out
     with h5py.File("out.h5") as file:
         counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
     assert counts.shape == sigma.shape == (3, 32, 32)
@@ -224,9 +222,10 @@ def test_formats_without_a_place_for_error_bars_get_a_second_output(
 ):
     monkeypatch.chdir(tmp_path)
     counts = np.random.default_rng(4).uniform(1, 2, (2, 5, 6)).astype(np.float32)
-    options = {"valid": np.ones((5, 6), bool), "sources": ("a.tif", "b.tif"), "sigma": counts / 10}
-    write_frames(path, counts, **options)
-    np.testing.assert_array_equal(read_scan(path).counts, counts)
-    np.testing.assert_array_equal(read_scan(beside).counts, counts / 10)
+    data = Measurements(counts, np.ones((1, 5, 6), np.float32), names=("a.tif", "b.tif"))
+    options = {"known": np.ones(counts.shape, bool), "sigma": counts / 10}
+    write(path, counts, data, **options)
+    np.testing.assert_array_equal(read(path).counts, counts)
+    np.testing.assert_array_equal(read(beside).counts, counts / 10)
     with pytest.raises(ValueError, match="exists"):
-        write_frames(path, counts, **options)
+        write(path, counts, data, **options)

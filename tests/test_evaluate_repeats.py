@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from smae_jax import cli
+from smae_jax.io.results import read_result
 
 QUICK = (
     *("--train.patch", 0, "--train.optimizer", "adam", "--train.warmup-steps", 0),
@@ -79,7 +80,7 @@ def test_network_row_is_that_of_what_infer_writes(smae, trained, spectra, tmp_pa
     run = ("--run", trained, "--input", spectra)
     assert smae("infer", *run, "--output", output).status == 0
     answer = smae(
-        *("evaluate", *run, "--output", tmp_path / "out", "--figures", 0),
+        *("evaluate", *run, "--output", tmp_path / "out", "--figures", 0, "--save-denoised"),
         *("--reference", spectra, "--reference-repeats", "4:"),
     )
     assert answer.status == 0, answer.err
@@ -90,6 +91,8 @@ def test_network_row_is_that_of_what_infer_writes(smae, trained, spectra, tmp_pa
     truth = np.loadtxt(spectra, delimiter=",")[5:].mean(axis=0)
     assert rows[name]["rmse"] == pytest.approx(np.sqrt(((denoised - truth) ** 2).mean()), rel=1e-5)
     assert not (tmp_path / "out" / "spectrum.png").exists()
+    (saved,) = (tmp_path / "out" / "denoised").iterdir()
+    np.testing.assert_allclose(read_result(str(saved))[0][0], denoised, rtol=1e-6)
 
 
 def test_reference_of_another_power_is_scaled_where_asked(smae, trained, spectra, tmp_path):
@@ -141,10 +144,9 @@ def test_single_answers_and_patterns_are_evaluated_too(smae, spectra, tmp_path):
     ("options", "says"),
     [
         (("--reference", "{spectra}"), "holds a repeat of --input"),
-        (("--save-denoised",), "smae-jax infer"),
         (("--frames", "2"), "--repeats"),
         (("--repeats", "0"), "at least 2 repeats"),
-        (("--rule", "average"), "no second view"),
+        (("--rule", "average"), "one view of a pixel"),
     ],
 )
 def test_mistakes_are_told_in_one_line_and_leave_nothing(

@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from smae_jax.commands.infer import load_network
-from smae_jax.commands.shipped import shipped_config
-from smae_jax.commands.warm_start import differences, take_over, taken_in_words
 from smae_jax.config import DataOptions, SmaeOptions, TrainConfig, UnetOptions
 from smae_jax.config_file import load
-from smae_jax.run_folder import RunFolder
+from smae_jax.run.fine_tuning import differences, take_over, taken_in_words
+from smae_jax.run.folder import RunFolder
+from smae_jax.run.restore import read_parameters
+from smae_jax.run.shipped import shipped_config
 from smae_jax.simulate import simulate, write_simulation
 
 
@@ -21,8 +21,7 @@ def lines_of(run):
 
 
 def parameters_of(run, checkpoint="best"):
-    folder = RunFolder(run)
-    return load_network(folder.config(), folder, checkpoint)[1]
+    return read_parameters(RunFolder(run), checkpoint)[0]
 
 
 def equal(a, b):
@@ -67,7 +66,7 @@ def test_fine_tuning_starts_at_the_base_and_goes_its_own_way(
         min(before.values()), rel=1e-6
     )  # the same seed, the same pixels
     assert logged[1]["step"] == 1  # not where the base left off
-    step = json.loads((run / "prepare.json").read_text())["init_step"]
+    step = json.loads((run / "survey.json").read_text())["init_step"]
     assert step == min(before, key=before.get)
     assert RunFolder(run).config().init_from == "base"
 
@@ -76,7 +75,7 @@ def test_fine_tuning_starts_at_the_base_and_goes_its_own_way(
     answer = smae("train", "--run", "still", "--resume", "--train.steps", "6")
     assert answer.status == 0, answer.err
     assert "going on after step 4 of 6" in answer.out
-    assert json.loads((run / "prepare.json").read_text())["init_step"] == step
+    assert json.loads((run / "survey.json").read_text())["init_step"] == step
 
     answer = smae("train", "--run", "other", *data, *small, "--init-from", "elsewhere")
     assert answer.status == 0, answer.err
@@ -110,7 +109,7 @@ def test_spectra_do_not_start_from_frames(smae, trained_run, small, tmp_path):
     asked = ("--data.path", "spectra.csv", *small, "--init-from", trained_run)
     answer = smae("train", "--run", "run", *asked)
     assert answer.status == 2
-    assert "data frames of a scan there, repeats here" in answer.err
+    assert "data patterns about a centre there, spectra here" in answer.err
     assert answer.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
 

@@ -10,8 +10,10 @@ from test_sedcnn import published_state
 
 from smae_jax.commands import import_torch as module
 from smae_jax.commands.import_torch import find_state, read_state_dict, write_run
-from smae_jax.commands.infer import load_network
-from smae_jax.run_folder import RunFolder
+from smae_jax.models import apply_of
+from smae_jax.run.build import build_method, build_network
+from smae_jax.run.folder import RunFolder
+from smae_jax.run.restore import read_parameters
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +40,14 @@ def imported(state, tmp_path_factory):
 
 
 def assert_published(folder, reference):
-    apply, parameters, _ = load_network(folder.config(), folder, "best")
+    config = folder.config()
+    net = build_network(config, build_method(config))
+    parameters, _ = read_parameters(folder, "best")
     rate = reference["network_input"].transpose(0, 2, 3, 1)
     source = np.concatenate([rate, np.ones_like(rate)], axis=-1)
     expected = reference["network_output"].transpose(0, 2, 3, 1)
     largest = np.abs(expected).max()
-    answer = np.asarray(apply(parameters, source))
+    answer = np.asarray(apply_of(net)(parameters, source))
     np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-5 * largest)
 
 
@@ -57,9 +61,9 @@ def test_imported_run_keeps_the_published_settings(imported):
     assert (config.data.scale, config.data.augment, config.smae.rule) == (
         *("frame_max", "flips", "cross"),
     )
-    prepared = imported.prepared()
-    assert prepared.frame_shape is None
-    assert prepared.center is None
+    survey = imported.survey()
+    assert survey.frame_shape is None
+    assert survey.center is None
     assert not (imported.path / "mask.npz").exists()
 
 

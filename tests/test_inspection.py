@@ -1,31 +1,36 @@
 """Inspection: the numbers mean what they say, and what cannot be used is warned of."""
 
+import dataclasses
+
 import matplotlib.image
 import numpy as np
 import pytest
 
-from smae_jax.data.center import Center, find_center, turn
-from smae_jax.data.masks import apply_mask
-from smae_jax.data.readers import read_mask, read_scan
-from smae_jax.data.scan import Geometry, Metadata, Scan
-from smae_jax.evaluation.asymmetry import opposite, relative_asymmetry
+from smae_jax.asymmetry import opposite, relative_asymmetry
 from smae_jax.evaluation.inspection import inspect_scan, symmetry_chi_square
-from smae_jax.evaluation.inspection_figure import draw_inspection
+from smae_jax.figures import save
+from smae_jax.figures.inspection import inspection_figure
+from smae_jax.geometry import Center, turn
+from smae_jax.io.reading import masked, read, read_mask
+from smae_jax.measurements import Measurements, Origin
 from smae_jax.simulate import simulate
+from smae_jax.survey import settle
 
 
-def as_scan(simulation, valid=None):
+def as_scan(simulation, valid=None, center=None):
     valid = simulation.valid if valid is None else valid
     counts = np.where(valid, simulation.counts, 0).astype(np.float32)
-    sources = tuple(f"frame{n}.tif" for n in range(len(counts)))
     shares = {"detector": 0.0, "user": float(1 - valid.mean())}
-    metadata = Metadata(sources, str(simulation.counts.dtype))
-    return Scan(counts, np.atleast_3d(valid.T).T, Geometry(), metadata, shares)
+    origin = Origin(dtype=str(simulation.counts.dtype), masked_by=shares)
+    exposure = np.atleast_3d(valid.T).T.astype(np.float32)
+    names = tuple(f"frame{n}.tif" for n in range(len(counts)))
+    center = Center.given(simulation.center if center is None else center)
+    return Measurements(counts, exposure, center, names=names, origin=origin)
 
 
 def inspected(**arguments):
     scan = as_scan(simulate(**arguments))
-    return inspect_scan(scan, find_center(scan.counts.sum(axis=0), scan.valid[0]))
+    return inspect_scan(settle(scan, center="auto"))
 
 
 @pytest.mark.parametrize("photons", [0.02, 0.5, 30.0])
@@ -66,7 +71,7 @@ def test_chi_square_without_pairs_is_nan():
 
 def test_sum_over_the_scan_shows_an_asymmetry_that_frames_hide():
     simulation = simulate("waxd", frames=64, photons=0.3, asymmetry=0.15)
-    inspection = inspect_scan(as_scan(simulation), simulation.center)
+    inspection = inspect_scan(as_scan(simulation))
     assert inspection.chi_square < 1.05
     assert inspection.chi_square_sum > 1.3
 
@@ -86,7 +91,7 @@ def test_relative_asymmetry_is_the_one_put_in(amplitude):
 @pytest.mark.parametrize("fault", [{"readout_noise": 4.0}, {"flat_field_error": 0.1}, {}])
 def test_noise_of_any_kind_is_no_asymmetry(fault):
     simulation = simulate("waxd", frames=32, photons=20, seed=8, **fault)
-    inspection = inspect_scan(as_scan(simulation), simulation.center)
+    inspection = inspect_scan(as_scan(simulation))
     assert inspection.symmetric
     assert inspection.asymmetry.sigmas < 5
     assert (inspection.chi_square_sum > 1.5) == bool(fault)
@@ -111,8 +116,8 @@ def test_pattern_without_the_symmetry_is_warned_of():
 
 def test_wrong_centre_is_warned_of():
     scan = as_scan(simulate("saxs", frames=64))
-    assert inspect_scan(scan, (63.5, 63.5)).symmetric
-    wrong = inspect_scan(scan, (66.5, 63.5))
+    assert inspect_scan(settle(scan, center=(63.5, 63.5))).symmetric
+    wrong = inspect_scan(settle(scan, center=(66.5, 63.5)))
     assert not wrong.symmetric
     assert "centre" in wrong.warnings()[0]
 
@@ -120,7 +125,7 @@ def test_wrong_centre_is_warned_of():
 def test_visible_beamstop_arm_is_told_from_an_asymmetry():
     simulation = simulate("waxd", frames=32, photons=10)
     gaps = simulate("flat", frames=1, beamstop=False).valid
-    inspection = inspect_scan(as_scan(simulation, gaps), simulation.center)
+    inspection = inspect_scan(as_scan(simulation, gaps))
     assert inspection.symmetric
     assert 0.005 < inspection.shadows < 0.1
     assert any("mask them" in line for line in inspection.warnings())
@@ -135,7 +140,7 @@ def test_scan_without_partners_is_warned_of():
     simulation = simulate("saxs", frames=2, size=64, beamstop=False)
     valid = np.zeros((64, 64), bool)
     valid[:, :20] = True
-    inspection = inspect_scan(as_scan(simulation, valid), (31.5, 31.5))
+    inspection = inspect_scan(as_scan(simulation, valid, center=(31.5, 31.5)))
     assert not inspection.symmetric
     assert "partner" in inspection.warnings()[0]
     assert "no opposite pixels" in " ".join(inspection.lines())
@@ -143,16 +148,17 @@ def test_scan_without_partners_is_warned_of():
 
 def test_scan_of_zeros_is_described_without_an_error(tmp_path):
     simulation = simulate("flat", frames=2, size=32, photons=1e-9)
-    scan = as_scan(simulation)
-    inspection = inspect_scan(scan, Center((15.5, 15.5), (15.5, 15.5), 0.0))
+    center = Center((15.5, 15.5), (15.5, 15.5), 0.0)
+    scan = dataclasses.replace(as_scan(simulation), center=center)
+    inspection = inspect_scan(scan)
     assert inspection.zeros == 1.0
     assert len(inspection.lines()) >= 6
-    draw_inspection(tmp_path / "zeros.png", scan, inspection)
+    save(inspection_figure(scan, inspection), tmp_path / "zeros.png")
 
 
 def test_summary_states_the_facts():
     simulation = simulate("saxs", frames=6, size=(64, 80), photons=3)
-    inspection = inspect_scan(as_scan(simulation), simulation.center)
+    inspection = inspect_scan(as_scan(simulation))
     values = simulation.counts[:, simulation.valid]
     assert inspection.mean == pytest.approx(values.mean())
     assert inspection.median == np.median(values)
@@ -173,7 +179,7 @@ def test_frames_with_different_masks_use_each_pair_where_it_is_valid():
     simulation = simulate("waxd", frames=12, size=64, photons=5)
     rng = np.random.default_rng(0)
     valid = simulation.valid & (rng.random((12, 64, 64)) > 0.2)
-    inspection = inspect_scan(as_scan(simulation, valid), simulation.center)
+    inspection = inspect_scan(as_scan(simulation, valid))
     assert inspection.symmetric
     assert inspection.chi_square == pytest.approx(1, abs=0.03)
     assert inspection.chi_square_sum == pytest.approx(1, abs=0.15)
@@ -192,17 +198,17 @@ def test_drawing_is_a_picture(tmp_path, name):
     simulation = simulate(size=(48, 66), **arguments)
     scan = as_scan(simulation)
     path = tmp_path / "inspection.png"
-    draw_inspection(path, scan, inspect_scan(scan, simulation.center))
+    save(inspection_figure(scan, inspect_scan(scan)), path, dpi=110)
     picture = matplotlib.image.imread(path)
     assert min(picture.shape[:2]) > 800
     assert picture[..., :3].std() > 0.1
 
 
 def test_real_muscle_pattern_is_usable(shared_data):
-    scan = read_scan(str(shared_data / "muscle_p40_raw" / "*.tif"))
+    scan = read(str(shared_data / "muscle_p40_raw" / "*.tif"))
     mask = read_mask(str(shared_data / "muscle_p40_mask.npz") + "::mask", polarity="good")
-    scan = apply_mask(scan, mask)
-    inspection = inspect_scan(scan, find_center(scan.counts.sum(axis=0), scan.valid[0]))
+    scan = masked(scan, mask)
+    inspection = inspect_scan(settle(scan, center="auto"))
     assert inspection.symmetric
     assert inspection.warnings() == []
     assert 0.95 < inspection.chi_square < 1.05
@@ -210,8 +216,8 @@ def test_real_muscle_pattern_is_usable(shared_data):
 
 
 def test_real_scan_with_its_beamstop_in_view_asks_for_a_mask(shared_data):
-    scan = read_scan(str(shared_data / "scan_mn23_raw" / "*.tif"))
-    inspection = inspect_scan(scan, find_center(scan.counts.sum(axis=0), scan.valid[0]))
+    scan = read(str(shared_data / "scan_mn23_raw" / "*.tif"))
+    inspection = inspect_scan(settle(scan, center="auto"))
     assert inspection.symmetric
     assert len(inspection.warnings()) == 1
     assert "mask them" in inspection.warnings()[0]

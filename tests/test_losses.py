@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from smae_jax import losses, metrics
+from smae_jax.errors import UserError
 from smae_jax.loss_spec import parse_loss
 
 ELEMENTWISE = ("mse", "mae", "huber", "charbonnier", "poisson", "anscombe")
@@ -199,10 +200,48 @@ def test_parse_loss_takes_a_researchers_own(tmp_path, monkeypatch):
     )
     loss = parse_loss("2*own_losses_for_a_test:quartic(scale=0.5)")
     assert float(loss(jnp.array([2.0]), jnp.array([0.0]), jnp.array([1.0]))) == pytest.approx(16)
-    with pytest.raises(ValueError, match=r"has no function 'cubic'"):
+    with pytest.raises(ValueError, match=r"has no 'cubic'"):
         parse_loss("own_losses_for_a_test:cubic")
     with pytest.raises(ValueError, match=r"is a int, not a function"):
         parse_loss("own_losses_for_a_test:value")
+
+
+def test_parse_loss_takes_what_only_the_caller_can_make():
+    prediction, target, weight = random_example((1, 16, 16, 1))
+    loss = parse_loss("auto + 0.5*tv", named_losses={"auto": lambda p, t, w: losses.mae(p, t, w)})
+    expected = losses.mae(prediction, target, weight) + 0.5 * losses.total_variation(
+        prediction, weight
+    )
+    assert float(loss(prediction, target, weight)) == pytest.approx(float(expected), 1e-6)
+    with pytest.raises(UserError, match=r"tv.* knows no target"):
+        parse_loss("tv", named_losses={"auto": losses.mae})
+    with pytest.raises(UserError, match=r"choose from mse, .*, auto, or name"):
+        parse_loss("rmse", named_losses={"auto": losses.mae})
+
+
+def test_a_small_term_beside_a_large_one_keeps_its_digits():
+    # Rates of a million: what is added must not come through the difference of two large losses.
+    prediction, target, weight = random_example((1, 16, 16, 1))
+    loss = parse_loss(
+        "auto+0.001*tv", named_losses={"auto": lambda p, t, w: 0 * losses.mse(p, t, w)}
+    )
+    value = float(loss(1e6 + prediction, target, weight))
+    smoothness = losses.total_variation(1e6 + prediction, weight)
+    assert value == pytest.approx(0.001 * float(smoothness), rel=1e-6)
+
+
+def test_errors_of_a_researchers_own_loss_go_through(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_bad_losses_for_a_test.py").write_text(
+        "def picky(prediction, target, weight):\n    raise ValueError('mine')\n"
+    )
+    (tmp_path / "own_broken_losses_for_a_test.py").write_text("import no_such_library\n")
+    loss = parse_loss("own_bad_losses_for_a_test:picky")
+    with pytest.raises(ValueError, match="mine") as caught:
+        loss(jnp.ones(1), jnp.ones(1), jnp.ones(1))
+    assert not isinstance(caught.value, UserError)
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        parse_loss("own_broken_losses_for_a_test:mine")
 
 
 @pytest.mark.parametrize(
@@ -215,6 +254,8 @@ def test_parse_loss_takes_a_researchers_own(tmp_path, monkeypatch):
         ("huber(0.5)", r"could not read"),
         ("huber(delta=small)", r"could not read"),
         ("rmse", r"there is no 'rmse'; choose from mse, mae"),
+        ("auto", r"no repeats here whose noise 'auto' could be measured from; choose from mse"),
+        ("mse+auto", r"'auto'"),
         ("0*mse", r"factor above 0"),
         ("-1*mse", r"factor above 0"),
         ("mse(delta=1)", r"'mse' does not take .* options \['delta'\]"),
@@ -225,7 +266,7 @@ def test_parse_loss_takes_a_researchers_own(tmp_path, monkeypatch):
     ],
 )
 def test_parse_loss_says_in_one_line_what_is_wrong(spec, message):
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(UserError, match=message) as error:
         parse_loss(spec)
     assert "\n" not in str(error.value)
     assert repr(spec) in str(error.value)

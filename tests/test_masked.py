@@ -5,16 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax.data import batches
+from smae_jax.methods import Batch
 from smae_jax.methods.masked import Masked, draw_hidden, hidden_views
+from smae_jax.placing import whole_batch
 
-KEY = jax.random.key(0)
+
+def key():
+    """A key of one's own for every use."""
+    return jax.random.key(0)
 
 
 def batch_of(counts, valid=None, scale=1.0):
     counts = jnp.asarray(counts, jnp.float32)
-    valid = jnp.ones(counts.shape, bool) if valid is None else jnp.asarray(valid)
-    return batches.whole(counts, valid, jnp.full(len(counts), scale))
+    exposure = jnp.ones(counts.shape) if valid is None else jnp.asarray(valid, jnp.float32)
+    return whole_batch(counts, exposure, jnp.full(len(counts), scale), turned=True)
 
 
 def numbered(frames=3, height=19, width=22):
@@ -31,7 +35,9 @@ def see_nothing_of_itself(source):
 def test_source_and_target_never_share_a_photon(share):
     batch = batch_of(numbered())
     for i in range(3):
-        pair = Masked(block=3, share=share, augment="flips").pair(jax.random.fold_in(KEY, i), batch)
+        pair = Masked(block=3, share=share, augment="flips").pair(
+            jax.random.fold_in(key(), i), batch
+        )
         for k in range(3):
             source, target = (np.asarray(x[k, ..., 0]) for x in (pair.source, pair.target))
             assert not np.intersect1d(source[source > 0], target[target > 0]).size
@@ -45,8 +51,8 @@ def test_source_and_target_never_share_a_photon(share):
 
 def test_blocks_are_hidden_whole_and_anywhere():
     starts = set()
-    for key in jax.random.split(KEY, 20):
-        hidden = np.asarray(draw_hidden(key, (16, 21), block=4, share=0.5))
+    for one in jax.random.split(key(), 20):
+        hidden = np.asarray(draw_hidden(one, (16, 21), block=4, share=0.5))
         changes = 1 + np.flatnonzero((hidden[1:] != hidden[:-1]).any(axis=1))
         assert len({int(c) % 4 for c in changes}) == 1  # rows change at the steps of one grid
         starts.add(int(changes[0]) % 4)
@@ -55,7 +61,7 @@ def test_blocks_are_hidden_whole_and_anywhere():
 
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.75])
 def test_the_share_is_hidden(share):
-    keys = jax.random.split(KEY, 100)
+    keys = jax.random.split(key(), 100)
     hidden = jax.vmap(lambda k: draw_hidden(k, (40, 33), block=4, share=share))(keys)
     assert float(hidden.mean()) == pytest.approx(share, abs=0.02)
     examples = np.asarray(hidden)
@@ -110,7 +116,7 @@ def test_invalid_pixels_reach_nothing():
     clean = numbered(2, 17, 19)
     spoilt = np.where(valid, clean, np.nan)
     method = Masked(augment="none")
-    pairs = [method.pair(KEY, batch_of(counts, valid)) for counts in (clean, spoilt)]
+    pairs = [method.pair(key(), batch_of(counts, valid)) for counts in (clean, spoilt)]
     for a, b in zip(*map(jax.tree.leaves, pairs), strict=True):
         np.testing.assert_array_equal(a, b)
     assert float(jnp.abs(pairs[0].weight[:, 4, 7]).max()) == 0
@@ -124,8 +130,8 @@ def test_invalid_pixels_reach_nothing():
 def test_held_out_pixels_are_no_targets():
     batch = batch_of(numbered())
     eligible = (np.random.default_rng(0).random(batch.counts.shape) < 0.7).astype(np.float32)
-    batch = batches.Batch(**{**vars(batch), "eligible": jnp.asarray(eligible)})
-    pair = Masked(augment="d4").pair(KEY, batches.Batch(**{**vars(batch), **_square(batch)}))
+    batch = Batch(**{**vars(batch), "eligible": jnp.asarray(eligible)})
+    pair = Masked(augment="d4").pair(key(), Batch(**{**vars(batch), **_square(batch)}))
     held_out = np.asarray(_square(batch)["counts"])[np.asarray(_square(batch)["eligible"]) == 0]
     used = np.asarray(pair.target)[np.asarray(pair.weight) > 0]
     assert used.size > 100

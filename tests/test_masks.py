@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from smae_jax.data.masks import apply_mask, describe, find_hot_pixels
-from smae_jax.data.readers import read_mask, read_scan
-from smae_jax.data.scan import Geometry, Metadata, Scan
+from smae_jax.io.reading import describe_mask, masked, read, read_mask
+from smae_jax.measurements import Measurements, Origin
+from smae_jax.survey import find_hot_pixels
 
 CENTER = (20.5, 14.0)
 
@@ -15,9 +15,11 @@ CENTER = (20.5, 14.0)
 def scan_of(counts, valid=None):
     counts = np.asarray(counts, np.float32)
     valid = np.ones((1, *counts.shape[1:]), bool) if valid is None else valid
-    metadata = Metadata(tuple(f"f{i}.tif" for i in range(len(counts))), "int32")
+    names = tuple(f"f{i}.tif" for i in range(len(counts)))
     masked_by = {"detector": float(1 - valid.mean()), "not finite": 0.0, "saturated": 0.0}
-    return Scan(np.where(valid, counts, 0), valid, Geometry(), metadata, masked_by)
+    origin = Origin(dtype="int32", masked_by=masked_by)
+    counts = np.where(valid, counts, 0)
+    return Measurements(counts, valid.astype(np.float32), names=names, origin=origin)
 
 
 def pattern(frames=6, rate=3.0, seed=0):
@@ -40,17 +42,18 @@ def test_mask_takes_away_and_counts_each_pixel_once():
     scan = scan_of(np.arange(1, 61).reshape(3, 4, 5), valid)
     user = np.ones((4, 5), bool)
     user[:, 0] = False
-    masked = apply_mask(scan, user)
-    np.testing.assert_array_equal(masked.valid, valid & user)
-    assert not masked.counts[~np.broadcast_to(masked.valid, masked.counts.shape)].any()
-    kept = np.broadcast_to(masked.valid, masked.counts.shape)
-    np.testing.assert_array_equal(masked.counts[kept], scan.counts[kept])
-    assert masked.masked_by["detector"] == pytest.approx(5 / 20)
-    assert masked.masked_by["user"] == pytest.approx(3 / 20)  # the corner was masked before
-    assert sum(masked.masked_by.values()) == pytest.approx(1 - masked.valid.mean())
-    again = apply_mask(masked, user)
-    np.testing.assert_array_equal(again.counts, masked.counts)
-    assert again.masked_by == masked.masked_by
+    kept = masked(scan, user)
+    np.testing.assert_array_equal(kept.valid, valid & user)
+    there = np.broadcast_to(kept.valid, kept.counts.shape)
+    assert not kept.counts[~there].any()
+    np.testing.assert_array_equal(kept.counts[there], scan.counts[there])
+    shares = kept.origin.masked_by
+    assert shares["detector"] == pytest.approx(5 / 20)
+    assert shares["user"] == pytest.approx(3 / 20)  # the corner was masked before
+    assert sum(shares.values()) == pytest.approx(1 - kept.valid.mean())
+    again = masked(kept, user)
+    np.testing.assert_array_equal(again.counts, kept.counts)
+    assert again.origin.masked_by == shares
     assert scan.counts[0, 1, 0] == 6  # the first scan is as it was
 
 
@@ -58,35 +61,35 @@ def test_mask_per_frame():
     scan = scan_of(np.ones((2, 4, 5)))
     valid = np.ones((2, 4, 5), bool)
     valid[1, 3, 4] = False
-    masked = apply_mask(scan, valid, cause="hot")
-    np.testing.assert_array_equal(masked.valid, valid)
-    assert masked.masked_by["hot"] == pytest.approx(1 / 40)
+    kept = masked(scan, valid, cause="hot")
+    np.testing.assert_array_equal(kept.valid, valid)
+    assert kept.origin.masked_by["hot"] == pytest.approx(1 / 40)
 
 
 def test_wrong_masks_are_refused():
     scan = scan_of(np.ones((3, 4, 5)))
     with pytest.raises(ValueError, match=r"m\.npz: the mask has shape \(4, 6\).*f0\.tif.*\(4, 5\)"):
-        apply_mask(scan, np.ones((4, 6), bool), path="m.npz")
+        masked(scan, np.ones((4, 6), bool), path="m.npz")
     with pytest.raises(ValueError, match="looks transposed"):
-        apply_mask(scan, np.ones((5, 4), bool))
+        masked(scan, np.ones((5, 4), bool))
     with pytest.raises(ValueError, match=r"shape \(2, 4, 5\)"):
-        apply_mask(scan, np.ones((2, 4, 5), bool))
+        masked(scan, np.ones((2, 4, 5), bool))
     with pytest.raises(ValueError, match=r"no usable pixel is left.*polarity"):
-        apply_mask(scan, np.zeros((4, 5), bool))
+        masked(scan, np.zeros((4, 5), bool))
 
 
 def test_describe_names_every_cause():
     valid = np.ones((1, 100, 100), bool)
     valid[0, :7] = False
     scan = scan_of(np.ones((2, 100, 100)), valid)
-    assert describe(scan) == "7.0 % of pixels masked: 7.00 % detector"
+    assert describe_mask(scan) == "7.0 % of pixels masked: 7.00 % detector"
     user = np.ones((100, 100), bool)
-    assert describe(apply_mask(scan, user)) == (
+    assert describe_mask(masked(scan, user)) == (
         "7.0 % of pixels masked: 7.00 % detector, 0.00 % user"
     )
     user[50, :24] = False
-    scan = apply_mask(dataclasses.replace(scan), user)
-    assert describe(scan) == "7.2 % of pixels masked: 7.00 % detector, 0.24 % user"
+    scan = masked(dataclasses.replace(scan), user)
+    assert describe_mask(scan) == "7.2 % of pixels masked: 7.00 % detector, 0.24 % user"
 
 
 # Hot pixels
@@ -170,7 +173,7 @@ def test_thresholds_are_checked():
 
 
 def test_real_equatorial_reflections_stay(shared_data):
-    scan = read_scan(f"{shared_data}/muscle_p40_raw/*.tif")
+    scan = read(f"{shared_data}/muscle_p40_raw/*.tif")
     mean = scan.counts.mean(axis=0)
     equator = mean > 100  # the sharp equatorial reflections
     assert 100 < equator.sum() < 5000
@@ -178,18 +181,13 @@ def test_real_equatorial_reflections_stay(shared_data):
         hot = ~find_hot_pixels(scan, center=center)
         assert hot.mean() < 5e-4
         assert not (hot & equator).any()
-        single = dataclasses.replace(
-            scan,
-            counts=scan.counts[:1],
-            metadata=dataclasses.replace(scan.metadata, sources=scan.metadata.sources[:1]),
-        )
-        hot = ~find_hot_pixels(single, center=center)
+        hot = ~find_hot_pixels(scan.take([0]), center=center)
         assert hot.mean() < 5e-4
         assert not (hot & equator).any()
 
 
 def test_hot_pixels_put_into_real_frames_are_found(shared_data):
-    scan = read_scan(f"{shared_data}/muscle_p40_raw/*.tif")
+    scan = read(f"{shared_data}/muscle_p40_raw/*.tif")
     good = read_mask(f"{shared_data}/muscle_p40_mask.npz::mask", polarity="good")
     rng = np.random.default_rng(5)
     y, x = np.array([p for p in rng.integers(60, 900, (60, 2)) if good[tuple(p)]]).T

@@ -99,7 +99,7 @@ def test_smoothings_keep_sums_and_widen_by_root_two():
     x = jnp.zeros((1, 301, 1)).at[0, 150, 0].set(1.0)
     found = smoothings(x, levels=6)[1:, 0, :, 0]
     np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-5)
-    place = np.arange(301) - 150
+    place = np.arange(301)[None] - 150
     variances = np.asarray((found * place**2).sum(axis=1))
     np.testing.assert_allclose(variances, [0.5, 1, 3, 5, 13, 21], rtol=1e-4)
     np.testing.assert_allclose(1 / (found**2).sum(axis=1), bank(6).pixels, rtol=1e-4)

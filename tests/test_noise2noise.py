@@ -8,23 +8,32 @@ import numpy as np
 import pytest
 
 from smae_jax import losses
-from smae_jax.data.repeat_batches import Stack, draw, gather, held_out_points, whole_repeats
-from smae_jax.methods.noise2noise import Noise2Noise
+from smae_jax.measurements import Measurements
+from smae_jax.methods import Noise2Noise
 from smae_jax.noise import Noise, likelihood, measure_noise, shared_variance
+from smae_jax.placing import Placed, draw, gather, held_out_pixels, whole_batch
 
 
-def stack_of(counts, exposure=None, **options):
+def stack_of(counts, exposure=None, patch=None, **options):
     counts = np.asarray(counts, np.float32)
     if exposure is None:
         exposure = np.ones((len(counts), *counts.shape[2:]), np.float32)
-    return Stack(
+    return Placed(
         counts=jnp.asarray(counts),
         exposure=jnp.asarray(exposure, jnp.float32),
         scale=jnp.full(len(counts), 2.0),
         held_out=jnp.zeros(counts.shape[2:], bool),
+        frames=jnp.arange(len(counts)),
+        judges=jnp.arange(len(counts)),
         others=(jnp.asarray(counts.sum(0)), jnp.asarray(exposure.sum(0), jnp.float32)),
+        patch=counts.shape[2:] if patch is None else patch,
         **options,
     )
+
+
+def whole(stack, channel=0):
+    """All repeats of a channel, as prediction sees them."""
+    return whole_batch(stack.counts[:, channel], stack.exposure, stack.scale, turned=False)
 
 
 @pytest.fixture
@@ -41,7 +50,7 @@ def repeats():
 def test_source_and_target_share_no_count(repeats, strategy):
     stack, counts, exposure = repeats
     method = Noise2Noise(strategy, augment="none")
-    batch = gather(stack, jnp.arange(3), jnp.zeros((3, 1), int), patch_shape=(7,))
+    batch = gather(stack, jnp.arange(3), jnp.zeros((3, 1), int))
     pair = method.pair(jax.random.key(0), batch)
     rate, light = pair.source[..., 0], pair.source[..., 1]
     seen = rate * light * 2 + pair.target[..., 0] * pair.weight[..., 0] * 2
@@ -55,23 +64,21 @@ def test_held_out_points_have_no_weight(repeats):
     held = jnp.asarray([0, 1, 0, 0, 1, 0, 0], bool)
     stack = dataclasses.replace(stack, held_out=held)
     method = Noise2Noise(augment="none")
-    for held_out in (False, True):
-        batch = gather(
-            stack, jnp.arange(3), jnp.zeros((3, 1), int), patch_shape=(7,), held_out=held_out
-        )
+    for judging in (False, True):
+        batch = gather(stack, jnp.arange(3), jnp.zeros((3, 1), int), judging=judging)
         weight = method.pair(jax.random.key(0), batch).weight[0, :, 0]
-        np.testing.assert_array_equal(weight > 0, np.asarray(held) == held_out)
+        np.testing.assert_array_equal(weight > 0, np.asarray(held) == judging)
 
 
 def test_points_are_held_out_without_replacement():
-    held = held_out_points((13, 10), share=0.2, seed=3)
+    held = held_out_pixels((13, 10), share=0.2, seed=3, turned=False)
     assert held.sum() == 26
-    assert (held != held_out_points((13, 10), share=0.2, seed=4)).any()
+    assert (held != held_out_pixels((13, 10), share=0.2, seed=4, turned=False)).any()
 
 
 def test_unequal_exposures_count_by_their_worth(repeats):
     stack, counts, exposure = repeats
-    batch = whole_repeats(stack, 0)
+    batch = whole(stack)
     answer = Noise2Noise().denoise(lambda source: source[..., :1], batch)
     np.testing.assert_allclose(answer.counts[0], counts.sum(0) / exposure.sum(0), rtol=1e-5)
     assert bool(answer.known.all())
@@ -81,7 +88,7 @@ def test_unequal_exposures_count_by_their_worth(repeats):
 def test_average_predicts_from_every_source_of_training(repeats, strategy):
     stack, counts, exposure = repeats
     method = Noise2Noise(strategy, prediction="average")
-    answer = method.denoise(lambda source: source[..., :1], whole_repeats(stack, 0))
+    answer = method.denoise(lambda source: source[..., :1], whole(stack))
     light, total = exposure, counts
     if strategy == "X:1":
         light, total = exposure.sum(0) - exposure, counts.sum(0) - counts
@@ -93,15 +100,15 @@ def test_points_that_no_repeat_measured_have_no_answer():
     exposure = np.ones((2, 5), np.float32)
     exposure[:, 3] = 0
     stack = stack_of(np.ones((2, 1, 5)) * exposure[:, None], exposure)
-    answer = Noise2Noise().denoise(lambda source: source[..., :1], whole_repeats(stack, 0))
+    answer = Noise2Noise().denoise(lambda source: source[..., :1], whole(stack))
     np.testing.assert_array_equal(np.isnan(answer.counts[0]), np.arange(5) == 3)
 
 
 def test_channels_are_seen_beside_their_mean():
     counts = np.random.default_rng(0).poisson(6, (3, 2, 9)).astype(np.float32)
-    stack = stack_of(counts, beside=jnp.float32(1))
+    stack = stack_of(counts, beside="others")
     method = Noise2Noise("X:1", augment="none", channels=True)
-    batch = gather(stack, jnp.arange(6), jnp.zeros((6, 1), int), patch_shape=(9,))
+    batch = gather(stack, jnp.arange(6), jnp.zeros((6, 1), int))
     source = method.pair(jax.random.key(1), batch).source
     assert source.shape == (6, 9, method.source_channels)
     others = counts.sum(0) - counts[1]  # the third and fourth example are of the second repeat
@@ -111,7 +118,7 @@ def test_channels_are_seen_beside_their_mean():
 
 def test_every_repeat_and_channel_comes_equally_often():
     counts = np.arange(6, dtype=np.float32).reshape(3, 2, 1) * np.ones(12, np.float32)
-    batch = draw(jax.random.key(0), stack_of(counts), batch_size=12, patch_shape=(5,))
+    batch = draw(jax.random.key(0), stack_of(counts, patch=(5,)), batch_size=12)
     found = np.bincount(np.asarray(batch.counts[:, 0], int), minlength=6)
     np.testing.assert_array_equal(found, 2)
 
@@ -120,7 +127,7 @@ def test_every_repeat_and_channel_comes_equally_often():
 def test_patches_lie_anywhere_inside(spatial):
     counts = np.arange(np.prod(spatial), dtype=np.float32).reshape(1, 1, *spatial)
     patch = tuple(size - 2 for size in spatial)
-    batch = draw(jax.random.key(2), stack_of(counts), batch_size=64, patch_shape=patch)
+    batch = draw(jax.random.key(2), stack_of(counts, patch=patch), batch_size=64)
     corners = {int(value) for value in batch.counts[(slice(None), *(0,) * len(spatial))]}
     assert len(corners) == 3 ** len(spatial) or len(spatial) == 3
     assert batch.counts.shape == (64, *patch)
@@ -130,11 +137,10 @@ def test_common_noise_is_made_independent():
     rng = np.random.default_rng(5)
     common = rng.normal(0, 3, 4000)
     counts = (100 + common + rng.normal(0, 2, (4, 1, 4000))).astype(np.float32)
-    stack, key = stack_of(counts), jax.random.key(3)
-    batch = gather(stack, jnp.arange(4), jnp.zeros((4, 1), int), patch_shape=(4000,))
+    batch = gather(stack_of(counts), jnp.arange(4), jnp.zeros((4, 1), int))
 
     def correlation(method):
-        pair = method.pair(key, batch)
+        pair = method.pair(jax.random.key(3), batch)
         products = (pair.source[..., 0] - 50) * (pair.target[..., 0] - 50)
         return float(products.mean()) * 4
 
@@ -178,6 +184,9 @@ def test_the_likelihood_goes_from_poisson_to_squares():
 
 def test_single_measurements_are_refused():
     stack = stack_of(np.ones((1, 1, 5)))
-    batch = whole_repeats(stack, 0)
+    batch = whole(stack)
     with pytest.raises(ValueError, match="thinning"):
         Noise2Noise().pair(jax.random.key(0), batch)
+    one = Measurements(np.ones((1, 5), np.int32), np.ones((1, 5), np.float32))
+    with pytest.raises(ValueError, match="at least 2 repeats, got 1"):
+        Noise2Noise().settled(one)

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from smae_jax.data.center import turn
 from smae_jax.evaluation.filters import gaussian, rotated_average
 from smae_jax.evaluation.quality import SIGMAS, as_json, as_markdown, as_text, quality_rows
+from smae_jax.geometry import turn
 from smae_jax.metrics import psnr, rmse
 from smae_jax.simulate import simulate
 

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 
 import fabio
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from smae_jax.data.locations import natural_key
-from smae_jax.data.readers import read_mask, read_scan
-from smae_jax.data.sentinels import causes_of
+from smae_jax.errors import UserError
+from smae_jax.io.locations import natural_key
+from smae_jax.io.reading import read, read_mask
+from smae_jax.io.sentinels import causes_of
 
 PILATUS = (
     "# Pixel_size 172e-6 m x 100e-6 m\r\n# Exposure_time 0.0200000 s\r\n# Exposure_period 0.5 s\r\n"
@@ -54,9 +57,9 @@ def write(path, values, **options):
     return str(path)
 
 
-def refused(path, *said, read=read_scan, **options):
+def refused(path, *said, read=read, **options):
     """Assert one line that names the file and says the rest."""
-    with pytest.raises(ValueError, match=re.escape(said[0])) as caught:
+    with pytest.raises(UserError, match=re.escape(said[0])) as caught:
         read(str(path), **options)
     message = str(caught.value)
     assert "\n" not in message
@@ -67,15 +70,15 @@ def refused(path, *said, read=read_scan, **options):
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".tif", ".tiff", ".h5", ".edf"])
 def test_every_format_gives_the_same_scan(tmp_path, stack, suffix):
-    scan = read_scan(write(tmp_path / f"scan{suffix}", stack))
+    scan = read(write(tmp_path / f"scan{suffix}", stack))
     np.testing.assert_array_equal(scan.counts, np.where(stack < 0, 0, stack))
     np.testing.assert_array_equal(scan.valid, stack[:1] >= 0)
-    assert scan.counts.dtype == np.float32
+    assert scan.counts.dtype == np.int32
     assert scan.valid[0, 0, 0]  # a zero is data
-    assert scan.metadata.dtype == "int32"
-    assert scan.masked_by["detector"] == pytest.approx(8 / 63)
-    assert len(set(scan.metadata.sources)) == 3
-    assert all(source.startswith(f"scan{suffix}") for source in scan.metadata.sources)
+    assert scan.origin.dtype == "int32"
+    assert scan.origin.masked_by["detector"] == pytest.approx(8 / 63)
+    assert len(set(scan.names)) == 3
+    assert all(source.startswith(f"scan{suffix}") for source in scan.names)
 
 
 @pytest.mark.parametrize("dtype", ["<i2", ">i4", "<u2", ">u4", "<i8", "<f4", ">f8", "<f2"])
@@ -83,9 +86,9 @@ def test_number_types_and_byte_orders(tmp_path, stack, dtype):
     values = np.abs(stack).astype(dtype)
     for suffix in (".npy", ".h5"):
         path = write(tmp_path / f"scan{suffix}", values)
-        np.testing.assert_array_equal(read_scan(path).counts, np.abs(stack))
+        np.testing.assert_array_equal(read(path).counts, np.abs(stack))
     tifffile.imwrite(tmp_path / "a.tif", values, byteorder=dtype[0], photometric="minisblack")
-    np.testing.assert_array_equal(read_scan(str(tmp_path / "a.tif")).counts, np.abs(stack))
+    np.testing.assert_array_equal(read(str(tmp_path / "a.tif")).counts, np.abs(stack))
 
 
 @pytest.mark.parametrize("how", ["pages", "compressed", "appended"])
@@ -100,24 +103,24 @@ def test_multi_page_tiff_however_written(tmp_path, stack, how):
     else:
         for frame in stack:
             tifffile.imwrite(path, frame, append=True, photometric="minisblack")
-    scan = read_scan(str(path))
+    scan = read(str(path))
     np.testing.assert_array_equal(scan.counts, np.where(stack < 0, 0, stack))
-    assert scan.metadata.sources == ("scan.tif[0]", "scan.tif[1]", "scan.tif[2]")
+    assert scan.names == ("scan.tif[0]", "scan.tif[1]", "scan.tif[2]")
 
 
 def test_raster_stack_keeps_its_shape_and_order(tmp_path):
     raster = np.arange(1, 1 + 2 * 3 * 5 * 4, dtype=np.uint16).reshape(2, 3, 5, 4)
     for suffix in (".npy", ".h5", ".npz"):
-        scan = read_scan(write(tmp_path / f"raster{suffix}", raster))
-        assert scan.metadata.raster_shape == (2, 3)
+        scan = read(write(tmp_path / f"raster{suffix}", raster))
+        assert scan.origin.leading == (2, 3)
         np.testing.assert_array_equal(scan.counts, raster.reshape(6, 5, 4))
-        assert scan.metadata.sources[4].endswith("[1,1]")
+        assert scan.names[4].endswith("[1,1]")
 
 
 def test_single_frame_is_one_frame_named_by_its_file(tmp_path, stack):
-    scan = read_scan(write(tmp_path / "one.tif", stack[1]))
+    scan = read(write(tmp_path / "one.tif", stack[1]))
     assert scan.counts.shape == (1, 9, 7)
-    assert scan.metadata.sources == ("one.tif",)
+    assert scan.names == ("one.tif",)
 
 
 def test_natural_order_of_patterns_and_folders(tmp_path, stack):
@@ -125,8 +128,8 @@ def test_natural_order_of_patterns_and_folders(tmp_path, stack):
         write(tmp_path / f"frame{number}.tif", frame)
     (tmp_path / "notes.txt").write_text("not a frame")
     for path in (tmp_path / "frame*.tif", tmp_path, f"{tmp_path}/"):
-        scan = read_scan(str(path))
-        assert scan.metadata.sources == ("frame1.tif", "frame2.tif", "frame10.tif")
+        scan = read(str(path))
+        assert scan.names == ("frame1.tif", "frame2.tif", "frame10.tif")
         np.testing.assert_array_equal(scan.counts, np.where(stack < 0, 0, stack)[::-1])
     assert sorted(["a10b2", "a9b11", "a10b1"], key=natural_key) == ["a9b11", "a10b1", "a10b2"]
 
@@ -134,16 +137,16 @@ def test_natural_order_of_patterns_and_folders(tmp_path, stack):
 def test_pattern_over_stacks_of_unlike_length(tmp_path, stack):
     write(tmp_path / "s1.h5", stack[:1])
     write(tmp_path / "s2.h5", stack)
-    scan = read_scan(f"{tmp_path}/s*.h5::/entry/data/data")
+    scan = read(f"{tmp_path}/s*.h5::/entry/data/data")
     np.testing.assert_array_equal(scan.counts[[0, 1, 2, 3]], np.maximum(stack, 0)[[0, 0, 1, 2]])
-    assert scan.metadata.sources[3] == "s2.h5::/entry/data/data[2]"
+    assert scan.names[3] == "s2.h5::/entry/data/data[2]"
 
 
 def test_same_names_in_several_folders_stay_distinct(tmp_path, stack):
     for folder, frame in zip("ab", stack, strict=False):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "x.tif", frame)
-    assert read_scan(f"{tmp_path}/*/x.tif").metadata.sources == ("a/x.tif", "b/x.tif")
+    assert read(f"{tmp_path}/*/x.tif").names == ("a/x.tif", "b/x.tif")
 
 
 # Sentinels
@@ -179,10 +182,10 @@ def test_not_finite_is_its_own_cause(dtype):
 def test_invalid_pixels_are_zero_never_nan(tmp_path):
     values = np.full((2, 3, 4), 2.5)
     values[0, 1, 2], values[1, 0, 0] = np.nan, -np.inf
-    scan = read_scan(write(tmp_path / "a.npy", values))
+    scan = read(write(tmp_path / "a.npy", values))
     assert scan.valid.shape == (2, 3, 4)  # the frames disagree
     assert scan.counts[0, 1, 2] == scan.counts[1, 0, 0] == 0
-    assert scan.masked_by["not finite"] == pytest.approx(2 / 24)
+    assert scan.origin.masked_by["not finite"] == pytest.approx(2 / 24)
 
 
 def test_frames_that_disagree_across_files(tmp_path, stack):
@@ -190,7 +193,7 @@ def test_frames_that_disagree_across_files(tmp_path, stack):
     later[2, 8, 6] = -1
     for number, frame in enumerate(later):
         write(tmp_path / f"{number}.tif", frame)
-    scan = read_scan(str(tmp_path))
+    scan = read(str(tmp_path))
     np.testing.assert_array_equal(scan.valid, later >= 0)
 
 
@@ -198,18 +201,18 @@ def test_saturation_from_the_file_or_the_user(tmp_path):
     frame = np.arange(200, dtype=np.int32).reshape(10, 20)
     path = write(tmp_path / "p.tif", frame, description=PILATUS, metadata=None)
     for saturation, first_bad in ((None, 97), (150, 150), (np.inf, 200)):
-        scan = read_scan(path, saturation=saturation)
+        scan = read(path, saturation=saturation)
         np.testing.assert_array_equal(scan.valid[0], frame < first_bad)
-        assert scan.masked_by["saturated"] == pytest.approx((200 - first_bad) / 200)
+        assert scan.origin.masked_by["saturated"] == pytest.approx((200 - first_bad) / 200)
     with pytest.raises(ValueError, match="saturation: expected counts above 0, got -3"):
-        read_scan(path, saturation=-3)
+        read(path, saturation=-3)
 
 
 # Headers
 
 
 def assert_pilatus(scan):
-    assert scan.metadata.exposure_s == (0.02,) * len(scan.counts)
+    assert scan.origin.exposure_s == (0.02,) * len(scan.counts)
     assert scan.geometry.pixel_size_m == (100e-6, 172e-6)  # (y, x); the header says x, y
     assert scan.geometry.wavelength_m == pytest.approx(1.54e-10)
     assert scan.geometry.distance_m == 2.5
@@ -217,9 +220,7 @@ def assert_pilatus(scan):
 
 
 def test_pilatus_header_in_tiff(tmp_path, stack):
-    assert_pilatus(
-        read_scan(write(tmp_path / "p.tif", stack[0], description=PILATUS, metadata=None))
-    )
+    assert_pilatus(read(write(tmp_path / "p.tif", stack[0], description=PILATUS, metadata=None)))
 
 
 def test_pilatus_header_in_cbf(tmp_path, stack):
@@ -227,7 +228,7 @@ def test_pilatus_header_in_cbf(tmp_path, stack):
     image.header["_array_data.header_contents"] = PILATUS
     image.header["_array_data.header_convention"] = "PILATUS_1.2"
     image.write(str(tmp_path / "p.cbf"))
-    scan = read_scan(str(tmp_path / "p.cbf"))
+    scan = read(str(tmp_path / "p.cbf"))
     assert_pilatus(scan)
     np.testing.assert_array_equal(scan.counts[0], np.maximum(stack[0], 0))
 
@@ -235,10 +236,10 @@ def test_pilatus_header_in_cbf(tmp_path, stack):
 def test_edf_header(tmp_path, stack):
     header = {"PSize_1": "1e-4", "PSize_2": "2e-4", "WaveLength": "1e-10", "count_time": "0.5 s"}
     fabio.edfimage.EdfImage(data=stack[0], header=header).write(str(tmp_path / "a.edf"))
-    scan = read_scan(str(tmp_path / "a.edf"))
+    scan = read(str(tmp_path / "a.edf"))
     assert scan.geometry.pixel_size_m == (2e-4, 1e-4)
     assert scan.geometry.wavelength_m == 1e-10
-    assert scan.metadata.exposure_s == (0.5,)
+    assert scan.origin.exposure_s == (0.5,)
 
 
 def nexus(path, stack, **options):
@@ -265,12 +266,12 @@ def nexus(path, stack, **options):
 
 @pytest.mark.parametrize("inside", ["", "::/entry/data/data", "::entry/instrument/detector/data"])
 def test_nexus_neighbours_of_the_data(tmp_path, stack, inside):
-    scan = read_scan(nexus(tmp_path / "n.h5", stack) + inside)
+    scan = read(nexus(tmp_path / "n.h5", stack) + inside)
     expected = np.ones((1, 9, 7), bool)
     expected[0, 2, 5] = False
     np.testing.assert_array_equal(scan.valid, expected)
-    assert scan.masked_by["detector"] == pytest.approx(1 / 63)
-    assert scan.metadata.exposure_s == (0.1, 0.2, 0.3)
+    assert scan.origin.masked_by["detector"] == pytest.approx(1 / 63)
+    assert scan.origin.exposure_s == (0.1, 0.2, 0.3)
     assert scan.geometry.pixel_size_m == (1.5e-4, 7.5e-5)
     assert scan.geometry.wavelength_m == pytest.approx(1.2e-10)
     assert scan.geometry.distance_m == 1.5
@@ -278,7 +279,7 @@ def test_nexus_neighbours_of_the_data(tmp_path, stack, inside):
 
 def test_hdf5_packed_by_a_detector_filter(tmp_path, stack):
     path = nexus(tmp_path / "n.h5", stack, chunks=(1, 9, 7), **hdf5plugin.Bitshuffle())
-    assert read_scan(path).counts.sum() == np.abs(stack).sum() - np.abs(stack)[:, 2, 5].sum()
+    assert read(path).counts.sum() == np.abs(stack).sum() - np.abs(stack)[:, 2, 5].sum()
 
 
 # Masks
@@ -328,7 +329,9 @@ def test_missing_things_are_refused(tmp_path, stack):
     refused(tmp_path / "*.tif", "no file matches", "*.tif")
     refused(tmp_path, "no supported frames in this folder")
     (tmp_path / "notes.txt").write_text("hello")
-    refused(tmp_path / "notes.txt", "unsupported suffix '.txt'", "expected .npy")
+    refused(tmp_path / "notes.txt", "no rows of numbers")
+    (tmp_path / "notes.jpg").write_text("hello")
+    refused(tmp_path / "notes.jpg", "unsupported suffix '.jpg'", "expected .npy")
     write(tmp_path / "a.tif", stack)
     write(tmp_path / "b.npy", stack)
     refused(tmp_path, "mixes formats (1 .npy, 1 .tif)", "say which")
@@ -431,7 +434,7 @@ def test_nothing_to_use_is_refused(tmp_path, stack):
     refused(write(tmp_path / "bad.tif", np.full((3, 4), -1, np.int32)), "100.0 % detector")
     refused(write(tmp_path / "a.npy", stack + 7), "saturated", saturation=1)
     stack[1] = 0  # one empty frame inside a scan is data
-    assert read_scan(write(tmp_path / "one.npy", stack)).counts[1].sum() == 0
+    assert read(write(tmp_path / "one.npy", stack)).counts[1].sum() == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -458,12 +461,12 @@ def test_libraries_keep_silent(tmp_path, stack, caplog, capfd):
 
 def test_raw_muscle_frames(shared_data):
     start = time.process_time()
-    scan = read_scan(f"{shared_data}/muscle_p40_raw/*.tif")
+    scan = read(f"{shared_data}/muscle_p40_raw/*.tif")
     assert time.process_time() - start < 3  # 0.2 s
     assert scan.counts.shape == (6, 1043, 981)
     assert scan.valid.shape == (1, 1043, 981)
-    assert scan.metadata.sources[5] == "P40_1_3_00005.tif"
-    assert scan.metadata.exposure_s == (0.01,) * 6
+    assert scan.names[5] == "P40_1_3_00005.tif"
+    assert scan.origin.exposure_s == (0.01,) * 6
     assert scan.geometry.pixel_size_m == (172e-6, 172e-6)
     gaps = read_mask(f"{shared_data}/muscle_p40_mask.npz::detector_mask", polarity="good")
     np.testing.assert_array_equal(scan.valid[0], gaps)
@@ -474,6 +477,84 @@ def test_raw_frames_through_another_format_are_the_same(shared_data, tmp_path):
     raw = shared_data / "muscle_p40_raw" / "P40_1_3_00002.tif"
     fabio.open(str(raw)).convert("cbf").write(str(tmp_path / "a.cbf"))
     shutil.copy(raw, tmp_path / "a.tif")
-    tif, cbf = (read_scan(str(tmp_path / f"a.{suffix}")) for suffix in ("tif", "cbf"))
+    tif, cbf = (read(str(tmp_path / f"a.{suffix}")) for suffix in ("tif", "cbf"))
     np.testing.assert_array_equal(tif.counts, cbf.counts)
     np.testing.assert_array_equal(tif.valid, cbf.valid)
+
+
+# Whole numbers and exposures
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".tif"])
+@pytest.mark.parametrize(
+    ("kind", "largest", "kept"),
+    [
+        ("int32", 2**24 + 1, np.int32),
+        ("uint32", 2**31 + 1, np.int64),
+        ("int64", 2**40 + 1, np.int64),
+    ],
+)
+def test_whole_numbers_are_not_rounded(tmp_path, suffix, kind, largest, kept):
+    frames = np.arange(2 * 5 * 4, dtype=kind).reshape(2, 5, 4)
+    frames[1, 2, 3] = largest
+    data = read(write(tmp_path / f"large{suffix}", frames))
+    assert data.counts.dtype == kept
+    np.testing.assert_array_equal(data.counts, frames)
+
+
+def test_one_large_count_in_the_last_file_widens_all(tmp_path):
+    frames = np.arange(2 * 5 * 4, dtype=np.uint32).reshape(2, 5, 4)
+    frames[1, 2, 3] = 2**31 + 5
+    for index, frame in enumerate(frames):
+        write(tmp_path / f"f{index}.npy", frame)
+    data = read(f"{tmp_path}/f*.npy")
+    np.testing.assert_array_equal(data.counts, frames)
+    np.testing.assert_array_equal(read(f"{tmp_path}/f0.npy").counts.dtype, np.int32)
+
+
+def test_frames_of_a_scan_count_alike_whatever_their_times(tmp_path, stack):
+    data = read(nexus(tmp_path / "n.h5", stack))
+    assert data.exposure.shape == (1, 9, 7)
+    assert set(np.unique(data.exposure)) == {0.0, 1.0}
+    assert data.center is None
+    repeats = read(nexus(tmp_path / "m.h5", stack), dimensions=2)
+    np.testing.assert_allclose(repeats.frame_exposure, [0.5, 1.0, 1.5])
+    assert not repeats.valid[:, 2, 5].any()
+
+
+def test_exposures_of_another_number_are_noted(tmp_path, stack):
+    path = nexus(tmp_path / "n.h5", stack)
+    with h5py.File(path, "a") as file:
+        del file["entry/instrument/detector/count_time"]
+        file["entry/instrument/detector/count_time"] = [0.1, 0.2]
+    data = read(path)
+    assert data.origin.exposure_s is None
+    assert data.origin.notes == ("2 exposures 'count_time' for 3 frames: left out",)
+
+
+def test_exposures_of_some_files_only_are_noted(tmp_path, stack):
+    write(tmp_path / "a.tif", stack[0], description=PILATUS, metadata=None)
+    write(tmp_path / "b.tif", stack[1])
+    data = read(f"{tmp_path}/*.tif")
+    assert data.origin.exposure_s is None
+    assert data.origin.notes == ("1 exposure times for 2 frames: left out",)
+
+
+def test_chosen_frames_of_a_scan(tmp_path, stack):
+    data = read(write(tmp_path / "a.npy", stack), repeats="-1,0")
+    np.testing.assert_array_equal(data.counts, np.maximum(stack[[2, 0]], 0))
+    assert data.names == ("a.npy[2]", "a.npy[0]")
+
+
+def test_every_refusal_is_the_users_mistake(tmp_path):
+    for path, options in ((tmp_path / "gone.npy", {}), (tmp_path / "gone.csv", {"dimensions": 1})):
+        with pytest.raises(UserError):
+            read(str(path), **options)
+
+
+def test_files_know_nothing_of_jax():
+    names = ("reading", "writing", "pairing", "source", "results")
+    modules = ", ".join(f"smae_jax.io.{name}" for name in names)
+    strangers = "{'jax', 'flax', 'optax', 'chex'} & {*sys.modules}"
+    command = [sys.executable, "-c", f"import sys, {modules}; print(len({strangers}))"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 from smae_jax import symmetry
-from smae_jax.commands.build import view_shift
-from smae_jax.data.batches import whole
-from smae_jax.data.canvas import centred_canvas
+from smae_jax.canvas import centred_canvas
+from smae_jax.geometry import Center
 from smae_jax.methods.smae import Smae
-from smae_jax.methods.views import ramp_of, slope_of
+from smae_jax.methods.views import ramp_of, slope_of, view_shift
+from smae_jax.placing import whole_batch
 from smae_jax.registration import displace
 
 Y, X = jnp.mgrid[:12, :15]
+
+
+def whole(frames):
+    frames = jnp.asarray(frames)
+    return whole_batch(frames, jnp.ones_like(frames), jnp.ones(len(frames)), turned=True)
 
 
 @pytest.mark.parametrize("shift", [(0.3, -0.7), (-0.9, 0.1), (0.0, 0.0)])
@@ -60,13 +65,13 @@ def test_views_of_a_pattern_about_a_sub_pixel_centre_agree_once_registered():
     center, half = (11.7, 11.35), (11.5, 11.5)
     canvas = centred_canvas((24, 24), half)
     frame = canvas.embed(pattern(center)[None])
-    valid = canvas.embed(np.ones((1, 24, 24), bool))
-    batch = whole(jnp.asarray(frame), jnp.asarray(valid), jnp.ones(1))
+    exposure = canvas.embed(np.ones((1, 24, 24), np.float32))
+    batch = whole_batch(jnp.asarray(frame), jnp.asarray(exposure), jnp.ones(1), turned=True)
 
     def see(source):
         return source[..., :1]
 
-    shift = view_shift(center, half)
+    shift = view_shift(Center(half, center))
     errors = []
     for used in ((0.0, 0.0), shift, tuple(-s for s in shift)):
         cross = Smae(rule="cross", shift=used).denoise(see, batch).counts[0]
@@ -79,9 +84,9 @@ def test_pair_says_where_the_target_lies():
     """The prediction displaced by the pair's shift meets the target, whatever motion was drawn."""
     center, half = (11.7, 11.35), (11.5, 11.5)
     frame = pattern(center)
-    batch = whole(jnp.asarray(frame[None]), jnp.ones((1, 24, 24), bool), jnp.ones(1))
+    batch = whole(frame[None])
     batch = jax.tree.map(lambda a: jnp.repeat(a, 16, axis=0), batch)
-    pair = Smae(augment="d4", shift=view_shift(center, half)).pair(jax.random.key(0), batch)
+    pair = Smae(augment="d4", shift=view_shift(Center(half, center))).pair(jax.random.key(0), batch)
     plain = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
     met = jnp.abs(displace(pair.source[..., :1], pair.shift[:, 0]) - pair.target) * pair.weight
     assert float(met[:, 4:-4, 4:-4].max()) < 0.25 * float(plain[:, 4:-4, 4:-4].max())
@@ -89,6 +94,7 @@ def test_pair_says_where_the_target_lies():
 
 
 def test_small_and_large_shifts_are_not_registered():
-    assert view_shift((10.02, 11.48), (10.0, 11.5)) == (0.0, 0.0)
-    assert view_shift((10.6, 11.5), (10.0, 11.5)) == (0.0, 0.0)
-    assert view_shift((10.2, 11.4), (10.0, 11.5)) == pytest.approx((0.4, -0.2))
+    assert view_shift(None) == (0.0, 0.0)
+    assert view_shift(Center((10.0, 11.5), (10.02, 11.48))) == (0.0, 0.0)
+    assert view_shift(Center((10.0, 11.5), (10.6, 11.5))) == (0.0, 0.0)
+    assert view_shift(Center((10.0, 11.5), (10.2, 11.4))) == pytest.approx((0.4, -0.2))

@@ -6,7 +6,7 @@ from smae_jax import cli
 from smae_jax.config import InferConfig, TrainConfig
 from smae_jax.config_file import flat, from_dict, load
 from smae_jax.removed import HARMLESS, OF_THE_PAST, REMOVED
-from smae_jax.run_folder import RunFolder
+from smae_jax.run.folder import RunFolder
 
 ASKED = [
     (("--thinning.neighbours", "scan"), "--thinning.neighbours"),

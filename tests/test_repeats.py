@@ -5,14 +5,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from smae_jax.data.repeats import (
-    choose_repeats,
-    exposure_of_values,
-    mean_of_repeats,
-    parse_repeats,
-)
-from smae_jax.data.repeats_readers import is_spectra, read_repeats
-from smae_jax.data.repeats_writers import check_repeats_output, write_repeats
+from smae_jax.io.reading import choose_frames, is_spectra, parse_frames
+from smae_jax.io.reading import read as read_repeats
+from smae_jax.io.writing import check_output, write
+from smae_jax.measurements import mean_of_frames
 
 
 @pytest.fixture
@@ -36,13 +32,13 @@ def spectra():
     ],
 )
 def test_choice_of_repeats_is_read(text, chosen):
-    assert parse_repeats(text, 5) == chosen
+    assert parse_frames(text, 5) == chosen
 
 
 @pytest.mark.parametrize("text", ["5", "-6", "a", "1:2:3:4", "::0", "4:2", "0,0", "1,", "0:3,2"])
 def test_choice_of_repeats_refuses_what_is_not_there(text):
     with pytest.raises(ValueError, match=r"^--data\.repeats: ") as error:
-        parse_repeats(text, 5)
+        parse_frames(text, 5)
     assert "\n" not in str(error.value)
 
 
@@ -50,11 +46,11 @@ def test_choice_keeps_names_and_makes_the_mean_exposure_one(tmp_path, spectra):
     counts, energy = spectra
     np.savez(tmp_path / "a.npz", counts=counts, energy=energy, exposure=[1.0, 1.0, 1.0, 3.0, 9.0])
     read = read_repeats(str(tmp_path / "a.npz"), dimensions=1)
-    chosen = choose_repeats(read, "3,0")
+    chosen = choose_frames(read, "3,0")
     np.testing.assert_array_equal(chosen.counts, counts[[3, 0]])
-    np.testing.assert_allclose(chosen.exposure, [1.5, 0.5])
+    np.testing.assert_allclose(chosen.frame_exposure, [1.5, 0.5])
     assert chosen.names == ("repeat 3", "repeat 0")
-    mean, behind = mean_of_repeats(chosen)
+    mean, behind = mean_of_frames(chosen)
     np.testing.assert_allclose(mean, (counts[3] + counts[0]) / 2.0)
     np.testing.assert_allclose(behind, 2.0)
 
@@ -72,26 +68,26 @@ def test_npz_finds_axis_unit_exposure_and_mask(tmp_path, spectra):
         mask=mask,
     )
     read = read_repeats(f"{tmp_path}/a.npz::raw")
-    assert (read.axis_name, read.axis_unit, read.axis_label) == ("energy", "keV", "energy (keV)")
-    np.testing.assert_allclose(read.axis, energy)
-    np.testing.assert_allclose(read.exposure, [0.5, 1, 1, 1, 1.5])
-    assert read.valid.shape == (1, 12)
-    assert not read.valid[0, 4]
+    assert (read.axis.name, read.axis.unit, read.axis_label) == ("energy", "keV", "energy (keV)")
+    np.testing.assert_allclose(read.axis.values, energy)
+    np.testing.assert_allclose(read.frame_exposure, [0.5, 1, 1, 1, 1.5])
+    assert not read.valid[:, 4].any()
+    assert read.valid.sum() == 55
     assert (read.counts[:, 4] == 0).all()
-    assert (exposure_of_values(read)[:, 4] == 0).all()
 
 
 def test_npz_with_several_arrays_must_be_told_which(tmp_path, spectra):
     counts, energy = spectra
     np.savez(tmp_path / "a.npz", first=counts, second=counts, energy=energy)
-    with pytest.raises(ValueError, match=r"first \(5, 12\), second \(5, 12\).*a\.npz::first"):
+    with pytest.raises(ValueError, match=r"holds first, second, energy.*a\.npz::first"):
         read_repeats(f"{tmp_path}/a.npz")
 
 
 def test_array_without_axis_must_be_told_its_dimensions(tmp_path, spectra):
     np.save(tmp_path / "a.npy", spectra[0])
+    assert read_repeats(f"{tmp_path}/a.npy").counts.shape == (1, 5, 12)  # one pattern
     with pytest.raises(ValueError, match=r"\(5, 12\).*--data\.dimensions"):
-        read_repeats(f"{tmp_path}/a.npy")
+        read_repeats(f"{tmp_path}/a.npy", repeats_axis=1)
     assert read_repeats(f"{tmp_path}/a.npy", dimensions=1).counts.shape == (5, 12)
     assert read_repeats(f"{tmp_path}/a.npy", dimensions=2).counts.shape == (1, 5, 12)
 
@@ -124,7 +120,7 @@ def test_map_of_spectra_is_a_row_of_repeats(tmp_path):
     values = np.arange(2 * 3 * 8).reshape(2, 3, 8)
     np.savez(tmp_path / "map.npz", counts=values, energy=np.linspace(1, 2, 8))
     read = read_repeats(f"{tmp_path}/map.npz", dimensions=1)
-    assert read.leading == (2, 3)
+    assert read.origin.leading == (2, 3)
     np.testing.assert_array_equal(read.counts, values.reshape(6, 8))
     assert read.names[4] == "repeat 1,1"
 
@@ -144,7 +140,7 @@ def test_patterns_are_read_as_a_scan_is(tmp_path):
     frames[:, 2] = -1
     for index, frame in enumerate(frames):
         tifffile.imwrite(tmp_path / f"f{index}.tif", frame)
-    read = read_repeats(f"{tmp_path}/f*.tif", repeats="1:3")
+    read = read_repeats(f"{tmp_path}/f*.tif", dimensions=2, repeats="1:3")
     np.testing.assert_array_equal(read.counts[:, 0], frames[1:3, 0])
     assert read.names == ("f1.tif", "f2.tif")
     assert not read.valid[:, 2].any()
@@ -172,7 +168,7 @@ def test_nexus_axis_and_units_are_followed(tmp_path, spectra):
         group["other"] = counts + 1
     read = read_repeats(f"{tmp_path}/a.nxs")
     np.testing.assert_array_equal(read.counts, counts)
-    assert (read.axis_name, read.axis_unit) == ("photon_energy", "keV")
+    assert (read.axis.name, read.axis.unit) == ("photon_energy", "keV")
     other = read_repeats(f"{tmp_path}/a.nxs::/entry/plot/other")
     np.testing.assert_array_equal(other.counts, counts + 1)
 
@@ -191,19 +187,17 @@ def test_written_spectra_are_read_back_with_their_axis(tmp_path, spectra, name):
     read = read_repeats(f"{tmp_path}/in.npz")
     values = counts / 3 + 0.1
     path = str(tmp_path / name)
-    write_repeats(
-        path, values, like=read, sigma=values**0.5, process={"config": "two\nlines", "run": "r"}
-    )
+    write(path, values, read, sigma=values**0.5, process={"config": "two\nlines", "run": "r"})
     again = read_repeats(path)
     np.testing.assert_allclose(again.counts, values, rtol=1e-6)
-    np.testing.assert_allclose(again.axis, energy, rtol=1e-8)
+    np.testing.assert_allclose(again.axis.values, energy, rtol=1e-8)
     if not name.endswith(".npy"):  # which has no place for a name
-        assert (again.axis_name, again.axis_unit) == ("energy", "keV")
+        assert (again.axis.name, again.axis.unit) == ("energy", "keV")
     if name == "a.csv":
         assert again.names == read.names
     with pytest.raises(ValueError, match=r"exists already.*--overwrite"):
-        write_repeats(path, values, like=read)
-    write_repeats(path, values, like=read, overwrite=True)
+        write(path, values, read)
+    write(path, values, read, overwrite=True)
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.npy", "a.h5"])
@@ -212,7 +206,7 @@ def test_single_denoised_spectrum_is_written_with_its_sigma(tmp_path, spectra, n
     np.savez(tmp_path / "in.npz", counts=counts, energy=energy)
     read = read_repeats(f"{tmp_path}/in.npz")
     value = counts.mean(axis=0) + 0.25
-    write_repeats(f"{tmp_path}/{name}", value, like=read, sigma=value / 10)
+    write(f"{tmp_path}/{name}", value[None], read, sigma=value[None] / 10)
     again = read_repeats(f"{tmp_path}/{name}")
     assert again.counts.shape == (1, 12)
     np.testing.assert_allclose(again.counts[0], value, rtol=1e-6)
@@ -222,7 +216,7 @@ def test_single_denoised_spectrum_is_written_with_its_sigma(tmp_path, spectra, n
         "a.npy": lambda: np.load(f"{tmp_path}/a_sigma.npy"),
         "a.h5": lambda: h5py.File(f"{tmp_path}/a.h5")["entry/data/data_errors"][()],
     }[name]()
-    np.testing.assert_allclose(sigma, value / 10, rtol=1e-6)
+    np.testing.assert_allclose(np.ravel(sigma), value / 10, rtol=1e-6)
 
 
 def test_files_of_one_spectrum_each_follow_one_another(tmp_path, spectra):
@@ -233,7 +227,7 @@ def test_files_of_one_spectrum_each_follow_one_another(tmp_path, spectra):
     read = read_repeats(str(tmp_path))
     assert read.names == ("s0", "s1", "s2", "s10")
     np.testing.assert_allclose(read.counts[3], counts[0] + 10)
-    assert (read.axis_name, read.axis_unit) == ("shift", "1/cm")
+    assert (read.axis.name, read.axis.unit) == ("shift", "1/cm")
     np.savetxt(tmp_path / "s3.txt", np.column_stack([energy + 1, counts[0]]))
     with pytest.raises(ValueError, match=r"differ in their axes: .*s0\.txt and .*s3\.txt"):
         read_repeats(f"{tmp_path}/s*.txt")
@@ -243,12 +237,12 @@ def test_volume_is_written_and_text_refuses_it(tmp_path):
     values = np.random.default_rng(0).poisson(5, (2, 3, 4, 5)).astype(np.float32)
     np.save(tmp_path / "v.npy", values)
     read = read_repeats(f"{tmp_path}/v.npy", dimensions=3)
-    write_repeats(f"{tmp_path}/out.h5", values, like=read)
+    write(f"{tmp_path}/out.h5", values, read)
     np.testing.assert_array_equal(read_repeats(f"{tmp_path}/out.h5", dimensions=3).counts, values)
     with pytest.raises(ValueError, match="text holds spectra only"):
-        check_repeats_output(f"{tmp_path}/out.csv", dimensions=3)
+        check_output(f"{tmp_path}/out.csv", read)
     with pytest.raises(ValueError, match=r"unknown suffix '\.jpg'"):
-        check_repeats_output(f"{tmp_path}/out.jpg", dimensions=1)
+        check_output(f"{tmp_path}/out.jpg", read)
 
 
 def test_patterns_are_written_as_images_with_their_sigmas(tmp_path):
@@ -257,7 +251,7 @@ def test_patterns_are_written_as_images_with_their_sigmas(tmp_path):
     read = read_repeats(f"{tmp_path}/f.npy", dimensions=2)
     mean = frames.mean(axis=0)
     mean[1, 2] = np.nan
-    write_repeats(f"{tmp_path}/out.tif", mean, like=read, sigma=mean / 7)
+    write(f"{tmp_path}/out.tif", mean[None], read, sigma=mean[None] / 7)
     np.testing.assert_allclose(tifffile.imread(tmp_path / "out.tif"), mean, rtol=1e-6)
     np.testing.assert_allclose(tifffile.imread(tmp_path / "out_sigma.tif"), mean / 7, rtol=1e-6)
 
@@ -313,3 +307,83 @@ def test_muscle_frames_are_repeats(shared_data):
     assert read.counts.shape == (2, 1043, 981)
     assert read.names[1].endswith("00001.tif")
     assert 0.85 < read.valid.mean() < 0.95
+
+
+def test_exposures_of_another_number_are_noted(tmp_path, spectra):
+    counts, energy = spectra
+    path = f"{tmp_path}/a.npz"
+    np.savez(path, counts=counts, energy=energy, live_time=[1.0, 2.0])
+    read = read_repeats(path)
+    np.testing.assert_array_equal(read.exposure, 1)
+    assert "2 exposures 'live_time' for an array of (5, 12): left out" in read.origin.notes
+    np.savez(path, counts=counts.reshape(5, 2, 6), live_time=[1.0, 2.0])
+    read = read_repeats(f"{path}::counts", dimensions=1)
+    np.testing.assert_array_equal(read.exposure, 1)
+    said = "2 exposures for 10 repeats: left out, all repeats count alike"
+    assert said in read.origin.notes
+
+
+def test_exposure_is_one_row_where_all_repeats_agree(tmp_path, spectra):
+    counts, energy = spectra
+    np.savez(tmp_path / "a.npz", counts=counts, energy=energy)
+    assert read_repeats(f"{tmp_path}/a.npz").exposure.shape == (1, 12)
+    np.savez(tmp_path / "b.npz", counts=counts, energy=energy, exposure=[1.0, 1.0, 1.0, 3.0, 9.0])
+    several = read_repeats(f"{tmp_path}/b.npz")
+    assert several.exposure.shape == (5, 12)
+    assert choose_frames(several, "0:3").exposure.shape == (1, 12)
+    np.testing.assert_array_equal(choose_frames(several, "0:3").exposure, 1)
+
+
+def test_whole_numbers_of_spectra_are_not_rounded(tmp_path, spectra):
+    counts, energy = spectra
+    counts[2, 3] = 2**24 + 1
+    np.savez(tmp_path / "a.npz", counts=counts, energy=energy)
+    read = read_repeats(f"{tmp_path}/a.npz")
+    assert read.counts.dtype == np.int32
+    np.testing.assert_array_equal(read.counts, counts)
+
+
+def test_pattern_with_coordinates_of_both_axes_is_no_spectra(tmp_path):
+    image = np.random.default_rng(0).poisson(9, (6, 8)).astype(np.int32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("entry").attrs.update({"signal": "data", "axes": ["y", "x"]})
+        file.attrs["default"] = "entry"
+        file["entry/data"], file["entry/x"], file["entry/y"] = image, np.arange(8.0), np.arange(6.0)
+    assert read_repeats(f"{tmp_path}/a.h5").counts.shape == (1, 6, 8)
+
+
+def test_frames_beside_an_axis_of_the_scan_stay_patterns(tmp_path):
+    frames = np.random.default_rng(0).poisson(9, (5, 6, 8)).astype(np.int32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"], file["time"] = frames, np.arange(5.0)
+    assert read_repeats(f"{tmp_path}/a.h5").counts.shape == (5, 6, 8)
+
+
+def test_notes_in_a_folder_of_frames_are_not_read(tmp_path):
+    (tmp_path / "notes.txt").write_text("1 2 3\n4 5 6\n")
+    np.save(tmp_path / "f.npy", np.ones((2, 3, 4)))
+    assert read_repeats(str(tmp_path)).counts.shape == (2, 3, 4)
+
+
+def test_archive_that_is_one_array_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 3, 4)))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz: cannot be read as an \.npz file"):
+        read_repeats(f"{tmp_path}/a.npz")
+
+
+@pytest.mark.parametrize("channels", [False, True])
+def test_answers_to_volumes_and_channels_come_back(tmp_path, channels):
+    shape = (2, 3, 4, 5)
+    values = np.random.default_rng(0).poisson(5, shape).astype(np.float32)
+    np.save(tmp_path / "v.npy", values)
+    layout = {"dimensions": 2, "channel_axis": -1} if channels else {"dimensions": 3}
+    read = read_repeats(f"{tmp_path}/v.npy", **layout)
+    known = np.ones(shape[:-1] if channels else shape, bool)
+    known[0, 1, 2] = False
+    write(f"{tmp_path}/out.h5", values, read, known=known)
+    again = read_repeats(f"{tmp_path}/out.h5", **layout)
+    np.testing.assert_array_equal(again.full_exposure > 0, known)
+    if channels:
+        with pytest.raises(ValueError, match="images have no channels"):
+            check_output(f"{tmp_path}/out.tif", read)

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from smae_jax.data.center import turn
-from smae_jax.scan_sums import FEWEST_FRAMES, correct_sums
+from smae_jax.finishing.sums import FEWEST_FRAMES, correct_sums
+from smae_jax.geometry import turn
 
 CENTER = (31.5, 31.5)
 
@@ -91,7 +91,9 @@ def test_frames_that_need_no_correction_get_the_less_of_it_the_more_they_counted
 
 
 def test_a_pixel_without_a_measurement_is_multiplied_as_its_partner_is(monkeypatch):
-    monkeypatch.setattr("smae_jax.scan_sums.asymmetry_of_sums", lambda sums, *_: np.ones_like(sums))
+    monkeypatch.setattr(
+        "smae_jax.finishing.sums.asymmetry_of_sums", lambda sums, *_: np.ones_like(sums)
+    )
     truth = peaks(rate=10.0)
     valid = np.ones(truth.shape, bool)
     valid[:, 28:36, 40:50] = False

@@ -5,53 +5,66 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax import symmetry
-from smae_jax.data import batches
-from smae_jax.data.canvas import centred_canvas
-from smae_jax.data.prepare import frame_scales
+from smae_jax import placing, symmetry
+from smae_jax.canvas import centred_canvas
+from smae_jax.measurements import Measurements
 from smae_jax.methods.smae import Smae, assemble, join_halves, split_halves
+from smae_jax.survey import frame_scales
 
-KEY = jax.random.key(0)
+
+def key():
+    """A key of one's own for every use."""
+    return jax.random.key(0)
 
 
-def canvases(counts, valid=None, held_out=None, patch=0, **kwargs):
+def canvases(counts, valid=None, held_out=None, patch=0, scale=None, **options):
     counts = np.asarray(counts, np.float32)
     valid = np.ones((1, *counts.shape[1:]), bool) if valid is None else valid
-    shape = batches.patch_shape_for(
-        counts.shape[1:], patch=patch, region="half", square=bool(patch)
-    )
-    data = batches.Canvases(
-        counts=np.where(valid, counts, 0).astype(np.float32),
-        valid=valid,
-        scale=np.ones(len(counts), np.float32),
+    height, width = counts.shape[1:]
+    shape = (min(patch, height, width // 2),) * 2 if patch else (height, width // 2)
+    frames = np.arange(len(counts), dtype=np.int32)
+    return placing.Placed(
+        counts=np.where(valid, counts, 0).astype(np.float32)[:, None],
+        exposure=valid.astype(np.float32),
+        scale=np.ones(len(counts), np.float32) if scale is None else scale,
         held_out=np.zeros(counts.shape[1:], bool) if held_out is None else held_out,
-        frames=np.arange(len(counts), dtype=np.int32),
-        origins=batches.patch_origins(valid.mean(0), shape, region="half", **kwargs),
+        frames=frames,
+        judges=frames,
+        origins=placing.patch_origins(valid.mean(0), shape, region="half", **options),
+        patch=shape,
+        turned=True,
     )
-    return data, shape
 
 
-def whole_halves(data, shape):
+def scaled(counts, rule):
+    """Canvases whose scale is found by a rule."""
+    ones = np.ones((1, *counts.shape[1:]), np.float32)
+    return canvases(counts, scale=frame_scales(Measurements(counts, ones), rule=rule))
+
+
+def whole_halves(data):
     """All left halves, then all right halves, as one batch."""
     frames = jnp.tile(jnp.arange(len(data.counts)), 2)
-    left, right = 0, data.counts.shape[2] - shape[1]
+    left, right = 0, data.counts.shape[-1] - data.patch[1]
     origins = jnp.array([(0, left)] * len(data.counts) + [(0, right)] * len(data.counts))
-    return batches.gather(jax.tree.map(jnp.asarray, data), frames, origins, patch_shape=shape)
+    return placing.gather(jax.tree.map(jnp.asarray, data), frames, origins)
+
+
+def whole(counts, valid):
+    counts, exposure = jnp.asarray(counts), jnp.asarray(valid, jnp.float32)
+    return placing.whole_batch(counts, exposure, jnp.ones(len(counts)), turned=True)
 
 
 @pytest.fixture
 def vectors(shared_data):
     with np.load(shared_data / "reference_vectors.npz", allow_pickle=False) as file:
-        return dict(file)
+        return {**file, "counts": file["counts"].astype(np.float32)}
 
 
 @pytest.mark.parametrize("rule", ["frame_max", "stack_max"])
 def test_reference_pairs_are_the_published_ones(vectors, rule):
-    counts = vectors["counts"]
-    data, shape = canvases(counts)
-    scale = frame_scales(counts, data.valid, rule=rule.replace("stack", "scan"))
-    data = batches.Canvases(**{**vars(data), "scale": scale})
-    pair = Smae(augment="none", reference=True).pair(KEY, whole_halves(data, shape))
+    data = scaled(vectors["counts"], rule.replace("stack", "scan"))
+    pair = Smae(augment="none", reference=True).pair(key(), whole_halves(data))
     # The published left half is turned already; each half predicts the other. Ours come as the batch
     # does: first the pairs whose target lies on the left, in the frame's own orientation.
     turned_left, right = vectors[f"left_{rule}"], vectors[f"right_{rule}"]
@@ -62,17 +75,14 @@ def test_reference_pairs_are_the_published_ones(vectors, rule):
 
 
 def test_reference_flips_and_directions_are_the_published_ones(vectors):
-    data, shape = canvases(vectors["counts"])
-    scale = frame_scales(vectors["counts"], data.valid, rule="frame_max")
-    data = batches.Canvases(**{**vars(data), "scale": scale})
-    batch = whole_halves(data, shape)
+    batch = whole_halves(scaled(vectors["counts"], "frame_max"))
     published = {
         (np.round(a, 5).tobytes(), np.round(b, 5).tobytes())
         for a, b in zip(vectors["augmented_source"], vectors["augmented_target"], strict=True)
     }
     drawn = set()
     for i in range(40):
-        pair = Smae(augment="flips", reference=True).pair(jax.random.fold_in(KEY, i), batch)
+        pair = Smae(augment="flips", reference=True).pair(jax.random.fold_in(key(), i), batch)
         source, target = (np.round(np.asarray(x[..., 0]), 5) for x in (pair.source, pair.target))
         drawn |= {(a.tobytes(), b.tobytes()) for a, b in zip(source, target, strict=True)}
     assert drawn == published
@@ -81,8 +91,8 @@ def test_reference_flips_and_directions_are_the_published_ones(vectors):
 def test_a_zero_count_is_a_measurement():
     counts = np.ones((1, 8, 8))
     counts[0, 2, 6] = 0
-    data, shape = canvases(counts)
-    pair = Smae(augment="none").pair(KEY, whole_halves(data, shape))
+    data = canvases(counts)
+    pair = Smae(augment="none").pair(key(), whole_halves(data))
     assert float(pair.weight.min()) == 1.0
     assert float(pair.source[..., 1].min()) == 1.0
     assert float(pair.target.min()) == 0.0
@@ -94,8 +104,8 @@ def test_weight_needs_source_and_target_and_eligibility():
     held_out = np.zeros((8, 8), bool)
     held_out[3, 7] = held_out[4, 0] = True
     counts = np.arange(64.0).reshape(1, 8, 8)
-    data, shape = canvases(counts, valid, held_out)
-    right = Smae(augment="none").pair(KEY, whole_halves(data, shape))
+    data = canvases(counts, valid, held_out)
+    right = Smae(augment="none").pair(key(), whole_halves(data))
     weight = np.asarray(right.weight[1, ..., 0])
     assert weight[6, 2] == 0  # its source (1, 1) is invalid
     assert weight[3, 3] == 0  # held out
@@ -113,8 +123,8 @@ def test_invalid_pixels_reach_nothing():
     spoilt[0, 2, 5] = np.nan
     made = []
     for counts in (clean, spoilt):
-        data, shape = canvases(np.where(valid, counts, 0), valid)
-        made.append(Smae(augment="none").pair(KEY, whole_halves(data, shape)))
+        data = canvases(np.where(valid, counts, 0), valid)
+        made.append(Smae(augment="none").pair(key(), whole_halves(data)))
     for a, b in zip(jax.tree.leaves(made[0]), jax.tree.leaves(made[1]), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.isfinite(a).all()
@@ -130,23 +140,20 @@ def test_halves_join_to_the_whole(width):
 def test_source_and_target_of_a_patch_never_share_a_photon(width):
     """Every pixel carries its own number: source and target numbers must be disjoint."""
     counts = np.arange(1, 16 * width + 1, dtype=float).reshape(1, 16, width)
-    data, shape = canvases(counts, patch=6)
+    data = canvases(counts, patch=6)
     data = jax.tree.map(jnp.asarray, data)
     for i in range(20):
-        places = batches.draw_places(jax.random.fold_in(KEY, i), data, batch_size=8)
-        pair = Smae().pair(KEY, batches.gather(data, *places, patch_shape=shape))
+        batch = placing.draw(jax.random.fold_in(key(), i), data, batch_size=8)
+        pair = Smae().pair(key(), batch)
         for source, target in zip(pair.source[..., 0], pair.target[..., 0], strict=True):
             assert not np.intersect1d(source, target).size
 
 
 def test_source_shows_the_partner_of_each_target():
     counts = np.arange(1, 257, dtype=float).reshape(1, 16, 16)
-    data, shape = canvases(counts, patch=6)
+    data = canvases(counts, patch=6)
     data = jax.tree.map(jnp.asarray, data)
-    pair = Smae().pair(
-        KEY,
-        batches.gather(data, *batches.draw_places(KEY, data, batch_size=16), patch_shape=shape),
-    )
+    pair = Smae().pair(key(), placing.draw(key(), data, batch_size=16))
     np.testing.assert_array_equal(pair.source[..., 0] + pair.target[..., 0], 257.0)
 
 
@@ -164,7 +171,7 @@ def test_a_bright_spot_stays_where_it_is(rule, reference):
     """One bright off-centre spot: the published program gave it back turned by 180 degrees."""
     counts = np.ones((1, 12, 16), np.float32)
     counts[0, 2, 3] = 50.0
-    batch = batches.whole(jnp.asarray(counts), jnp.ones((1, 12, 16), bool), jnp.ones(1))
+    batch = whole(counts, np.ones((1, 12, 16), bool))
     result = np.asarray(Smae(rule=rule, reference=reference).denoise(brighten, batch).counts)[0]
     spots = {tuple(int(i) for i in p) for p in np.argwhere(result > 10)}
     expected = {"direct": {(2, 3)}, "cross": {(9, 12)}, "average": {(2, 3), (9, 12)}}[rule]
@@ -177,7 +184,7 @@ def test_masked_pixels_are_filled_from_their_partner(rule):
     valid[0, 1, 1] = False  # partner (4, 4) is valid
     valid[0, 2, 3] = valid[0, 3, 2] = False  # a pair without any measurement
     counts = np.where(valid, np.arange(1.0, 37).reshape(1, 6, 6), 0).astype(np.float32)
-    batch = batches.whole(jnp.asarray(counts), jnp.asarray(valid), jnp.ones(1))
+    batch = whole(counts, valid)
     result = Smae(rule=rule).denoise(brighten, batch)
     assert result.filled[0, 1, 1]
     assert not result.filled[0, 4, 4]
@@ -232,16 +239,16 @@ def test_crop_limits_the_canvas_about_the_centre():
 def test_host_and_device_gather_alike():
     rng = np.random.default_rng(0)
     valid = rng.random((1, 20, 31)) < 0.9
-    data, shape = canvases(rng.poisson(3.0, (4, 20, 31)), valid, patch=8)
+    data = canvases(rng.poisson(3.0, (4, 20, 31)), valid, patch=8)
     on_device = jax.tree.map(jnp.asarray, data)
-    frames, origins = batches.draw_places(KEY, on_device, batch_size=6)
-    a = batches.gather(on_device, frames, origins, patch_shape=shape)
-    b = batches.gather_on_host(data, np.asarray(frames), np.asarray(origins), patch_shape=shape)
+    places = placing.draw_places(key(), on_device, batch_size=6)
+    a = placing.gather(on_device, *places)
+    b = placing.gather(data, *map(np.asarray, places), cut=placing.cut_on_host)
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def test_held_out_pixels_come_in_pairs():
-    held = batches.held_out_pixels((31, 40), share=0.1, seed=3)
+    held = placing.held_out_pixels((31, 40), share=0.1, seed=3)
     assert (held == held[::-1, ::-1]).all()
     assert 0.06 < held.mean() < 0.14
 
@@ -249,9 +256,9 @@ def test_held_out_pixels_come_in_pairs():
 def test_patches_avoid_what_has_no_partner():
     valid = np.ones((1, 20, 40), bool)
     valid[0, :, :10] = False  # so the right quarter has no partner either
-    data, shape = canvases(np.ones((1, 20, 40)), valid, patch=8, least=0.99)
+    data = canvases(np.ones((1, 20, 40)), valid, patch=8, least=0.99)
     assert data.origins[:, 1].min() >= 10
-    assert data.origins[:, 1].max() + shape[1] <= 30
+    assert data.origins[:, 1].max() + data.patch[1] <= 30
 
 
 def test_a_mask_without_pairs_is_refused():

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smae_jax.splitting import fission, local_variance, share_tables, thin_counts
+from smae_jax.measurements import Measurements
+from smae_jax.methods import Thinning
+from smae_jax.splitting import (
+    LARGEST,
+    fission,
+    local_variance,
+    pixel_identity,
+    share_tables,
+    split_halves,
+    thin_counts,
+)
 
 SHARES = (0.8, 0.5, 0.07, 0.0, 1.0)
 
@@ -18,6 +28,7 @@ def drawn(counts, chosen, *, shares=SHARES, seed=0):
     return np.asarray(thin_counts(key, counts, jnp.asarray(chosen), shares=shares, most=most))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 5, 31, 200, 70_001])
 def test_a_part_of_a_count_is_binomial(count):
     kept = drawn(np.full((3, 150, 200), count), [0, 1, 2])
@@ -95,3 +106,79 @@ def test_the_local_variance_knows_gain_and_readout_noise():
     inner = np.asarray(found)[0, 10:]
     assert abs(inner.mean() / (gain**2 * 40 + noise**2) - 1) < 0.02
     assert inner.std() < 0.15 * inner.mean()
+
+
+@pytest.mark.parametrize("by_identity", [False, True])
+def test_a_count_above_the_bound_has_no_split_and_loses_no_bit_in_silence(by_identity):
+    """Formerly 100 photons, split evenly under a bound of 63, lost 64 of them and kept 18."""
+    counts = jnp.asarray([[100.0, 64.0, 63.0, 0.0]])
+    named = {}
+    if by_identity:
+        named = {
+            "identity": jnp.arange(4, dtype=jnp.uint32)[None],
+            "salts": jnp.zeros(1, jnp.uint32),
+        }
+    kept = thin_counts(
+        jax.random.key(0), counts, jnp.zeros(1, int), shares=(0.5,), most=63, **named
+    )
+    assert np.isnan(kept[0, :2]).all()
+    assert 15 < float(kept[0, 2]) < 48
+    assert float(kept[0, 3]) == 0
+
+
+def test_counts_that_float32_does_not_hold_are_refused_in_one_line():
+    counts = np.full((2, 20, 24), 3, np.int32)
+    ones = np.ones((1, 20, 24), np.float32)
+    counts[1, 4, 5] = LARGEST
+    assert Thinning().settled(Measurements(counts, ones)).most >= LARGEST
+    counts[1, 4, 5] = LARGEST + 1
+    with pytest.raises(ValueError, match=r"16,777,217 counts.*mask it") as caught:
+        Thinning().settled(Measurements(counts, ones))
+    assert "\n" not in str(caught.value)
+
+
+def identities(frames, size):
+    """Of pixels of whole frames: (frames, size)."""
+    return pixel_identity(jnp.asarray(frames)[:, None], jnp.arange(size, dtype=jnp.int32)[None])
+
+
+@pytest.mark.parametrize("count", [1, 6, 300])
+def test_halves_are_binomial_and_hold_every_photon(count):
+    counts = jnp.full((4, 20_000), float(count))
+    keys = jax.random.split(jax.random.key(1), 4)
+    first, second = split_halves(keys, counts, most=2 ** count.bit_length() - 1)
+    np.testing.assert_array_equal(first + second, counts)
+    number = first.size
+    assert abs(float(first.mean()) - count / 2) < 5 * np.sqrt(count / 4 / number)
+    assert abs(float(first.var()) / (count / 4) - 1) < 5 * np.sqrt(2 / number)
+    apart = np.asarray(first) - count / 2
+    for other in (np.roll(apart, 1, axis=0), np.roll(apart, 1, axis=1)):  # pixels and frames differ
+        assert abs((apart * other).mean()) < 5 * count / 4 / np.sqrt(number)
+
+
+def test_a_frame_is_halved_alike_whatever_stands_beside_it():
+    counts = jnp.asarray(np.random.default_rng(5).poisson(20, (6, 500)), jnp.float32)
+    whole = split_halves(jax.random.split(jax.random.key(2), 6), counts, most=63)[0]
+    some = np.array([4, 1, 3])
+    part = split_halves(jax.random.split(jax.random.key(2), 6)[some], counts[some], most=63)[0]
+    np.testing.assert_array_equal(part, whole[some])
+    other = split_halves(jax.random.split(jax.random.key(3), 6), counts, most=63)[0]
+    assert (other != whole).mean() > 0.5
+
+
+def test_halves_that_judge_are_independent_of_the_splits_of_a_training():
+    """A half that held more of the photons that were targets would judge by what the network remembers."""
+    counts = jnp.full((8, 50_000), 3.0)
+    half = np.asarray(split_halves(jax.random.split(jax.random.key(0), 8), counts, most=3)[0])
+    for split, share in enumerate((0.4, 0.6, 0.8)):
+        shown = thin_counts(
+            jax.random.key(0),
+            counts,
+            jnp.zeros(8, jnp.int32),
+            shares=(share,),
+            most=3,
+            identity=identities(range(8), 50_000),
+            salts=jnp.full(8, 64 * split, jnp.uint32),
+        )
+        found = np.corrcoef(np.asarray(shown).ravel(), half.ravel())[0, 1]
+        assert abs(found) < 5 / np.sqrt(half.size)

@@ -36,8 +36,6 @@ def test_group_is_closed_and_its_elements_differ(name):
 
 def test_group_orders_and_nesting():
     assert [len(GROUPS[n]) for n in ("none", "flips", "d4")] == [1, 4, 8]
-    assert symmetry.is_subgroup("flips", "d4")
-    assert not symmetry.is_subgroup("d4", "flips")
 
 
 def test_quarter_turns_are_numpys():
@@ -68,7 +66,7 @@ def test_group_average_commutes_with_the_group(name):
     weights = jax.random.normal(jax.random.key(1), (5, 5))
 
     def uneven(x):
-        return jnp.cumsum(x * weights, axis=-1)
+        return jnp.cumsum(x * weights[None], axis=-1)
 
     averaged = group_average(uneven, group=name)
     for g in GROUPS[name]:

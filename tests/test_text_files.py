@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from smae_jax.data.repeats_readers import read_repeats
-from smae_jax.data.text_files import read_text, write_text
+from smae_jax.io.reading import read as read_repeats
+from smae_jax.io.text_files import read_text, write_text
 
 COUNTS = np.random.default_rng(5).poisson(30, (3, 14))
 ENERGY = np.round(2.5 + 0.25 * np.arange(14), 3)
@@ -170,7 +170,7 @@ def test_damaged_tables_are_refused_in_one_line(read, text, message):
 def test_xrf_spectra_as_documented(shared_data):
     repeats = read_repeats(f"{shared_data}/xrf_spectra.csv", axis_label="energy (keV)")
     assert repeats.counts.shape == (32, 4095)
-    assert (repeats.axis[0], repeats.axis[-1]) == (-0.02, 20.491)
+    assert (repeats.axis.values[0], repeats.axis.values[-1]) == (-0.02, 20.491)
     assert repeats.axis_label == "energy (keV)"
     assert repeats.counts.max() < 1000
     assert len(read_repeats(f"{shared_data}/xrf_spectra.csv", repeats="0:4").counts) == 4

@@ -7,34 +7,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax import models, training
-from smae_jax.data import batches
-from smae_jax.data.batches import whole
+from smae_jax import models, placing, training
+from smae_jax.geometry import Center
 from smae_jax.losses import poisson
-from smae_jax.methods.protocol import Batch
-from smae_jax.methods.smae import Smae
-from smae_jax.methods.thinning import Thinning
+from smae_jax.measurements import Measurements
+from smae_jax.methods import Batch, Smae, Thinning
+from smae_jax.registration import displace
 
 MIXTURE = ((0.8, 0.8), (1.0, 0.0), (0.5, 0.5))
 
 
-def canvases(counts, valid=None):
+def canvases(counts, valid=None, *, size, origins=None):
     frames, height, width = counts.shape
     valid = np.ones((1, height, width), bool) if valid is None else valid
-    return batches.Canvases(
-        counts=jnp.asarray(counts, jnp.float32),
-        valid=jnp.asarray(valid),
+    origins = [[0, 0], [2, 0], [1, width // 2]] if origins is None else origins
+    return placing.Placed(
+        counts=jnp.asarray(counts, jnp.float32)[:, None],
+        exposure=jnp.asarray(valid, jnp.float32),
         scale=jnp.ones(frames),
         held_out=jnp.zeros((height, width), bool),
         frames=jnp.arange(frames),
-        origins=jnp.asarray([[0, 0], [2, 0], [1, width // 2]]),
+        judges=jnp.arange(frames),
+        origins=jnp.asarray(origins),
+        patch=(size, size) if isinstance(size, int) else size,
+        turned=True,
     )
 
 
 def patches(counts, *, size, number, seed=0, valid=None):
-    data = canvases(counts, valid)
-    places = batches.draw_places(jax.random.key(seed), data, batch_size=number)
-    return batches.gather(data, *places, patch_shape=(size, size))
+    return placing.draw(jax.random.key(seed), canvases(counts, valid, size=size), batch_size=number)
+
+
+def whole(counts, valid, scale):
+    return placing.whole_batch(counts, valid.astype(jnp.float32), scale, turned=True)
 
 
 def paired(method, seed, batch):
@@ -75,6 +80,7 @@ def test_smae_is_a_corner():
     np.testing.assert_array_equal(pair.weight[..., 1], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "origins"),
     [
@@ -88,14 +94,12 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
     """On the canvas, the turned positions and the patches at and across the centre line included."""
     height, width, size, mean = 12, 24, 12, 2.0
     counts = np.random.default_rng(2).poisson(mean, (600, height, width))
-    data = dataclasses.replace(canvases(counts), origins=jnp.asarray(origins))
+    data = canvases(counts, size=size, origins=origins)
     crosses = any(x < width // 2 < x + size for _, x in origins)
     method = Thinning(shares=shares, augment="none", most=int(counts.max()), across=crosses)
     assert method.region == ("across" if crosses else "half")
     frames = np.repeat(np.arange(600), 2)
-    batch = batches.gather(
-        data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)], patch_shape=(size, size)
-    )
+    batch = placing.gather(data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)])
     pair = paired(method, 3, batch)
 
     def noise(counts, light):
@@ -119,12 +123,10 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
 
 
 def test_a_patch_across_the_centre_shows_no_photon_of_its_target():
-    """Both appearances of a photon are dealt alike; where they are not, it is refused."""
+    """Both appearances of a photon are dealt alike; where they are not, patches keep off the centre."""
     counts = np.random.default_rng(4).poisson(5.0, (3, 11, 15))
-    frames = jnp.arange(3)
-    batch = batches.gather(
-        canvases(counts), frames, jnp.zeros((3, 2), jnp.int32), patch_shape=(11, 15)
-    )
+    data = canvases(counts, size=(11, 15))
+    batch = placing.gather(data, jnp.arange(3), jnp.zeros((3, 2), jnp.int32))
     equal = {"shares": ((0.5, 0.5),), "augment": "none", "across": True}
     method = Thinning(most=int(counts.max()), **equal)
     pair = paired(method, 0, batch)
@@ -133,9 +135,17 @@ def test_a_patch_across_the_centre_shows_no_photon_of_its_target():
     turned = counted(pair.source[..., 2], pair.source[..., 3])
     np.testing.assert_array_equal(turned, seen[:, ::-1, ::-1])
     np.testing.assert_array_equal(seen + rest, counts)
+    assert method.region == "across"
+    whole_scan = Measurements(
+        counts.astype(np.int32), np.ones((1, 11, 15), np.float32), Center.given((5.0, 7.0))
+    )
     for unlike in ({"shares": ((0.8, 0.7),)}, {"variants": 0}, {"gaussian": (2.0, 0.0)}):
-        with pytest.raises(ValueError, match="across"):
-            dataclasses.replace(method, **unlike)
+        said = []
+        settled = dataclasses.replace(method, partner="channel", **unlike).settled(
+            whole_scan, say=said.append
+        )
+        assert settled.region == "half"
+        assert "patches within half-planes" in "".join(said)
 
 
 class Leaky(Thinning):
@@ -147,6 +157,7 @@ class Leaky(Thinning):
         return dataclasses.replace(seen, target=rest.target, weight=rest.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [Thinning, Leaky])
 def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
     """No prediction beats the true rate on independent noise; a leak does."""
@@ -159,35 +170,28 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
         variants=0 if method is Leaky else 1,
         across=method is not Leaky,
     )
-    origins = jnp.asarray([[0, 0], [0, 8], [0, 16]])
-    data = jax.device_put(dataclasses.replace(canvases(counts), origins=origins))
+    data = canvases(counts, size=16, origins=[[0, 0], [0, 8], [0, 16]])
     measurements = thinning.source_channels // 2
     module = models.build("unet", widths=(8,), blocks=0, measurements=measurements, outputs=2)
     apply = models.apply_of(module)
     optimizer = training.make_optimizer("adam", lambda step: 1e-2)
-    step = jax.jit(
-        training.make_step(
-            apply=apply, pair=thinning.pair, loss=poisson, optimizer=optimizer, average_decay=0.9
-        )
-    )
+    step = training.make_step(module, thinning, poisson, optimizer, average_decay=0.9)
+    one = jax.jit(step)
 
     @jax.jit
     def drawn(key):
-        places = batches.draw_places(key, data, batch_size=32)
-        return batches.gather(data, *places, patch_shape=(16, 16))
+        return placing.draw(key, data, batch_size=32)
 
     key = jax.random.key(0)
-    parameters = models.initial_parameters(
-        module, key, channels=thinning.source_channels, spatial=(16, 16)
-    )
-    state = training.initial_state(parameters, optimizer)
+    state = step.begin(key, (16, 16))
     for number in range(80):
         draw_key, pair_key = training.step_keys(key, jnp.asarray(number))
-        state, _ = step(state, pair_key, drawn(draw_key))
+        state, _ = one(state, pair_key, drawn(draw_key))
 
     @jax.jit
     def gain(key):
-        pair = thinning.pair(key, drawn(key))
+        draw_key, pair_key = jax.random.split(key)
+        pair = thinning.pair(pair_key, drawn(draw_key))
         of_truth = poisson(jnp.full_like(pair.target, rate), pair.target, pair.weight)
         return of_truth - poisson(apply(state.average, pair.source), pair.target, pair.weight)
 
@@ -200,10 +204,8 @@ def test_a_flat_field_gives_no_gain_over_the_known_rate(method):
 def test_a_pixel_is_split_alike_wherever_it_is_met():
     """In two overlapping patches, and as its partner's partner in the patch of the other half."""
     counts = np.random.default_rng(10).poisson(20.0, (2, 12, 24))
-    data = canvases(counts)
-    frames = jnp.ones(3, jnp.int32)
     origins = jnp.asarray([[0, 0], [2, 3], [2, 14]])  # the third is the first, turned
-    batch = batches.gather(data, frames, origins, patch_shape=(10, 10))
+    batch = placing.gather(canvases(counts, size=10), jnp.ones(3, jnp.int32), origins)
     method = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=1)
     own, _, partner, _ = np.moveaxis(np.asarray(paired(method, 0, batch).source), -1, 0)
     np.testing.assert_array_equal(own[0][2:, 3:], own[1][:-2, :-3])
@@ -309,6 +311,7 @@ def test_an_unmeasured_pixel_has_its_partners_rate_and_says_so():
     assert not alone.filled.any()
 
 
+@pytest.mark.slow
 def test_a_centre_between_half_pixels_is_registered():
     """A smooth pattern about an odd centre: predictions meet the partner's counts only if displaced."""
     y, x = np.mgrid[:32, :32].astype(np.float64)
@@ -330,12 +333,14 @@ def test_a_centre_between_half_pixels_is_registered():
     errors = []
     for used in ((0.0, 0.0), shift, (-0.4, 0.3)):
         method = Thinning(rule="symmetric", shift=used)
-        errors.append(np.abs(method.denoise(see_rates, batch).counts - frame)[0, 6:-6, 6:-6].max())
+        errors.append(
+            np.abs(method.denoise(see_rates, batch).counts - frame[None])[0, 6:-6, 6:-6].max()
+        )
     assert errors[1] < 0.3 * errors[0]
     assert errors[1] < 0.3 * errors[2]
     several = jax.tree.map(lambda a: jnp.repeat(jnp.round(a), 12, axis=0), batch)
     pair = paired(Thinning(shares=((1.0, 0.0),), augment="d4", most=200, shift=shift), 0, several)
-    met = jax.vmap(displace_channel, in_axes=(-1, 1), out_axes=-1)(
+    met = jax.vmap(displace, in_axes=(-1, 1), out_axes=-1)(
         jnp.repeat(pair.source[..., :1], 2, axis=-1), pair.shift
     )
     apart = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
@@ -343,17 +348,11 @@ def test_a_centre_between_half_pixels_is_registered():
     assert float(together[:, 6:-6, 6:-6].mean()) < 0.5 * float(apart[:, 6:-6, 6:-6].mean())
 
 
-def displace_channel(image, shift):
-    from smae_jax.registration import displace
-
-    return displace(image, shift)
-
-
 def test_spectra_are_split_too():
     counts = jnp.asarray(np.random.default_rng(8).poisson(30.0, (4, 50)), jnp.float32)
     ones = jnp.ones_like(counts)
     batch = Batch(counts, ones, counts, ones, jnp.full(4, 30.0), ones)
-    method = Thinning(partner="none", augment="flips", most=80)
+    method = Thinning(partner="none", shares=((0.5, 0.5),), augment="flips", most=127)
     pair = paired(method, 0, batch)
     assert pair.source.shape == (4, 50, 2)
     assert pair.target.shape == (4, 50, 1)

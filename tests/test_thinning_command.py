@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from smae_jax.commands.thinning import choose_partner
 from smae_jax.config import TrainConfig, parse_shares
 from smae_jax.config_file import dump, load
-from smae_jax.data.prepare import given_center
-from smae_jax.data.readers import read_scan
-from smae_jax.data.scan import Geometry, Metadata, Scan
+from smae_jax.geometry import Center
+from smae_jax.io.reading import read
+from smae_jax.measurements import Measurements
+from smae_jax.methods.partner import choose_partner
 from smae_jax.simulate import simulate
 from tests.conftest import SMALL
 
@@ -19,9 +19,8 @@ THINNING = ("train", "--method", "thinning", *SMALL)
 
 def scan_of(kind, **options):
     made = simulate(kind, frames=32, size=96, seed=3, **options)
-    metadata = Metadata(("x",) * 32, "int32")
-    scan = Scan(made.counts.astype(np.float32), made.valid[None], Geometry(), metadata, {})
-    return scan, given_center(made.center)
+    counts, exposure = made.counts.astype(np.int32), made.valid[None].astype(np.float32)
+    return Measurements(counts * made.valid, exposure, center=Center.given(made.center))
 
 
 @pytest.mark.parametrize(
@@ -33,11 +32,12 @@ def scan_of(kind, **options):
     ],
 )
 def test_the_symmetry_of_the_scan_chooses_the_partner(kind, options, expected):
-    partner, reason = choose_partner(*scan_of(kind, **options))
+    partner, reason = choose_partner(scan_of(kind, **options))
     assert partner == expected
     assert "chi-square" in reason
 
 
+@pytest.mark.slow
 def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
     assert smae("simulate", "--frames", 4, "--size", 32, "--output", "s.h5").status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
@@ -49,7 +49,7 @@ def test_the_choice_is_said_kept_and_gone_on_with(smae, tmp_path):
     assert again.status == 0, again.err
     out = ("infer", "--run", "r", "--input", "s.h5", "--output", "out.npy")
     assert smae(*out).status == 0
-    counts, truth = np.load("out.npy"), read_scan("s.h5::/entry/data/data").counts
+    counts, truth = np.load("out.npy"), read("s.h5::/entry/data/data").counts
     assert counts.shape == truth.shape
     assert np.isfinite(counts).mean() > 0.9
     refused = smae(*out, "--overwrite", "--rule", "cross")
@@ -106,12 +106,13 @@ def test_smaes_corner_trains_and_answers(smae, small, small_scan):
 def test_options_survive_the_config_file(tmp_path):
     assert parse_shares(("0.9,0", "0.8,0.8")) == ((0.9, 0.0), (0.8, 0.8))
     (tmp_path / "c.toml").write_text('[thinning]\nshares = ["0.7,0.2"]\npartner = "none"\n')
-    read = load(tmp_path / "c.toml", TrainConfig)
-    assert read.thinning.shares == ("0.7,0.2",)
-    (tmp_path / "d.toml").write_text(dump(read))
-    assert load(tmp_path / "d.toml", TrainConfig) == read
+    config = load(tmp_path / "c.toml", TrainConfig)
+    assert config.thinning.shares == ("0.7,0.2",)
+    (tmp_path / "d.toml").write_text(dump(config))
+    assert load(tmp_path / "d.toml", TrainConfig) == config
 
 
+@pytest.mark.slow
 def test_patches_cross_the_centre_only_where_no_photon_is_shown(smae, small, small_scan):
     data = ("--method", "thinning", "--data.path", f"{small_scan}::counts", *small)
     asked = (*data, "--data.center", "17.5,14")

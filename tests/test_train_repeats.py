@@ -3,17 +3,18 @@
 import json
 from typing import Any
 
-import jax
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from smae_jax import training
-from smae_jax.checkpoint import Checkpoints
-from smae_jax.commands.infer_repeats import leave_one_out
-from smae_jax.data.repeat_batches import Stack
-from smae_jax.data.repeats_readers import read_repeats
+from smae_jax.arrays import from_arrays
+from smae_jax.inference import Predictor
+from smae_jax.io.reading import read
+from smae_jax.methods import Answers, Method
+from smae_jax.run.checkpoint import Checkpoints
 
 BASE = ("--train.patch", 0, "--train.optimizer", "adam", "--train.warmup-steps", 0)
 QUICK = (
@@ -50,7 +51,7 @@ def train(smae, path, run, *options):
 def answer_of(smae, path, run, output, *options):
     answer = smae("infer", "--run", run, "--input", path, "--output", output, *options)
     assert answer.status == 0, answer.err
-    return read_repeats(str(output), dimensions=1)
+    return read(str(output), dimensions=1)
 
 
 def test_spectra_keep_axis_totals_and_sign(smae, spectra, tmp_path):
@@ -61,8 +62,8 @@ def test_spectra_keep_axis_totals_and_sign(smae, spectra, tmp_path):
     with np.load(output) as file:
         counts, sigma = file["counts"], file["sigma"]
         axis = file[next(name for name in file.files if name in ("axis", "energy"))]
-    measured = read_repeats(str(spectra))
-    np.testing.assert_allclose(axis, np.asarray(measured.axis))
+    measured = read(str(spectra))
+    np.testing.assert_allclose(axis, measured.axis.values)
     assert counts.shape == sigma.shape == (1, 60)
     assert counts.min() > 0
     assert sigma.min() >= 0
@@ -72,9 +73,9 @@ def test_spectra_keep_axis_totals_and_sign(smae, spectra, tmp_path):
 def test_run_folder_has_the_parts_of_any_run(smae, spectra, tmp_path):
     run = tmp_path / "run"
     assert train(smae, spectra, run, *N2N).status == 0
-    for name in ("config.toml", "prepare.json", "metrics.jsonl", "figures/loss.png"):
+    for name in ("config.toml", "survey.json", "metrics.jsonl", "figures/loss.png"):
         assert (run / name).is_file(), name
-    prepared = json.loads((run / "prepare.json").read_text())
+    prepared = json.loads((run / "survey.json").read_text())
     assert prepared["frame_shape"] == [60]
     assert prepared["frames"] == 4
     assert prepared["center"] is None
@@ -124,7 +125,7 @@ def test_chosen_repeats_are_used_again(smae, spectra, tmp_path):
     assert train(smae, spectra, tmp_path / "run", *chosen).status == 0
     as_trained = answer_of(smae, spectra, tmp_path / "run", tmp_path / "a.npz")
     of_all = answer_of(smae, spectra, tmp_path / "run", tmp_path / "b.npz", "--repeats", "all")
-    measured = read_repeats(str(spectra)).counts
+    measured = read(str(spectra)).counts
     assert as_trained.counts.sum() == pytest.approx(measured[1:].sum() / 3, rel=1e-4)
     assert of_all.counts.sum() == pytest.approx(measured.sum() / 4, rel=1e-4)
 
@@ -142,7 +143,7 @@ def test_every_network_trains(smae, spectra, tmp_path, model):
 def test_single_measurements_have_an_answer_each(smae, spectra, tmp_path, method):
     assert train(smae, spectra, tmp_path / "run", "--method", method).status == 0
     denoised = answer_of(smae, spectra, tmp_path / "run", tmp_path / "a.npz")
-    measured = read_repeats(str(spectra))
+    measured = read(str(spectra))
     assert denoised.counts.shape == measured.counts.shape
     np.testing.assert_allclose(denoised.counts.sum(1), measured.counts.sum(1), rtol=1e-4)
 
@@ -191,14 +192,25 @@ def test_patterns_volumes_and_channels(smae, tmp_path, shape):
     assert np.load(output).shape == (1, *shape[1:])
 
 
+@pytest.mark.slow
+def test_repeats_may_stay_on_the_host(smae, spectra, tmp_path):
+    losses = []
+    each = ("--train.log-every", 1, "--train.steps-per-dispatch", 1)
+    for where in ("device", "host"):
+        answer = train(smae, spectra, tmp_path / where, *N2N, *each, "--train.resident", where)
+        assert answer.status == 0, answer.err
+        lines = (tmp_path / where / "metrics.jsonl").read_text().splitlines()
+        losses.append([x["loss"] for x in map(json.loads, lines) if "loss" in x])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--method", "smae"), "noise2noise"),
         (("--method", "noise2noise", "--data.repeats", "0"), "at least 2 repeats"),
         (("--method", "noise2noise", "--model", "sedcnn4"), "dncnn"),
-        (("--method", "noise2noise", "--data.mask", "m.tif"), "NaN"),
-        (("--method", "noise2noise", "--train.resident", "host"), "--train.resident host"),
+        (("--method", "noise2noise", "--data.mask", "m.tif"), "--data.mask m.tif"),
         (("--method", "thinning", "--thinning.partner", "channel"), "--thinning.partner channel"),
         (("--method", "noise2noise", "--data.center", "3,4"), "--data.center 3,4"),
     ],
@@ -217,7 +229,7 @@ def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
     run = (*alone, "--sigma")
     answer = smae(*run, "--output", tmp_path / "a.csv")
     assert answer.status == 2
-    assert "--sigma: expected method noise2noise" in answer.err
+    assert "--sigma: expected frames of a scan, or method noise2noise" in answer.err
     assert answer.err.strip().count("\n") == 0
     assert not (tmp_path / "a.csv").exists()
     answer = smae(*run, "--output", tmp_path / "b.npz", "--repeats", "all")
@@ -227,22 +239,22 @@ def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
 
 
 def test_leaving_out_gives_the_error_of_a_mean_and_compiles_once():
-    counts = np.random.default_rng(0).normal(50, 5, (6, 1, 40)).astype(np.float32)
-    stack = Stack(
-        counts=jnp.asarray(counts),
-        exposure=jnp.ones((6, 40)),
-        scale=jnp.ones(6),
-        held_out=jnp.zeros(40, bool),
-    )
+    counts = np.random.default_rng(0).normal(50, 5, (6, 40)).astype(np.float32)
     traces = []
 
-    @jax.jit
-    def mean(stack):
-        traces.append(1)
-        return stack.counts.sum(axis=0)[None] / stack.exposure.sum(axis=0)
+    class Mean(Method):
+        answers, error_bars = "one", "repeats"
 
-    sigma = leave_one_out(lambda part: np.asarray(mean(part)), stack)
-    np.testing.assert_allclose(sigma[0], counts.std(axis=0, ddof=1) / np.sqrt(6), rtol=1e-3)
+        def denoise(self, predict, batch):
+            traces.append(1)
+            mean = batch.counts.sum(axis=0, keepdims=True) / batch.exposure.sum(
+                axis=0, keepdims=True
+            )
+            return Answers(mean, jnp.isfinite(mean), jnp.zeros(mean.shape, bool))
+
+    found = Predictor(nn.Dense(1), Mean())({}, from_arrays(counts, dimensions=1), folds=5)
+    expected = counts.std(axis=0, ddof=1) / np.sqrt(6)
+    np.testing.assert_allclose(np.sqrt(found.variance[0]), expected, rtol=1e-3)
     assert len(traces) == 1
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +11,22 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from smae_jax import losses, models, training
-from smae_jax.data import batches
-from smae_jax.methods.smae import Smae
+from smae_jax import losses, models, placing, training
+from smae_jax.methods import Smae
 
 PATCH = (16, 16)
 BATCH = 8
 METHOD = Smae(augment="d4")
 NETWORK = models.build("unet", widths=(8,))
+
+
+class Rows(nn.Module):
+    """A 'network' that sees no source: a constant per patch row, so only targets can move it."""
+
+    @nn.compact
+    def __call__(self, source):
+        rows = self.param("rows", nn.initializers.zeros, (PATCH[0],))
+        return jnp.broadcast_to(jnp.exp(rows)[:, None, None], (*source.shape[:3], 1))
 
 
 @pytest.fixture(scope="module")
@@ -28,74 +37,55 @@ def scan():
     rate = 0.5 + 6 * np.exp(-(((y - 18.5) / 4) ** 2) - ((x - 19.5) / 9) ** 2)
     counts = rng.poisson(rate * np.arange(1, 6)[:, None, None]).astype(np.float32)
     valid = rng.random(counts.shape) < np.array([0.95, 0.2, 0.7, 0.4, 0.9])[:, None, None]
-    return batches.Canvases(
-        counts=np.where(valid, counts, 0),
-        valid=valid,
+    return placing.Placed(
+        counts=np.where(valid, counts, 0)[:, None],
+        exposure=valid.astype(np.float32),
         scale=np.full(5, 3.0, np.float32),
-        held_out=batches.held_out_pixels((38, 40), share=0.2, seed=1),
+        held_out=placing.held_out_pixels((38, 40), share=0.2, seed=1),
         frames=np.arange(5, dtype=np.int32),
-        origins=batches.patch_origins(valid.mean(axis=0), PATCH, region="half"),
+        judges=np.arange(5, dtype=np.int32),
+        origins=placing.patch_origins(valid.mean(axis=0), PATCH, region="half"),
+        patch=PATCH,
+        turned=True,
     )
 
 
-def network_apply(parameters, source):
-    return models.apply_of(NETWORK)(parameters, source)
-
-
 def draw_on_device(key, data):
-    places = batches.draw_places(key, data, batch_size=BATCH)
-    return batches.gather(data, *places, patch_shape=PATCH)
+    return placing.draw(key, data, batch_size=BATCH)
 
 
-class Trainer:
+def trained(
+    scan,
+    *,
+    devices=1,
+    seed=3,
+    steps=5,
+    until=None,
+    net=NETWORK,
+    method=METHOD,
+    optimizer="adam",
+    average_decay=0.9,
+    start=None,
+    hooks=(),
+    state=None,
+    **loop,
+):
     """All of a training but the scan, so that a test changes one thing and names it."""
-
-    def __init__(
-        self,
+    schedule = training.make_schedule("cosine", learning_rate=2e-3, steps=steps)
+    chosen = training.make_optimizer(optimizer, schedule, clip_norm=1.0)
+    step = training.make_step(net, method, losses.poisson, chosen, average_decay=average_decay)
+    if start is not None:
+        state = training.initial_state({"rows": jnp.asarray(start)}, chosen)
+    options = {"batch_size": BATCH, "devices": devices, "validate_every": 0, **loop}
+    return training.fit(
+        step,
         scan,
-        *,
-        devices=1,
-        looped=False,
-        streamed=False,
-        seed=3,
-        steps=5,
-        apply=network_apply,
-        start=None,
-        pair=METHOD.pair,
-        optimizer="adam",
-        average_decay=0.9,
-    ):
-        self.mesh, key = training.make_mesh(devices), jax.random.key(seed)
-        schedule = training.make_schedule("cosine", learning_rate=2e-3, steps=steps)
-        self.optimizer = training.make_optimizer(optimizer, schedule, clip_norm=1.0)
-        step = training.make_step(
-            apply=apply,
-            pair=pair,
-            loss=losses.poisson,
-            optimizer=self.optimizer,
-            average_decay=average_decay,
-        )
-        if streamed:
-
-            def draw(key):
-                places = map(np.asarray, batches.draw_places(key, scan, batch_size=BATCH))
-                return batches.gather_on_host(scan, *places, patch_shape=PATCH)
-
-            self.run = training.make_streamed_run(step, draw, key=key, mesh=self.mesh)
-        else:
-            self.run = training.make_resident_run(
-                step, draw_on_device, key=key, data=scan, mesh=self.mesh, looped=looped
-            )
-        self.steps, self.start, self.key = steps, start, key
-
-    def fit(self, **options):
-        if self.start is None:
-            start = models.initial_parameters(NETWORK, self.key, channels=2, spatial=PATCH)
-        else:
-            start = jax.tree.map(jnp.array, self.start)
-        state = training.initial_state(start, self.optimizer)
-        state = jax.device_put(state, NamedSharding(self.mesh, PartitionSpec()))
-        return training.fit(state, self.run, steps=self.steps, **options)
+        jax.random.key(seed),
+        steps=steps if until is None else until,
+        hooks=hooks,
+        state=state,
+        loop=training.Loop(**options),
+    )
 
 
 @pytest.fixture
@@ -112,6 +102,19 @@ def compiled():
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
+@pytest.fixture
+def traced():
+    """A method as `METHOD` that notes how often its pair is traced."""
+    traces = []
+
+    class Traced(Smae):
+        def pair(self, key, batch):
+            traces.append(1)
+            return super().pair(key, batch)
+
+    return Traced(augment="d4"), traces
+
+
 def assert_bitwise(a, b):
     chex.assert_trees_all_equal(a, b)
 
@@ -119,6 +122,7 @@ def assert_bitwise(a, b):
 # --- the same training, wherever and however it runs --------------------------------------------
 
 
+@pytest.mark.slow
 def test_eight_devices_train_as_one_with_unlike_masks(scan):
     # The fixture must be able to tell: patches of one batch have very unlike numbers of valid pixels.
     draw_key, pair_key = training.step_keys(jax.random.key(3), jnp.int32(0))
@@ -129,8 +133,8 @@ def test_eight_devices_train_as_one_with_unlike_masks(scan):
     log = {1: [], 8: []}
     states = {}
     for devices, seen in log.items():
-        hook = [(1, lambda step, state, metrics, seen=seen: seen.append(float(metrics["loss"])))]
-        states[devices] = Trainer(scan, devices=devices).fit(every=hook)
+        hooks = [(1, lambda step, state, metrics, seen=seen: seen.append(float(metrics["loss"])))]
+        states[devices] = trained(scan, devices=devices, hooks=hooks).last
     assert len(jax.tree.leaves(states[8].parameters)[0].sharding.device_set) == 8
     np.testing.assert_allclose(log[1], log[8], rtol=1e-5)
     chex.assert_trees_all_close(states[1].parameters, states[8].parameters, rtol=1e-3, atol=2e-5)
@@ -158,30 +162,35 @@ def test_mean_over_devices_is_the_mean_over_pixels(scan):
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_one_seed_gives_the_same_bits_and_another_seed_does_not(scan, optimizer):
-    a, b = (Trainer(scan, steps=3, optimizer=optimizer).fit() for _ in range(2))
+    a, b = (trained(scan, steps=3, optimizer=optimizer).last for _ in range(2))
     assert_bitwise(a, b)
-    other = Trainer(scan, steps=3, optimizer=optimizer, seed=4).fit()
+    other = trained(scan, steps=3, optimizer=optimizer, seed=4).last
     with pytest.raises(AssertionError):
         chex.assert_trees_all_close(a.parameters, other.parameters, rtol=1e-2)
 
 
-def test_one_compilation_for_single_steps(scan, compiled):
-    trainer = Trainer(scan, pair=chex.assert_max_traces(METHOD.pair, n=1))
-    trainer.fit()
+def test_one_compilation_for_single_steps(scan, compiled, traced):
+    method, traces = traced
+    trained(scan, method=method)
+    assert len(traces) == 1
     assert compiled.count("jit(one)") == 1
 
 
 def test_one_compilation_for_loops_with_an_odd_last_chunk_and_the_bits_of_single_steps(
-    scan, compiled
+    scan, compiled, traced, monkeypatch
 ):
-    calls = []
-    trainer = Trainer(scan, steps=5, looped=True, pair=chex.assert_max_traces(METHOD.pair, n=1))
-    inner = trainer.run
-    trainer.run = lambda state, count: (calls.append(count), inner(state, count))[1]
-    looped = trainer.fit(steps_per_dispatch=2)
+    calls, method, made = [], traced[0], training.make_resident_run
+
+    def noting(*arguments, **options):
+        inner = made(*arguments, **options)
+        return lambda state, count: (calls.append(count), inner(state, count))[1]
+
+    monkeypatch.setattr(training, "make_resident_run", noting)
+    looped = trained(scan, method=method, per_dispatch=2).last
     assert calls == [2, 2, 1]
+    assert len(traced[1]) == 1
     assert compiled.count("jit(many)") == 1
-    single = Trainer(scan, steps=5).fit()
+    single = trained(scan).last
     assert int(looped.step) == int(single.step) == 5
     chex.assert_trees_all_close(looped.parameters, single.parameters, rtol=1e-3, atol=2e-5)
     chex.assert_trees_all_close(looped.average, single.average, rtol=1e-3, atol=2e-5)
@@ -189,33 +198,40 @@ def test_one_compilation_for_loops_with_an_odd_last_chunk_and_the_bits_of_single
 
 def test_looped_metrics_are_means_over_the_steps_of_the_call(scan):
     single, looped = [], []
-    rows = np.full(PATCH[0], 0.7, np.float32)
-    small = {"apply": image_apply, "start": {"rows": rows}, "steps": 4}
-    Trainer(scan, **small).fit(every=[(1, lambda s, state, m: single.append(float(m["loss"])))])
-    Trainer(scan, looped=True, **small).fit(
-        steps_per_dispatch=4, every=[(4, lambda s, state, m: looped.append(float(m["loss"])))]
-    )
+    small = {"net": Rows(), "start": np.full(PATCH[0], 0.7, np.float32), "steps": 4}
+    trained(scan, hooks=[(1, lambda s, state, m: single.append(float(m["loss"])))], **small)
+    hooks = [(4, lambda s, state, m: looped.append(float(m["loss"])))]
+    trained(scan, per_dispatch=4, hooks=hooks, **small)
     assert np.ptp(single) > 0.01
     np.testing.assert_allclose(looped, [np.mean(single)], rtol=1e-4)
 
 
-def test_streamed_from_the_host_trains_as_resident_on_the_device(scan, compiled):
-    pair = chex.assert_max_traces(METHOD.pair, n=1)
-    streamed = Trainer(scan, streamed=True, devices=2, pair=pair).fit()
-    assert compiled.count("jit(step)") == 1
-    resident = Trainer(scan, devices=2).fit()
+def test_streamed_from_the_host_trains_as_resident_on_the_device(scan, traced):
+    method, traces = traced
+    streamed = trained(scan, devices=2, method=method, resident="host").last
+    assert len(traces) == 1
+    resident = trained(scan, devices=2, resident="device").last
     chex.assert_trees_all_close(streamed.parameters, resident.parameters, rtol=1e-3, atol=2e-5)
 
 
-def test_streamed_run_goes_on_from_any_step(scan):
-    """Its own count of steps must start from the state's, not from zero."""
-    small = {"apply": image_apply, "start": {"rows": np.zeros(PATCH[0], np.float32)}, "steps": 4}
-    trainer = Trainer(scan, streamed=True, **small)
-    states = {}
-    trainer.fit(every=[(2, lambda step, state, m: states.update({step: jax.device_get(state)}))])
-    again = Trainer(scan, streamed=True, **small)
-    resumed = training.fit(jax.tree.map(jnp.array, states[2]), again.run, steps=4)
-    assert_bitwise(resumed.parameters, states[4].parameters)
+def test_validation_loss_is_the_same_streamed_and_resident(scan):
+    small = {"net": Rows(), "steps": 4, "validate_every": 2, "validation_batches": 2}
+    found = [trained(scan, resident=where, **small).loss for where in ("host", "device")]
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+@pytest.mark.parametrize("resident", ["device", "host"])
+def test_twelve_steps_are_six_and_six_more(scan, resident):
+    """The whole state, and for a streamed run its own count of steps, must go on from the sixth."""
+    small = {"net": Rows(), "steps": 12, "resident": resident}
+    whole = trained(scan, **small).last
+    half = trained(scan, until=6, **small).last
+    assert int(half.step) == 6
+    resumed = trained(scan, state=jax.tree.map(jnp.array, half), **small).last
+    assert_bitwise(resumed, whole)
+    with pytest.raises(AssertionError):  # the halves are not alike
+        assert_bitwise(half.parameters, whole.parameters)
 
 
 def test_too_many_devices_are_refused():
@@ -223,24 +239,24 @@ def test_too_many_devices_are_refused():
         training.make_mesh(9)
 
 
+def test_a_batch_that_the_devices_do_not_divide_is_refused(scan):
+    with pytest.raises(ValueError, match=r"--train.batch-size 8: expected a multiple of the 3"):
+        trained(scan, devices=3)
+
+
 # --- what may and what may not reach the gradient ------------------------------------------------
-
-
-def image_apply(parameters, source):
-    """A 'network' that sees no source: a constant per patch row, so only targets can move it."""
-    return jnp.broadcast_to(jnp.exp(parameters["rows"])[:, None, None], (*source.shape[:3], 1))
 
 
 def counts_changed_at(scan, chosen):
     """Other counts at the chosen pixels, where they are valid."""
-    counts = np.where(scan.valid & chosen, scan.counts + 7, scan.counts)
+    there = ((scan.exposure > 0) & chosen)[:, None]
+    counts = np.where(there, scan.counts + 7, scan.counts)
     assert (counts != scan.counts).any()
     return dataclasses.replace(scan, counts=counts)
 
 
 def trained_rows(scan):
-    start = {"rows": np.zeros(PATCH[0], np.float32)}
-    return Trainer(scan, apply=image_apply, start=start, steps=3).fit().parameters
+    return trained(scan, net=Rows(), steps=3).last.parameters
 
 
 def test_held_out_pixels_are_never_targets(scan):
@@ -252,82 +268,105 @@ def test_held_out_pixels_are_never_targets(scan):
 
 def test_held_out_pixels_are_sources_of_their_neighbours(scan):
     """They are kept from the targets only: a network that sees the source learns something else."""
-    before = Trainer(scan, steps=2).fit().parameters
-    after = Trainer(counts_changed_at(scan, scan.held_out), steps=2).fit().parameters
+    before = trained(scan, steps=2).last.parameters
+    after = trained(counts_changed_at(scan, scan.held_out), steps=2).last.parameters
     with pytest.raises(AssertionError):
         assert_bitwise(after, before)
 
 
-def test_validation_sees_held_out_pixels_only(scan):
-    def validation_loss(data):
-        frames, origins = batches.draw_places(jax.random.key(5), data, batch_size=BATCH)
-        held_out = batches.gather(data, frames, origins, patch_shape=PATCH, held_out=True)
-        validate = training.make_validation(
-            apply=image_apply,
-            pair=METHOD.pair,
-            loss=losses.poisson,
-            batches=[held_out, held_out],
-            key=jax.random.key(6),
-            mesh=training.make_mesh(4),
-        )
-        return validate({"rows": jnp.linspace(-1, 1, PATCH[0])})
+def validation_loss(data):
+    """Of parameters that are given, before any step: `fit` looks at these first."""
+    rows = np.linspace(-1, 1, PATCH[0], dtype=np.float32)
+    looked = {"validate_every": 1, "validation_batches": 2, "devices": 4}
+    fitted = trained(data, net=Rows(), start=rows, until=0, **looked)
+    assert fitted.step == 0
+    return fitted.loss
 
+
+def test_validation_sees_held_out_pixels_only(scan):
     before = validation_loss(scan)
     assert validation_loss(scan) == before  # the same patches and pairs at every call
     assert validation_loss(counts_changed_at(scan, ~scan.held_out)) == before
     assert validation_loss(counts_changed_at(scan, scan.held_out)) != before
 
 
+def test_held_out_frames_judge_with_all_their_pixels_and_train_nothing(scan):
+    """No pixel is held out then: a loss that looks at held-out pixels would look at none."""
+    none = np.zeros_like(scan.held_out)
+    frames, judges = np.array([0, 2, 3], np.int32), np.array([1, 4], np.int32)
+    apart = dataclasses.replace(
+        scan, held_out=none, frames=frames, judges=judges, pixels_judge=False
+    )
+    judged = np.isin(np.arange(5), judges)[:, None, None]
+    before = validation_loss(apart)
+    assert np.isfinite(before)
+    assert before != 0
+    assert validation_loss(counts_changed_at(apart, ~judged)) == before
+    assert validation_loss(counts_changed_at(apart, judged)) != before
+    rows = trained_rows(apart)
+    assert_bitwise(trained_rows(counts_changed_at(apart, judged)), rows)
+    with pytest.raises(AssertionError):
+        assert_bitwise(trained_rows(counts_changed_at(apart, ~judged)), rows)
+
+
 def test_invalid_pixels_reach_neither_source_nor_target(scan):
     """Whatever stands under an invalid pixel, NaN included, leaves every bit of the training as it is."""
-    before = Trainer(scan, steps=2).fit()
-    garbage = np.where(scan.valid, scan.counts, np.nan).astype(np.float32)
-    after = Trainer(dataclasses.replace(scan, counts=garbage), steps=2).fit()
+    before = trained(scan, steps=2).last
+    garbage = np.where(scan.exposure[:, None] > 0, scan.counts, np.nan).astype(np.float32)
+    after = trained(dataclasses.replace(scan, counts=garbage), steps=2).last
     assert_bitwise(after.parameters, before.parameters)
 
 
-def test_held_out_pixels_are_kept_with_their_partners(scan):
-    held_out = scan.held_out
-    np.testing.assert_array_equal(held_out, held_out[::-1, ::-1])
-    assert 0.15 < held_out.mean() < 0.25
-    assert not batches.held_out_pixels((38, 40), share=0.0, seed=1).any()
+# --- the best step --------------------------------------------------------------------------------
 
 
-# --- draws ----------------------------------------------------------------------------------------
+def test_fit_without_a_folder_keeps_the_best_step(scan):
+    """Four steps down and eight up: what comes back are the averages of the step that judged best."""
+    seen, rows = {}, np.full(PATCH[0], 0.4, np.float32)
 
+    def note(step, state, metrics):
+        if "validation_loss" in metrics:
+            seen[step] = metrics["validation_loss"], jax.device_get(state.average)
 
-def test_draws_on_the_host_and_on_the_device_are_the_same(scan):
-    places = batches.draw_places(jax.random.key(7), scan, batch_size=BATCH)
-    for held_out in (False, True):
-        device = batches.gather(scan, *places, patch_shape=PATCH, held_out=held_out)
-        host = batches.gather_on_host(
-            scan, *map(np.asarray, places), patch_shape=PATCH, held_out=held_out
-        )
-        assert_bitwise(device, host)
-
-
-def test_one_mask_for_all_frames_is_broadcast(scan):
-    one = dataclasses.replace(scan, valid=scan.valid[3:4])
-    all_frames = dataclasses.replace(scan, valid=np.repeat(scan.valid[3:4], 5, axis=0))
-    assert_bitwise(*(draw_on_device(jax.random.key(8), data) for data in (one, all_frames)))
-
-
-def test_partners_stand_beside_their_pixels(scan):
-    """On a canvas numbered so that pixel and partner add up to a constant, every pair must."""
-    number = np.arange(38 * 40, dtype=np.float32).reshape(1, 38, 40)
-    data = dataclasses.replace(
-        scan, counts=np.repeat(number, 5, axis=0), valid=np.ones((1, 38, 40), bool)
+    optimizer = optax.sgd(lambda step: jnp.where(step < 4, 0.5, -1.0))
+    step = training.make_step(Rows(), METHOD, losses.poisson, optimizer, average_decay=0.5)
+    state = training.initial_state({"rows": jnp.asarray(rows)}, optimizer)
+    loop = training.Loop(BATCH, devices=1, validate_every=2, validation_batches=2)
+    fitted = training.fit(
+        step, scan, jax.random.key(3), steps=12, hooks=[(2, note)], state=state, loop=loop
     )
-    batch = draw_on_device(jax.random.key(9), data)
-    np.testing.assert_array_equal(batch.counts + batch.partner_counts, 38 * 40 - 1)
-    assert np.unique(batch.counts[:, 0, 0]).size > 3
+    assert sorted(seen) == [0, 2, 4, 6, 8, 10, 12]
+    best = min(seen, key=lambda number: seen[number][0])
+    assert 0 < best < 12
+    assert seen[12][0] > seen[best][0]
+    assert fitted.step == best
+    assert fitted.loss == seen[best][0]
+    assert_bitwise(jax.device_get(fitted.average), seen[best][1])
+    assert int(fitted.last.step) == 12
+    with pytest.raises(AssertionError):
+        assert_bitwise(jax.device_get(fitted.average), jax.device_get(fitted.last.average))
 
 
-def test_patches_of_a_half_never_cross_the_middle(scan):
-    x = scan.origins[:, 1]
-    assert ((x + PATCH[1] <= 20) | (x >= 20)).all()
-    assert (x < 20).any()
-    assert (x >= 20).any()
+def test_without_a_look_the_last_step_is_the_best(scan):
+    fitted = trained(scan, net=Rows(), steps=3)
+    assert fitted.step == 3
+    assert fitted.loss == float("inf")
+    assert_bitwise(fitted.average, fitted.last.average)
+
+
+def test_patience_and_stop_end_a_training(scan):
+    small = {"net": Rows(), "steps": 12, "validate_every": 2, "validation_batches": 1}
+    worse = trained(scan, start=np.zeros(PATCH[0], np.float32), **small)
+    assert int(worse.last.step) == 12
+    asked = iter([False, False, True])
+    stopped = trained(scan, stop=lambda: next(asked), **small)
+    assert int(stopped.last.step) == 3
+    optimizer = optax.sgd(lambda step: -0.5)  # every step is worse than the one before
+    step = training.make_step(Rows(), METHOD, losses.poisson, optimizer)
+    state = training.initial_state({"rows": jnp.full(PATCH[0], 0.4)}, optimizer)
+    loop = training.Loop(BATCH, devices=1, validate_every=2, validation_batches=1, patience=4)
+    ended = training.fit(step, scan, jax.random.key(3), steps=12, state=state, loop=loop)
+    assert (ended.step, int(ended.last.step)) == (0, 4)
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -335,12 +374,10 @@ def test_patches_of_a_half_never_cross_the_middle(scan):
 
 def test_average_starts_as_a_running_mean_and_then_decays(scan):
     decay, seen = 0.3, []
-    start = {"rows": np.linspace(-1, 1, PATCH[0]).astype(np.float32)}
-    trainer = Trainer(scan, apply=image_apply, start=start, steps=6, average_decay=decay)
-    final = trainer.fit(
-        every=[(1, lambda step, state, m: seen.append(np.asarray(state.parameters["rows"])))]
-    )
-    average = start["rows"].astype(np.float64)
+    start = np.linspace(-1, 1, PATCH[0]).astype(np.float32)
+    hooks = [(1, lambda step, state, m: seen.append(np.asarray(state.parameters["rows"])))]
+    final = trained(scan, net=Rows(), start=start, steps=6, average_decay=decay, hooks=hooks).last
+    average = start.astype(np.float64)
     for step, parameters in enumerate(seen):
         kept = min(decay, (1 + step) / (10 + step))
         average = kept * average + (1 - kept) * parameters
@@ -349,8 +386,7 @@ def test_average_starts_as_a_running_mean_and_then_decays(scan):
 
 
 def test_no_average_is_the_parameters_themselves(scan):
-    start = {"rows": np.zeros(PATCH[0], np.float32)}
-    final = Trainer(scan, apply=image_apply, start=start, steps=2, average_decay=0.0).fit()
+    final = trained(scan, net=Rows(), steps=2, average_decay=0.0).last
     np.testing.assert_allclose(final.average["rows"], final.parameters["rows"], atol=1e-8)
 
 
@@ -424,22 +460,17 @@ def test_weight_decay_shrinks_parameters_without_gradient():
         )
 
 
-def counting(state, count):
-    """A 'training' that only counts."""
-    return state._replace(step=state.step + count), {"loss": state.step + count}
-
-
 @pytest.mark.parametrize("per_dispatch", [1, 4, 100])
-def test_hooks_are_called_at_their_multiples_and_at_the_end_in_order(per_dispatch):
+def test_hooks_are_called_at_their_multiples_and_at_the_end_in_order(scan, per_dispatch):
     calls = []
 
     def hook(name):
         return lambda step, state, metrics: calls.append((step, name, int(state.step)))
 
-    state = training.TrainState(np.int32(3), None, None, None)
-    every = [(5, hook("log")), (0, hook("never")), (10, hook("validate")), (14, hook("save"))]
-    final = training.fit(state, counting, steps=14, steps_per_dispatch=per_dispatch, every=every)
-    assert int(final.step) == 14
+    begun = trained(scan, net=Rows(), steps=3).last
+    hooks = [(5, hook("log")), (0, hook("never")), (10, hook("validate")), (14, hook("save"))]
+    final = trained(scan, net=Rows(), steps=14, state=begun, hooks=hooks, per_dispatch=per_dispatch)
+    assert int(final.last.step) == final.step == 14
     assert calls == [
         (5, "log", 5),
         (10, "log", 10),
@@ -450,11 +481,13 @@ def test_hooks_are_called_at_their_multiples_and_at_the_end_in_order(per_dispatc
     ]
 
 
-def test_fit_does_nothing_when_all_steps_are_done():
-    state = training.TrainState(np.int32(14), None, None, None)
-    calls = []
-    every = [(1, lambda *arguments: calls.append(arguments))]
-    assert training.fit(state, counting, steps=14, every=every) is state
+def test_fit_does_nothing_when_all_steps_are_done(scan):
+    done = trained(scan, net=Rows(), steps=3).last
+    kept, calls = jax.device_get(done), []
+    again = trained(
+        scan, net=Rows(), steps=3, state=done, hooks=[(1, lambda *told: calls.append(told))]
+    )
+    assert_bitwise(jax.device_get(again.last), kept)
     assert calls == []
 
 

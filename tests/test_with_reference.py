@@ -1,8 +1,11 @@
 """The numbers that need a reference: its noise does not matter, its scale is found, its frames pair."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Filter, best_filters, crop_about, raw, subset, trials
 from smae_jax.evaluation.filters import (
     conserving_totals,
@@ -13,6 +16,8 @@ from smae_jax.evaluation.filters import (
     unstabilised,
 )
 from smae_jax.evaluation.with_reference import make_reference, rmse_to, score_with_reference
+from smae_jax.geometry import Center
+from smae_jax.measurements import Measurements
 from smae_jax.metrics import psnr, ssim
 from smae_jax.simulate import simulate
 
@@ -22,8 +27,14 @@ def scan():
     return simulate("saxs", frames=6, size=(64, 78), photons=2, center_offset=(1.5, -2), seed=1)
 
 
-def counts_of(scan):
-    return scan.counts.astype(np.float32), scan.valid[None]
+def measured(counts, valid, center=(0.0, 0.0)):
+    """Measurements as the reader makes them; `valid` (1 or frames, height, width)."""
+    counts = np.where(valid, counts, 0).astype(np.float32)
+    return Measurements(counts, valid.astype(np.float32), center=Center.given(center))
+
+
+def data_of(scan):
+    return measured(scan.counts, scan.valid[None], scan.center)
 
 
 def reference_of(scan, exposures, seed=0):
@@ -37,12 +48,12 @@ def reference_of(scan, exposures, seed=0):
 
 @pytest.mark.parametrize("exposures", [1, 3, 30])
 def test_scores_do_not_depend_on_the_noise_of_the_reference(scan, exposures):
-    counts, valid = counts_of(scan)
-    denoisers = {"raw": raw, "smooth": Filter("Gaussian", 1.5).estimator(scan.center)}
-    exact = make_reference(reference_of(scan, None), valid, counts, valid, noise="none")
-    noisy = make_reference(reference_of(scan, exposures), valid, counts, valid)
-    at_best = score_with_reference(counts, valid, exact, denoisers)
-    found = score_with_reference(counts, valid, noisy, denoisers)
+    data, valid = data_of(scan), scan.valid[None]
+    denoisers = {"raw": raw, "smooth": Filter("Gaussian", 1.5)}
+    exact = make_reference(measured(reference_of(scan, None), valid), data, noise="none")
+    noisy = make_reference(measured(reference_of(scan, exposures), valid), data)
+    at_best = score_with_reference(data, exact, denoisers)
+    found = score_with_reference(data, noisy, denoisers)
     for one, best in zip(found, at_best, strict=True):
         assert one["score"] == pytest.approx(best["score"], abs=0.06)
         assert one["score_weighted"] == pytest.approx(best["score_weighted"], rel=0.12, abs=0.03)
@@ -52,23 +63,22 @@ def test_scores_do_not_depend_on_the_noise_of_the_reference(scan, exposures):
 
 
 def test_true_rates_reach_the_ceiling_and_the_score_zero(scan):
-    counts, valid = counts_of(scan)
-    reference = make_reference(reference_of(scan, 4), valid, counts, valid)
-    truth = scan.truth.astype(np.float64)
-    (row,) = score_with_reference(
-        counts, valid, reference, {"truth": lambda n, u, s: np.where(u, truth, 0)}
-    )
+    data = data_of(scan)
+    reference = make_reference(measured(reference_of(scan, 4), scan.valid[None]), data)
+    truth = np.where(scan.valid, scan.truth.astype(np.float64), 0)
+    (row,) = score_with_reference(data, reference, {"truth": lambda data: truth})
     assert row["psnr_db"] == pytest.approx(reference.ceiling_db, abs=0.15)
     assert row["score"] == pytest.approx(0, abs=0.02)
     assert row["scale"] == pytest.approx(1, abs=0.02)
 
 
 def test_numbers_are_those_of_the_metrics_at_true_scale_and_after_the_least_squares_scale(scan):
-    counts, valid = counts_of(scan)
-    reference = make_reference(reference_of(scan, None), valid, counts, valid, noise="none")
+    data, valid = data_of(scan), scan.valid[None]
+    counts = data.counts
+    reference = make_reference(measured(reference_of(scan, None), valid), data, noise="none")
     # One factor for all, so that the frames' own factors are told from those of a stack.
-    denoisers = {"half": lambda n, u, s: n / 2, "raw": raw}
-    half, whole = score_with_reference(counts, valid, reference, denoisers)
+    denoisers = {"half": lambda data: data.counts / 2, "raw": raw}
+    half, whole = score_with_reference(data, reference, denoisers)
     r, use = reference.counts, reference.valid
     peak = r[use].max()
     assert half["psnr_db"] == pytest.approx(psnr(counts / 2, r, use, peak))
@@ -87,10 +97,10 @@ def test_numbers_are_those_of_the_metrics_at_true_scale_and_after_the_least_squa
 
 @pytest.mark.parametrize("exposure", [0.25, 7.0])
 def test_another_exposure_is_scaled_by_totals_and_said(scan, exposure):
-    counts, valid = counts_of(scan)
-    reference = make_reference(
-        np.rint(1000 * exposure * reference_of(scan, None)), valid, counts, valid
-    )
+    data = data_of(scan)
+    counts = data.counts
+    high = np.rint(1000 * exposure * reference_of(scan, None))
+    reference = make_reference(measured(high, scan.valid[None]), data)
     total = counts[:, scan.valid].sum(dtype=np.float64)
     assert reference.counts[reference.valid].sum() == pytest.approx(total)
     (said,) = (line for line in reference.said if "totals" in line)
@@ -102,47 +112,57 @@ def test_another_exposure_is_scaled_by_totals_and_said(scan, exposure):
 
 
 def test_frames_pair_by_order_or_with_the_mean_of_repeats(scan):
-    counts, valid = counts_of(scan)
+    data, valid = data_of(scan), scan.valid[None]
+    counts = data.counts
     repeats = np.stack([reference_of(scan, 2, seed)[0] for seed in range(4)])
-    with pytest.raises(ValueError, match=r"4 frames.*--pairing mean") as caught:
-        make_reference(repeats, valid, counts, valid)
+    with pytest.raises(UserError, match=r"4 frames.*--pairing mean") as caught:
+        make_reference(measured(repeats, valid), data)
     assert "\n" not in str(caught.value)
-    mean = make_reference(repeats, valid, counts, valid, pairing="mean")
+    mean = make_reference(measured(repeats, valid), data, pairing="mean")
     assert np.array_equal(mean.counts[0], mean.counts[5])
     factor = counts[:, scan.valid].sum(dtype=float) / (6 * repeats.mean(axis=0)[scan.valid].sum())
     assert np.allclose(mean.counts[2], factor * repeats.mean(axis=0))
     assert np.allclose(mean.variance[2], factor**2 * repeats.mean(axis=0) / 4)
-    one = make_reference(repeats[:1], valid, counts, valid)
+    one = make_reference(measured(repeats[:1], valid), data)
     assert any("one reference for all" in line for line in one.said)
-    with pytest.raises(ValueError, match="same detector"):
-        make_reference(repeats[..., :-1], valid[..., :-1], counts, valid)
-    with pytest.raises(ValueError, match="check masks"):
-        make_reference(repeats[:1], ~valid, counts, valid)
+    with pytest.raises(UserError, match="same detector"):
+        make_reference(measured(repeats[..., :-1], valid[..., :-1]), data)
+    with pytest.raises(UserError, match="check masks"):
+        make_reference(measured(repeats[:1] + 1, ~valid), data)
 
 
 def test_pixels_outside_either_mask_do_not_count(scan):
-    counts, valid = counts_of(scan)
+    data, valid = data_of(scan), scan.valid[None]
     reference = reference_of(scan, 3).astype(np.float32)
     other = valid.copy()
     other[:, 10:14] = False
-    clean = make_reference(np.where(other, reference, 0), other, counts, valid)
-    dirty_counts = np.where(other, counts, 1e6).astype(np.float32)
-    dirty = make_reference(np.where(other, reference, 99), other, dirty_counts, valid)
+    dirty = measured(np.where(other, data.counts, 1e6), valid, scan.center)
+    high = measured(reference, other)
     rows = [
-        score_with_reference(n, valid, r, {"raw": raw})[0]
-        for n, r in ((counts, clean), (dirty_counts, dirty))
+        score_with_reference(one, make_reference(high, one), {"raw": raw})[0]
+        for one in (data, dirty)
     ]
     assert rows[0] == rows[1]
 
 
+def test_reference_of_twice_the_exposure_per_frame_is_as_good_as_twice_the_frames(scan):
+    data, valid = data_of(scan), scan.valid[None]
+    twice = np.float32(2) * measured(reference_of(scan, 2), valid).exposure
+    long = Measurements(reference_of(scan, 2), twice)
+    short = measured(reference_of(scan, 2), valid)
+    first, second = (make_reference(one, data) for one in (long, short))
+    assert np.allclose(first.counts, second.counts)
+    assert np.allclose(first.variance, second.variance)
+
+
 def test_every_filter_is_at_its_best_setting(scan):
-    counts, valid = counts_of(scan)
-    counts = counts[:2]
-    reference = make_reference(reference_of(scan, None)[:2], valid, counts, valid, noise="none")
-    error, tried = rmse_to(counts, valid, reference), []
+    data = data_of(scan).take([0, 1])
+    truth = measured(reference_of(scan, None)[:2], scan.valid[None])
+    reference = make_reference(truth, data, noise="none")
+    error, tried = rmse_to(data, reference), []
 
     def judge(one):
-        tried.append((error(one.estimator(scan.center)), one))
+        tried.append((error(one), one))
         return tried[-1][0]
 
     ticks = []
@@ -155,27 +175,27 @@ def test_every_filter_is_at_its_best_setting(scan):
     noise = error(raw)
     for one in chosen[2:]:
         same = [value for value, other in tried if other.name == one.name]
-        assert error(one.estimator(scan.center)) == min(same) < 0.5 * noise
+        assert error(one) == min(same) < 0.5 * noise
         assert one.name in one.label
 
 
 @pytest.mark.parametrize("name", ["median", "non-local means", "total variation", "Gaussian"])
 def test_filters_look_at_valid_pixels_only_and_keep_the_orientation(scan, name):
-    counts, valid = counts_of(scan)
-    counts = counts[:1]
+    data = data_of(scan).take([0])
+    counts, use = data.counts, data.valid
     setting = 3 if name == "median" else 1.0
     for turned in (False, True):
-        estimator = Filter(name, setting, turned=turned).estimator(scan.center)
-        use = np.broadcast_to(valid, counts.shape)
-        answer = estimator(counts, use, 1.0)
-        dirty = estimator(np.where(use, counts, 1e5), use, 1.0)
-        assert np.allclose(answer, dirty)
+        estimator = Filter(name, setting, turned=turned)
+        answer = estimator(data)
+        dirty = np.where(use, counts, 1e5).astype(np.float32)
+        assert np.allclose(answer, estimator(dataclasses.replace(data, counts=dirty)))
         assert not answer[~use].any()
         assert np.isfinite(answer).all()
         truth = scan.truth[:1]
         errors = [np.sqrt(np.mean((image - truth)[use] ** 2)) for image in (answer, counts)]
         assert errors[0] < 0.7 * errors[1]
-        assert np.allclose(estimator(counts, use, 0.5), 2 * answer)
+        half = dataclasses.replace(data, exposure=data.exposure / 2)
+        assert np.allclose(estimator(half), 2 * answer)
 
 
 def test_median_is_that_of_the_valid_neighbours():

@@ -10,30 +10,36 @@ from smae_jax.evaluation.filters import gaussian
 from smae_jax.evaluation.fourier_ring import THRESHOLD, RingSums, spectrum
 from smae_jax.evaluation.residuals import RingTotals, Whiteness
 from smae_jax.evaluation.without_reference import score_without_reference, split_counts
+from smae_jax.geometry import Center
+from smae_jax.measurements import Measurements
 from smae_jax.metrics import pixel_deviance
 from smae_jax.simulate import simulate
+
+
+def data_of(simulation):
+    counts, exposure = simulation.counts.astype(np.int32), simulation.valid[None].astype(np.float32)
+    return Measurements(counts, exposure, center=Center.given(simulation.center))
 
 
 def blend(other, share_of_other, truth):
     """An estimate of known error: the truth with a share of another estimate."""
 
-    def estimate(counts, valid, share):
-        return np.where(
-            valid, (1 - share_of_other) * truth + share_of_other * other(counts, valid, share), 0
-        )
+    def estimate(data):
+        mixed = (1 - share_of_other) * truth + share_of_other * other(data)
+        return np.where(data.valid, mixed, 0)
 
     return estimate
 
 
 def family(simulation):
     """Denoisers from perfect to worthless, noisy ones and smooth ones."""
-    center, truth = simulation.center, simulation.truth.astype(np.float64)
-    family = {"raw": raw, "rotated": averaged(center)}
+    truth = simulation.truth.astype(np.float64)
+    family = {"raw": raw, "rotated": averaged}
     for sigma in (0.5, 0.7, 1, 1.5, 2, 3, 4, 6):
-        family[f"Gaussian {sigma}"] = Filter("Gaussian", sigma).estimator(center)
+        family[f"Gaussian {sigma}"] = Filter("Gaussian", sigma)
     for sigma in (1, 2, 3):
-        family[f"both {sigma}"] = Filter("Gaussian", sigma, turned=True).estimator(center)
-    flat = Filter("Gaussian", 6).estimator(center)
+        family[f"both {sigma}"] = Filter("Gaussian", sigma, turned=True)
+    flat = Filter("Gaussian", 6)
     for part in (0.1, 0.3, 0.6):
         family[f"truth and noise {part}"] = blend(raw, part, truth)
         family[f"truth and blur {part}"] = blend(flat, part, truth)
@@ -46,10 +52,10 @@ def scored(request):
     kind, photons = request.param
     scan = simulate(kind, frames=4, size=(80, 92), photons=photons, center_offset=(1.5, -2), seed=3)
     denoisers = family(scan)
-    counts, valid = scan.counts.astype(np.float32), scan.valid[None]
-    rows, _ = score_without_reference(counts, valid, scan.center, denoisers)
-    use = np.broadcast_to(valid, counts.shape)
-    answers = {name: one(counts, use, 1.0)[use] for name, one in denoisers.items()}
+    data = data_of(scan)
+    rows, _ = score_without_reference(data, denoisers)
+    use = np.broadcast_to(scan.valid, scan.counts.shape)
+    answers = {name: one(data)[use] for name, one in denoisers.items()}
     return {row["name"]: row for row in rows}, answers, scan.truth[use].astype(np.float64)
 
 
@@ -196,13 +202,11 @@ def test_fourier_ring_correlation_of_noise_is_none_and_a_shared_bias_is_seen_thr
     assert noise.period() > 20
     invented = gaussian_filter(rng.standard_normal((80, 92)), 1.0)
 
-    def inventing(counts, valid, share):
-        smooth = gaussian(counts, valid, 1.5) / share
-        return np.where(valid, smooth * (1 + 2 * invented), 0)
+    def inventing(data):
+        return Filter("Gaussian", 1.5)(data) * (1 + 2 * invented)
 
-    names = {"honest": Filter("Gaussian", 1.5).estimator(scan.center), "inventing": inventing}
-    counts = scan.counts.astype(np.float32)
-    rows, _ = score_without_reference(counts, scan.valid[None], scan.center, names)
+    names = {"honest": Filter("Gaussian", 1.5), "inventing": inventing}
+    rows, _ = score_without_reference(data_of(scan), names)
     honest, false = rows
     assert false["frc_period"] < 0.7 * honest["frc_period"]  # looks better
     assert false["frc_to_raw_period"] >= 0.95 * honest["frc_to_raw_period"]  # is not
@@ -222,6 +226,25 @@ def test_mask_alone_does_not_correlate():
     share = ring.real.sum() / np.sqrt((np.abs(naive[0]) ** 2).sum() * (np.abs(naive[1]) ** 2).sum())
     assert share > 0.9  # what filling the gaps is for
     assert spectrum(images[0], valid)[..., 0, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_shown_is_a_part_of_photons_and_exposure():
+    """Estimators see all frames at once, each with its part of the exposure."""
+    data, seen = data_of(simulate("saxs", frames=3, size=(40, 44), photons=3)), []
+
+    def watching(part):
+        seen.append(part)
+        return raw(part)
+
+    score_without_reference(data, {"raw": watching}, held_out=0.2)
+    shares = [float(part.exposure.max()) for part in seen]
+    assert shares == pytest.approx([0.8, 0.5, 0.5, 1.0])
+    assert all(part.frames == 3 and part.center == data.center for part in seen)
+    assert np.array_equal(seen[1].counts + seen[2].counts, data.counts)
+    total = data.counts.sum()
+    for part, share in zip(seen, shares, strict=True):
+        assert part.counts.sum() / total == pytest.approx(share, rel=0.03)
+    assert all(part.counts.dtype == data.counts.dtype for part in seen)
 
 
 def test_splits_are_independent_and_add_up():

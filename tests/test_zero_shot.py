@@ -5,20 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax.data import batches
+from smae_jax.methods import Batch
 from smae_jax.methods.zero_shot import ZeroShot, diagonals
+from smae_jax.placing import whole_batch
 
-KEY = jax.random.key(0)
+
+def key():
+    """A key of one's own for every use."""
+    return jax.random.key(0)
 
 
 def batch_of(counts, valid=None, scale=1.0):
     counts = jnp.asarray(counts, jnp.float32)
-    valid = jnp.ones(counts.shape, bool) if valid is None else jnp.asarray(valid)
-    return batches.whole(counts, valid, jnp.full(len(counts), scale))
+    exposure = jnp.ones(counts.shape) if valid is None else jnp.asarray(valid, jnp.float32)
+    return whole_batch(counts, exposure, jnp.full(len(counts), scale), turned=True)
 
 
 def with_eligible(batch, eligible):
-    return batches.Batch(**{**vars(batch), "eligible": jnp.asarray(eligible, jnp.float32)})
+    return Batch(**{**vars(batch), "eligible": jnp.asarray(eligible, jnp.float32)})
 
 
 def own_digit(height, width):
@@ -37,7 +41,7 @@ def test_source_and_target_never_share_a_photon(shape):
     batch = batch_of(own_digit(*shape))
     seen = set()
     for i in range(10):
-        pair = ZeroShot(augment="none").pair(jax.random.fold_in(KEY, i), batch)
+        pair = ZeroShot(augment="none").pair(jax.random.fold_in(key(), i), batch)
         source = pixels_in(pair.source[..., 0] * 2 * pair.source[..., 1])
         target = pixels_in(pair.target * 2 * pair.weight)
         assert not source & target
@@ -57,7 +61,7 @@ def test_the_two_diagonals_of_a_plane_agree():
     """Their middles coincide, so a gradient makes no difference between source and target."""
     y, x = np.mgrid[:12, :15]
     plane = (100 + 3.0 * y + 2.0 * x)[None, :, :14]
-    pair = ZeroShot(augment="d4").pair(KEY, batch_of(plane[..., :12]))
+    pair = ZeroShot(augment="d4").pair(key(), batch_of(plane[..., :12]))
     np.testing.assert_allclose(pair.source[..., 0], pair.target[..., 0], rtol=1e-6)
 
 
@@ -67,7 +71,7 @@ def test_counts_are_divided_by_exposures():
     valid = np.array([[[True, True], [False, True]]])
     for i in range(10):
         pair = ZeroShot(augment="none").pair(
-            jax.random.fold_in(KEY, i), batch_of(counts, valid, 2.0)
+            jax.random.fold_in(key(), i), batch_of(counts, valid, 2.0)
         )
         sides = {
             (float(pair.source[0, 0, 0, 0]), float(pair.source[0, 0, 0, 1])),
@@ -78,7 +82,7 @@ def test_counts_are_divided_by_exposures():
 
 def test_source_is_unbiased_and_half_as_noisy():
     rng = np.random.default_rng(0)
-    pair = ZeroShot().pair(KEY, batch_of(rng.poisson(5.0, (4, 64, 64))))
+    pair = ZeroShot().pair(key(), batch_of(rng.poisson(5.0, (4, 64, 64))))
     for values in (pair.source[..., 0], pair.target[..., 0]):
         assert float(values.mean()) == pytest.approx(5.0, abs=0.1)
         assert float(values.var()) == pytest.approx(2.5, abs=0.15)
@@ -94,8 +98,8 @@ def test_invalid_pixels_reach_nothing(shape):
     spoilt = np.where(valid, clean, np.nan)
     group = "d4" if shape[0] == shape[1] else "flips"
     batch = batch_of(clean, valid)
-    dirty = batches.Batch(**{**vars(batch), "counts": jnp.asarray(spoilt, jnp.float32)})
-    pairs = [ZeroShot(augment=group).pair(KEY, b) for b in (batch, dirty)]
+    dirty = Batch(**{**vars(batch), "counts": jnp.asarray(spoilt, jnp.float32)})
+    pairs = [ZeroShot(augment=group).pair(key(), b) for b in (batch, dirty)]
     for a, b in zip(*map(jax.tree.leaves, pairs), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.isfinite(a).all()
@@ -109,7 +113,7 @@ def test_invalid_pixels_reach_nothing(shape):
 def test_a_block_without_measurement_has_no_weight():
     valid = np.ones((1, 4, 4), bool)
     valid[0, :2, :2] = False
-    pair = ZeroShot(augment="none").pair(KEY, batch_of(np.ones((1, 4, 4)), valid))
+    pair = ZeroShot(augment="none").pair(key(), batch_of(np.ones((1, 4, 4)), valid))
     assert float(pair.weight[0, 0, 0, 0]) == 0
     assert float(pair.source[0, 0, 0, 1]) == 0
     assert float(pair.weight.sum()) == 3
@@ -124,7 +128,7 @@ def test_held_out_pixels_are_no_targets():
         used = set()
         for i in range(10):
             batch = with_eligible(batch_of(counts), keep)
-            pair = ZeroShot(augment="none").pair(jax.random.fold_in(KEY, i), batch)
+            pair = ZeroShot(augment="none").pair(jax.random.fold_in(key(), i), batch)
             used |= pixels_in(pair.target * 2 * pair.weight)
         assert used
         assert not used & forbidden
