@@ -220,8 +220,8 @@ def _masked(
             data, read_mask(options.mask, polarity=options.mask_polarity), path=options.mask
         )
     own = folder.valid()
-    if own is None and survey.frame_shape is None:
-        return data
+    if own is None and survey.frame_shape == data.spatial:
+        return data  # repeats of a former version, which kept no mask
     if own is not None and own.shape == data.spatial:
         return masked(data, own, path=str(folder.path / "mask.npz"))
     if options.center == "run" and survey.center is not None:
