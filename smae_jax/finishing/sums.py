@@ -219,7 +219,7 @@ def _change(
 ) -> np.ndarray:
     """Return the relative change at one scale, shared with the partner (side 1) or opposite to it (-1)."""
     mean, variance = smooth_image(expected, scale), variance_of_smoothed(expected, scale)
-    use = measured & (mean > 0) & (mean**2 >= FEWEST * variance)
+    use = measured & (mean > 0) & (variance > 0) & (mean**2 >= FEWEST * variance)
     both = use & turn(use, center, False)
     mean = np.where(use, mean, 1.0)
     difference = np.where(use, found_smoothed / mean - 1, 0.0)
