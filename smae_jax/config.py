@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 import tyro
@@ -58,6 +59,8 @@ def parse_center(text: str, *, option: str = "--data.center") -> tuple[float, fl
     """
     try:
         y, x = (float(part) for part in text.split(","))
+        if not (math.isfinite(y) and math.isfinite(x)):
+            raise ValueError
     except ValueError:
         raise UserError(
             f"{option}: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"

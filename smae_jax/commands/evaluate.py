@@ -347,5 +347,5 @@ def save_denoised(folder: Path, networks: Networks) -> None:
             data,
             known=answers.known & ~answers.filled,
             filled=answers.filled if answers.filled.any() else None,
-            process=opened.made_by() | dict(answers.done),
+            process=opened.made_by(answers),
         )

@@ -52,7 +52,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         known=answers.known & ~answers.filled,
         filled=answers.filled if answers.filled.any() else None,
         sigma=answers.sigma,
-        process=opened.made_by() | dict(answers.done),
+        process=opened.made_by(answers),
         overwrite=config.overwrite,
     )
     if config.figure:

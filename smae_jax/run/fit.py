@@ -57,34 +57,35 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
     )
     checkpoints = Checkpoints(folder.checkpoints, keep=options.keep or None)
     best = Checkpoints(folder.best)
-    state, so_far, notes = _start(config, step, work, key, (checkpoints, best), say)
-    start = 0 if state is None else int(state.step)
-    with (
-        folder.replacing() as step_made,
-        stopping() as asked_to_stop,
-        Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
-    ):
-
-        def after_dispatch() -> bool:
-            step_made()
-            return asked_to_stop()
-
+    with folder.replacing() as step_made:
+        state, so_far, notes = _start(config, step, work, key, (checkpoints, best), say)
+        start = 0 if state is None else int(state.step)
         saver = Saver(checkpoints, notes)
-        loop = loop_of(config, work.method, stop=after_dispatch)
-        hooks: list[tuple[int, training.Hook]] = [(options.log_every, logger)]
-        if loop.validate_every:
-            hooks.append((loop.validate_every, BestSaver(best, saver, logger)))
-        hooks.append((options.checkpoint_every or options.steps, saver))
-        fitted = training.fit(
-            step,
-            work.placed,
-            key,
-            steps=options.steps,
-            hooks=hooks,
-            state=state,
-            best=so_far,
-            loop=loop,
-        )
+        with (
+            stopping() as asked_to_stop,
+            Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
+        ):
+
+            def logged(step: int, state: training.TrainState, metrics: training.Metrics) -> None:
+                logger(step, state, metrics)
+                if "loss" in metrics:
+                    step_made()  # and its loss is finite
+
+            loop = loop_of(config, work.method, stop=asked_to_stop)
+            hooks: list[tuple[int, training.Hook]] = [(options.log_every, logged)]
+            if loop.validate_every:
+                hooks.append((loop.validate_every, BestSaver(best, saver, logger)))
+            hooks.append((options.checkpoint_every or options.steps, saver))
+            fitted = training.fit(
+                step,
+                work.placed,
+                key,
+                steps=options.steps,
+                hooks=hooks,
+                state=state,
+                best=so_far,
+                loop=loop,
+            )
     _close(config, fitted, checkpoints, best, say)
 
 

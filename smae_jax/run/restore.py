@@ -102,16 +102,17 @@ class Opened:
     def _like(self) -> Any:
         return parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
 
-    def made_by(self) -> dict[str, str]:
-        """Return what an output remembers of the run that made it."""
+    def made_by(self, answers: Answers) -> dict[str, str]:
+        """Return what an output remembers of the run that made it, and of the stages that it went through."""
         return {
             "program": "smae_jax",
             "version": version(),
             "run": str(self.folder.path),
             "step": str(self.step),
             "ensemble": self.predictor.group,
-            "stages": " ".join(finishing.name_of(stage) for stage in self.stages),
+            "stages": " ".join(stage for stage, _ in answers.done),
             "config": dump(self.config),
+            **dict(answers.done),
         }
 
 
