@@ -6,6 +6,7 @@ Plain numpy arrays with what is known of them. Knows nothing of files, of JAX or
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -136,7 +137,7 @@ class Measurements:
             return np.ascontiguousarray(np.moveaxis(self.counts, -1, 1))
         return self.counts[:, None]
 
-    @property
+    @functools.cached_property
     def are_counts(self) -> bool:
         """Whether all values are whole and none negative, as photon counts are."""
         return not_counted(self.counts) is None

@@ -425,12 +425,7 @@ def fit(
       UserError: if the devices do not divide the batch.
     """
     size = 1 if step.method.whole else loop.batch_size
-    mesh = make_mesh(loop.devices or _dividing(size))
-    if size % mesh.size:
-        raise UserError(
-            f"--train.batch-size {size}: expected a multiple of the {mesh.size} devices; change it, or set "
-            "--train.devices"
-        )
+    mesh = mesh_for(size, devices=loop.devices)
     everywhere = NamedSharding(mesh, PartitionSpec())
     given = state is not None
     if state is None:
@@ -469,9 +464,24 @@ def fit(
     return best._replace(last=state)
 
 
-def _dividing(batch_size: int) -> int:
-    """Return as many devices as divide a batch: few examples need no more."""
-    return max(n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
+def mesh_for(batch_size: int, *, devices: int = 0) -> Mesh:
+    """Return a mesh that a batch can be split over.
+
+    Args:
+      batch_size: examples.
+      devices: how many; 0 = as many as divide the batch: few examples need no more.
+
+    Raises:
+      UserError: if there are fewer, or they do not divide the batch.
+    """
+    dividing = (n for n in range(1, jax.device_count() + 1) if batch_size % n == 0)
+    mesh = make_mesh(devices or max(dividing))
+    if batch_size % mesh.size:
+        raise UserError(
+            f"--train.batch-size {batch_size}: expected a multiple of the {mesh.size} devices; change it, "
+            "or set --train.devices"
+        )
+    return mesh
 
 
 def _run_of(
@@ -490,9 +500,7 @@ def _run_of(
 
 def _drawn_on_host(placed: Placed, size: int, *, judging: bool) -> Callable[[Array], Batch]:
     """Return the function that draws a batch of numpy arrays: key -> batch."""
-    frames, origins = jax.tree.map(jnp.asarray, (placed.frames, placed.judges)), placed.origins
-    small = dataclasses.replace(placed, frames=frames[0], judges=frames[1], origins=origins)
-    places = jax.jit(lambda key: draw_places(key, small, batch_size=size, judging=judging))
+    places = jax.jit(lambda key: draw_places(key, placed, batch_size=size, judging=judging))
 
     def drawn(key: Array) -> Batch:
         where = map(np.asarray, places(key))

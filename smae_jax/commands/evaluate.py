@@ -246,7 +246,7 @@ def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
     """Read the reference as the run reads its own measurements."""
     repeats = config.reference_repeats or "all"
     options = dataclasses.replace(config, input=config.reference, repeats=repeats)
-    return read_input(options, networks.first.config, networks.first.folder)
+    return read_input(options, networks.first.config)
 
 
 def score(config: EvaluateConfig, networks: Networks, judge: Judge, say: Say) -> Judged:

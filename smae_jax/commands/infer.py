@@ -44,7 +44,6 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         config.output, opened.data, inputs=inputs, overwrite=config.overwrite, sigma=config.sigma
     )
     answers = answer(config, opened, say)
-    _check_places(config)  # hours may lie between
     write(
         config.output,
         answers.counts,

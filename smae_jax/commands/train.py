@@ -32,7 +32,7 @@ from smae_jax.run.data import check_reference, read_data, read_reference
 from smae_jax.run.fine_tuning import Base, exposure_note, read_base, refuse_base
 from smae_jax.run.fit import Training, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
-from smae_jax.training import make_mesh
+from smae_jax.training import mesh_for
 
 FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
 """Options that leave to the data what a run then keeps."""
@@ -53,8 +53,8 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
       UserError: in one line, for anything that a user can mend.
     """
     folder, config = _folder(config, at_hand=data is not None)
-    method, loss = build_method(config), build_loss(config)  # refused early, if they are
-    del loss
+    method = build_method(config)
+    build_loss(config)  # refused before anything is read, if it is
     _check(config, method)
     base = None if config.resume else read_base(config, say)
     if data is None:
@@ -151,12 +151,7 @@ def _check(config: TrainConfig, method: Method) -> None:
             f"--smae.reference: expected --method smae, whose published rule it is, got {config.method}; "
             "add --method smae, or leave the option out"
         )
-    size = 1 if method.whole else config.train.batch_size
-    if config.train.devices and size % make_mesh(config.train.devices).size:
-        raise UserError(
-            f"--train.batch-size {size}: expected a multiple of the {config.train.devices} devices; change "
-            "it, or set --train.devices"
-        )
+    mesh_for(1 if method.whole else config.train.batch_size, devices=config.train.devices)
 
 
 def _settled(config: TrainConfig, method: Method, data: Measurements) -> TrainConfig:

@@ -56,12 +56,7 @@ class Evidence:
         return np.broadcast_to(self.data.valid, (self.data.frames, *self.data.spatial))
 
     def after(self, stage: Callable[[Answers, Evidence], Answers]) -> Evidence:
-        """Return the evidence once the halves have gone through a stage, each held against its own counts.
-
-        Error bars are found of the halves, and halves need none.
-        """
-        if getattr(stage, "__name__", "") == "error_bars":
-            return self
+        """Return the evidence once the halves have gone through a stage, each held against its own counts."""
         through = [
             Half(half.data, stage(half.answers, dataclasses.replace(self, data=half.data)))
             for half in self.halves

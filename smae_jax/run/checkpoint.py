@@ -163,11 +163,7 @@ class Checkpoints:
         """Return the shapes that a checkpoint has, on the first device."""
         place: Any = self.folder / str(step) / item
         found = ocp.StandardCheckpointHandler().metadata(place)
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-            getattr(found, "tree", found),
-        )
+        return on_first_device(getattr(found, "tree", found))
 
     def _check(self, step: int, item: str, like: Any) -> None:
         place: Any = self.folder / str(step) / item  # orbax's own kind of path is not asked for
@@ -227,6 +223,14 @@ def _reason(error: Exception) -> str | None:
         return error.strerror or str(error)
     code = re.search(r"os_error_code='(\d+)'", str(error))
     return os.strerror(int(code[1])) if code else None
+
+
+def on_first_device(tree: Any) -> Any:
+    """Return the shapes and dtypes of a tree, to be restored on the first device."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree
+    )
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

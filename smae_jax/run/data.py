@@ -27,11 +27,11 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
       UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
     """
     scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
-    data = _read(options, options.path, repeats=options.repeats)
+    data = read_files(options, options.path, repeats=options.repeats)
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
         as_repeats = dataclasses.replace(options, dimensions=2)
-        data = _read(as_repeats, options.path, repeats=options.repeats)
+        data = read_files(as_repeats, options.path, repeats=options.repeats)
     data = _with_mask(options, data)
     if not scan:
         _refuse_scan_options(options)
@@ -40,7 +40,8 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     return settle(data, center=center, hot_pixels=options.hot_pixels)
 
 
-def _read(options: DataOptions, path: str, *, repeats: str) -> Measurements:
+def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements:
+    """Read files as the options say measurements lie in them, without mask and centre."""
     return read(
         path,
         dimensions=options.dimensions,
@@ -101,7 +102,7 @@ def read_reference(
     if "reference" not in method.needs:
         return data, None
     options = config.data
-    better = _read(options, options.reference, repeats="")
+    better = read_files(options, options.reference, repeats="")
     if better.spatial == data.spatial:
         better = _with_mask(options, better)
     paired = pair_frames(

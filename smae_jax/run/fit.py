@@ -12,7 +12,7 @@ from smae_jax.config import TrainConfig
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.placing import Placed
 from smae_jax.run.build import build_optimizer, loop_of
-from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.fine_tuning import Base, take_over, taken_in_words
 from smae_jax.run.folder import RunFolder
 from smae_jax.run.hooks import BestSaver, Logger, Saver
@@ -105,7 +105,7 @@ def _start(
     checkpoints, best = kept
     if config.resume:
         last = checkpoints.steps()[-1]
-        like = jax.tree.map(_on_first_device, shapes)
+        like = on_first_device(shapes)
         state, notes = checkpoints.restore(last, "state", like), checkpoints.notes(last)
         for one in kept:
             one.remove_unfinished()
@@ -122,11 +122,6 @@ def _start(
     merged, taken, left = take_over(drawn.parameters, work.base.parameters)
     say(taken_in_words(drawn.parameters, taken, left))
     return step.begin(key, work.placed.patch, jax.tree.map(jax.numpy.asarray, merged)), None, None
-
-
-def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
 
 def _close(

@@ -21,11 +21,12 @@ from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
-from smae_jax.io.reading import masked, read, read_mask
+from smae_jax.io.reading import masked, read_mask
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.run.build import build_method, build_network
-from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.checkpoint import Checkpoints, on_first_device
+from smae_jax.run.data import read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, frame_scales
@@ -95,12 +96,9 @@ class Opened:
 
     def with_checkpoint(self, wanted: str) -> Opened:
         """Return the same with another checkpoint's parameters."""
-        like = self._like()
+        like = parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
         parameters, step = read_parameters(self.folder, wanted, like=like)
         return dataclasses.replace(self, parameters=parameters, step=step)
-
-    def _like(self) -> Any:
-        return parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
 
     def made_by(self, answers: Answers) -> dict[str, str]:
         """Return what an output remembers of the run that made it, and of the stages that it went through."""
@@ -131,7 +129,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     config, survey = folder.config(), folder.survey()
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
     group = check_ensemble(wanted, trained=config.data.augment)
-    data = read_input(options, config, folder) if data is None else data
+    data = read_input(options, config) if data is None else data
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
     method = build_method(config).with_rule(options.rule)
@@ -190,20 +188,10 @@ def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[S
     return tuple(stage for stage in chosen if stage is not None)
 
 
-def read_input(options: ApplyOptions, config: TrainConfig, folder: RunFolder) -> Measurements:
+def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
-    del folder
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    data = read(
-        options.input,
-        dimensions=config.data.dimensions,
-        repeats="" if chosen == "all" else chosen,
-        repeats_axis=config.data.repeats_axis,
-        channel_axis=config.data.channel_axis,
-        axis_label=config.data.axis_label,
-        saturation=config.data.saturation or None,
-    )
-    return data
+    return read_files(config.data, options.input, repeats="" if chosen == "all" else chosen)
 
 
 def _masked(
@@ -323,10 +311,7 @@ def parameters_like(net: models.Network, method: Method, *, axes: int) -> Any:
         ),
         jax.random.key(0),
     )
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), like
-    )
+    return on_first_device(like)
 
 
 def read_parameters(folder: RunFolder, wanted: str, *, like: Any = None) -> tuple[Any, int]:
