@@ -75,8 +75,7 @@ class Predictor:
         Returns:
           Numpy arrays, (frames or 1, *spatial[, channel]), per unit of exposure.
         """
-        mesh = make_mesh() if self.mesh is None else self.mesh
-        parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
+        parameters = jax.device_put(parameters, NamedSharding(self._devices, PartitionSpec()))
         scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
         scales = np.broadcast_to(scales, (data.frames,))
         if self.method.answers == "one":
@@ -89,7 +88,7 @@ class Predictor:
             scales=scales,
             beside=beside,
             canvas=canvas,
-            size=self._frames_per_batch(canvas, frames=data.frames, devices=mesh.size),
+            size=self._frames_per_batch(canvas, frames=data.frames, devices=self._devices.size),
             unit=_common_exposure(data),
             turned=data.center is not None,
             folds=folds,
@@ -142,10 +141,13 @@ class Predictor:
         return dataclasses.replace(result, variance=_variance(answers, result.known))
 
     @functools.cached_property
+    def _devices(self) -> Mesh:
+        return make_mesh() if self.mesh is None else self.mesh
+
+    @functools.cached_property
     def _once(self) -> Callable[..., Answers]:
         """The jitted function that answers a batch of whole canvases."""
-        mesh = make_mesh() if self.mesh is None else self.mesh
-        split = NamedSharding(mesh, PartitionSpec("data"))
+        split = NamedSharding(self._devices, PartitionSpec("data"))
 
         def once(
             parameters: Any,

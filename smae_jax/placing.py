@@ -356,8 +356,8 @@ def gather(
       The batch, (batch, *patch).
     """
     canvas, patch, channels = placed.held_out.shape, placed.patch, placed.counts.shape[1]
-    origins = jnp.asarray(origins) if cut is cut_on_device else np.asarray(origins)
-    chosen = jnp.asarray(chosen) if cut is cut_on_device else np.asarray(chosen)
+    xp: Any = np if cut is cut_on_host else jnp
+    origins, chosen = xp.asarray(origins), xp.asarray(chosen)
     frame, channel = chosen // channels, chosen % channels
     split_off = judging and placed.judging is not None
     stack, light = placed.judging if split_off else (placed.counts, placed.exposure)  # type: ignore[misc]
@@ -377,21 +377,18 @@ def gather(
     axes = tuple(range(1, 1 + len(patch)))
     if placed.turned:
         partner = both(np.subtract(canvas, patch)[None] - origins)
-        partner = tuple(
-            jnp.flip(x, axes) if cut is cut_on_device else np.flip(x, axes) for x in partner
-        )
+        partner = tuple(xp.flip(x, axes) for x in partner)
         identities = _identities(frame, origins, canvas, patch)
     elif placed.beside is not None:
         partner = _beside(placed, frame, origins, own, cut)
     held = cut(placed.held_out, (), origins, patch)
     eligible = (held == (judging and placed.pixels_judge)).astype(np.float32)
-    zeros = np.zeros_like if cut is cut_on_host else jnp.zeros_like
     return Batch(
         counts=own[0],
         exposure=own[1],
-        partner_counts=zeros(own[0]) if partner[0] is None else partner[0],
-        partner_exposure=zeros(own[1]) if partner[1] is None else partner[1],
-        scale=jnp.asarray(placed.scale)[frame] if cut is cut_on_device else placed.scale[frame],
+        partner_counts=xp.zeros_like(own[0]) if partner[0] is None else partner[0],
+        partner_exposure=xp.zeros_like(own[1]) if partner[1] is None else partner[1],
+        scale=xp.asarray(placed.scale)[frame],
         eligible=eligible,
         reference_counts=reference[0],
         reference_exposure=reference[1],

@@ -89,20 +89,6 @@ def trained(
 
 
 @pytest.fixture
-def compiled():
-    """Names of the functions that XLA compiles during a test, one entry per compilation."""
-    names = []
-
-    def listen(event, _seconds, **about):
-        if event.endswith("backend_compile_duration"):
-            names.append(about["fun_name"])
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(listen)
-
-
-@pytest.fixture
 def traced():
     """A method as `METHOD` that notes how often its pair is traced."""
     traces = []

@@ -345,7 +345,7 @@ def save_denoised(folder: Path, networks: Networks) -> None:
             str(folder / f"step_{opened.step}.h5"),
             answers.counts,
             data,
-            known=answers.known & ~answers.filled,
-            filled=answers.filled if answers.filled.any() else None,
+            known=answers.known,
+            filled=answers.filled,
             process=opened.made_by(answers),
         )

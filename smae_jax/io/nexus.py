@@ -33,10 +33,9 @@ def write_nexus(path: Path, answers: Answered, process: dict[str, str]) -> None:
             errors = _frames(data, "data_errors", answers, answers.sigmas())
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
         _flags(data, "pixel_mask", ~answers.known, np.uint32, "nonzero = no answer")
-        if answers.filled is not None or patterns:
-            filled = (
-                np.zeros((1, *like.spatial), bool) if answers.filled is None else answers.filled
-            )
+        nowhere = np.zeros((1, *like.spatial), bool)
+        filled = nowhere if answers.filled is None else answers.filled
+        if filled.any() or patterns:
             _flags(data, "filled", filled, np.uint8, "1 = not measured, filled from the partner")
         data["source" if patterns else "names"] = list(answers.names)
         if like.axis is not None:
