@@ -206,10 +206,11 @@ def test_half_a_line_and_half_a_checkpoint_do_not_hinder(options, tmp_path, whol
 
 
 @pytest.mark.slow
-def test_real_kill_of_a_real_process(options, tmp_path, whole):
-    run, own = tmp_path / "run", options.train
+def test_real_kill_of_a_real_process(options, tmp_path):
+    """Both runs are processes of their own: what is compared is the kill, not two kinds of process."""
+    own = options.train
     arguments = [
-        *("--run", run, "--data.path", options.data.path, "--data.mask", options.data.mask),
+        *("--data.path", options.data.path, "--data.mask", options.data.mask),
         *("--method", options.method, "--unet.widths", 8, "--seed", options.seed),
         *("--data.center", options.data.center, "--train.steps", STEPS),
         *("--train.batch-size", own.batch_size, "--train.patch", own.patch, "--unet.blocks", 0),
@@ -223,9 +224,32 @@ def test_real_kill_of_a_real_process(options, tmp_path, whole):
         "JAX_NUM_CPU_DEVICES": "8",
         "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache" / "tests"),
     }
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+
+    def train_command(name, *more):
+        return [
+            sys.executable,
+            str(ROOT / "train.py"),
+            "--run",
+            str(tmp_path / name),
+            *map(str, more),
+        ]
+
+    def finished(name, *more):
+        answer = subprocess.run(
+            train_command(name, *more),
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, answer.stderr
+        return tmp_path / name
+
+    run, whole = tmp_path / "run", finished("whole", *arguments)
     with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+        process = subprocess.Popen(
+            train_command("run", *arguments), stdout=log, stderr=log, env=environment, cwd=tmp_path
+        )
         try:
             for _ in range(1200):
                 if (run / "checkpoints" / "3").is_dir() or process.poll() is not None:
@@ -236,9 +260,7 @@ def test_real_kill_of_a_real_process(options, tmp_path, whole):
             process.kill()
             process.wait()
     assert Checkpoints(run / "checkpoints").steps(), (tmp_path / "log").read_text()
-    again = [sys.executable, str(ROOT / "train.py"), "--run", str(run), "--resume"]
-    answer = subprocess.run(again, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stderr
+    finished("run", "--resume")
     assert_same_run(run, whole)
 
 
