@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from smae_jax import losses
+from smae_jax.config import TrainConfig
 from smae_jax.measurements import Measurements
 from smae_jax.methods import Noise2Noise
 from smae_jax.noise import Noise, likelihood, measure_noise, shared_variance
 from smae_jax.placing import Placed, draw, gather, held_out_pixels, whole_batch
+from smae_jax.run.build import noise_of
 
 
 def stack_of(counts, exposure=None, patch=None, **options):
@@ -162,6 +164,16 @@ def test_the_noise_of_photons_is_told_from_readout_and_common_noise():
     shared = readout + rng.normal(0, 15, 3000)
     assert measure_noise(shared, ones).common_variance == pytest.approx(225, rel=0.25)
     assert shared_variance(readout) < 20
+
+
+def test_channels_of_unlike_brightness_are_no_common_noise():
+    rng = np.random.default_rng(8)
+    rate = (40 + 30 * np.sin(np.arange(800) / 40))[:, None] * [1, 9, 2, 7, 3]
+    counts = rng.poisson(rate, (5, 800, 5)) * 2.0 + rng.normal(0, 20, (5, 800, 5))
+    data = Measurements(counts.astype(np.float32), np.ones((1, 800), np.float32), channels=True)
+    found = noise_of(TrainConfig(method="noise2noise"), Noise2Noise(), data)
+    assert found.gain == pytest.approx(2, rel=0.2)
+    assert found.common_variance == 0
 
 
 def test_one_or_two_repeats_are_taken_as_photons():

@@ -176,8 +176,8 @@ def noise_of(config: TrainConfig, method: Method, data: Measurements) -> Noise:
         return Noise(options.gain, options.readout_noise**2)
     if "repeats" not in method.needs:
         return Noise()
-    exposure = data.full_exposure[..., None] if data.channels else data.full_exposure
-    return measure_noise(data.counts, np.broadcast_to(exposure, data.counts.shape))
+    counts = data.channels_first  # neighbours along the last axis are neighbours in space
+    return measure_noise(counts, np.broadcast_to(data.full_exposure[:, None], counts.shape))
 
 
 def with_noise(method: Method, noise: Noise) -> Method:
