@@ -107,8 +107,10 @@ class DataOptions:
     """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
     saturation: float = 0.0
     """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
-    hot_pixels: bool = False
-    """Find and mask hot pixels by comparing them with their neighbours and their partner."""
+    hot_pixels: bool = True
+    """Find and mask pixels that count too much in 3 frames or more, frame after frame."""
+    outliers: Literal["put_back", "mask", "keep"] = "put_back"
+    """Counts that stand out in a frame: hidden from the network and answered as counted, masked, or kept."""
     crop: int = 0
     """Train on at most this many pixels a side about the centre; 0 = the whole frame."""
     scale: Literal["scan", "frame", "scan_max", "frame_max"] = "scan"

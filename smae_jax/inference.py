@@ -23,6 +23,7 @@ from smae_jax.finishing.error_bars import averaged, jackknife_variance, without_
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Method
 from smae_jax.methods.thinning import largest_count
+from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
 from smae_jax.survey import frame_scales
 from smae_jax.training import make_mesh
@@ -279,6 +280,7 @@ def predict(
     data: Measurements,
     *,
     scale: float | np.ndarray | None = None,
+    outliers: bool = False,
     **options: Any,
 ) -> Answers:
     """Answer measurements with a trained network.
@@ -289,12 +291,14 @@ def predict(
       method: settled on data like these.
       data: measurements.
       scale: counts per unit of rate at exposure 1; None = their mean.
+      outliers: whether the network sees counts that stand out, see `outliers.take_out`.
       options: of `Predictor`: group, conserve_totals, batch_size, seed, mesh.
 
     Returns:
       The answers, which can be asked `again` for a part of the photons.
     """
-    return answered(Predictor(net, method, **options), parameters, data, scale=scale)
+    predictor = Predictor(net, method, **options)
+    return answered(predictor, parameters, data if outliers else take_out(data), scale=scale)
 
 
 def answered(

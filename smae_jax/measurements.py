@@ -61,6 +61,28 @@ class Origin:
 
 
 @dataclasses.dataclass(frozen=True)
+class Outliers:
+    """Counts that stand out: taken out of the frames, to be put back into the answers.
+
+    Attributes:
+      places: frame, y and x of each, (n, 3), int64, in ascending order of frames.
+      counts: what was counted there, (n,).
+    """
+
+    places: np.ndarray
+    counts: np.ndarray
+
+    def take(self, index: np.ndarray) -> Outliers | None:
+        """Return those of the frames with these indices, numbered anew; None if there are none."""
+        chosen = [np.nonzero(self.places[:, 0] == frame)[0] for frame in index]
+        new = np.repeat(np.arange(len(index)), [len(one) for one in chosen])
+        if not len(new):
+            return None
+        rows = np.concatenate(chosen)
+        return Outliers(np.column_stack([new, self.places[rows, 1:]]), self.counts[rows])
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurements:
     """Frames of a scan, or repeats of one measurement, in one, two or three dimensions.
 
@@ -74,6 +96,7 @@ class Measurements:
       names: one per frame, for messages and for writing back.
       origin: where all this came from.
       channels: whether the last axis of `counts` is a channel axis.
+      outliers: what `outliers.take_out` replaced in `counts`; None = nothing.
     """
 
     counts: np.ndarray
@@ -84,6 +107,7 @@ class Measurements:
     names: tuple[str, ...] = ()
     origin: Origin = dataclasses.field(default_factory=Origin)
     channels: bool = False
+    outliers: Outliers | None = None
 
     def __post_init__(self) -> None:
         """Hold the shapes and dtypes together."""
@@ -162,6 +186,7 @@ class Measurements:
             exposure=self.exposure if len(self.exposure) == 1 else self.exposure[index],
             names=tuple(self.names[i] for i in index),
             origin=origin,
+            outliers=None if self.outliers is None else self.outliers.take(index),
         )
 
 

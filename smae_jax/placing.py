@@ -23,6 +23,7 @@ from smae_jax.canvas import Canvas, centred_canvas
 from smae_jax.errors import UserError
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Batch, Method, Region
+from smae_jax.outliers import take_out
 from smae_jax.splitting import pixel_identity
 from smae_jax.survey import frame_scales
 
@@ -83,6 +84,7 @@ class Placing:
       held_out: what is kept from the training to choose the best step: "pixels", "frames" or "none".
       share: of pixels or frames kept, in (0, 0.5]; of a whole example's counts, see `Method.whole`.
       seed: of what is held out.
+      outliers: whether counts that stand out are trained on, see `outliers.take_out`.
     """
 
     patch: int = 64
@@ -92,6 +94,7 @@ class Placing:
     held_out: Literal["pixels", "frames", "none"] = "pixels"
     share: float = 0.05
     seed: int = 0
+    outliers: bool = False
 
 
 def place(
@@ -119,6 +122,7 @@ def place(
     """
     how = how or Placing(patch=patch)
     _check(data, method, reference, how)
+    data = data if how.outliers else take_out(data)
     canvas = canvas_of(data, extent=method.extent, crop=how.crop)
     counts, exposure = canvas.embed(data.channels_first), canvas.embed(data.exposure)
     if counts.dtype == np.int64:  # devices hold no such numbers

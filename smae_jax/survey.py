@@ -15,11 +15,9 @@ from smae_jax.center import find_center
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center
 from smae_jax.measurements import Measurements, mean_of_frames
+from smae_jax.neighbours import RING, SQUARE, around, partner_of, upper_median
 
 ScaleRule = Literal["scan", "frame", "scan_max", "frame_max"]
-
-_RING = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
-_ADJACENT = [(dy, dx) for dy in range(-1, 2) for dx in range(-1, 2)]
 
 
 def settle(
@@ -199,13 +197,13 @@ def find_hot_pixels(
         rate = np.where(frames > 0, counts.sum(axis=0, dtype=np.float64) / frames, np.nan)
 
     y, x = _above_mean_of_neighbours(rate, 1 + min(margin, 0.5))
-    expected = _median(_around(rate, y, x, _RING))
-    adjacent = np.sort(np.nan_to_num(_around(rate, y, x, _ADJACENT)), axis=0)
+    expected = upper_median(around(rate, y, x, RING))
+    adjacent = np.sort(np.nan_to_num(around(rate, y, x, SQUARE)), axis=0)
     second = adjacent[-3]  # of the 3 x 3 pixels the brightest is the pixel itself, or it is not hot
     if center is None:
         expected = np.fmax(expected, second)
     else:
-        partner = _around(rate, *_partner(center, y, x), _ADJACENT)
+        partner = around(rate, *partner_of(center, y, x), SQUARE)
         known = np.isfinite(partner).any(axis=0)
         brightest = np.where(known, np.nan_to_num(partner).max(axis=0), second)
         expected = np.fmax(expected, brightest)
@@ -221,31 +219,6 @@ def find_hot_pixels(
     good = np.ones(counts.shape[1:], np.bool_)
     good[y[hot], x[hot]] = False
     return good
-
-
-def _partner(
-    center: tuple[float, float], y: np.ndarray, x: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    return round(2 * center[0]) - y, round(2 * center[1]) - x
-
-
-def _around(
-    image: np.ndarray, y: np.ndarray, x: np.ndarray, offsets: list[tuple[int, int]]
-) -> np.ndarray:
-    """Gather the neighbours of some pixels, (offsets, pixels); NaN outside the image."""
-    height, width = image.shape
-    gathered = np.full((len(offsets), len(y)), np.nan)
-    for row, (dy, dx) in zip(gathered, offsets, strict=True):
-        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
-        row[inside] = image[y[inside] + dy, x[inside] + dx]
-    return gathered
-
-
-def _median(values: np.ndarray) -> np.ndarray:
-    """Upper median along the first axis, NaN left out; NaN where nothing is left."""
-    ordered = np.sort(values, axis=0)  # NaN last
-    middle = np.isfinite(ordered).sum(axis=0) // 2
-    return ordered[np.minimum(middle, len(ordered) - 1), np.arange(ordered.shape[1])]
 
 
 def _above_mean_of_neighbours(rate: np.ndarray, sieve: float) -> tuple[np.ndarray, np.ndarray]:

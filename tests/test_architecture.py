@@ -16,12 +16,21 @@ LAYERS = (
     ("evaluation", "figures", "report"),
     ("run",),
     ("io", "simulate", "config", "config_file"),
-    ("inference", "finishing", "training", "placing", "survey", "arrays"),
+    ("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "asymmetry", "patterns"),
-        *("errors", "named", "removed", "version", "progress", "stopping", "compilation"),
+        *(
+            "neighbours",
+            "errors",
+            "named",
+            "removed",
+            "version",
+            "progress",
+            "stopping",
+            "compilation",
+        ),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

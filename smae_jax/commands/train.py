@@ -17,6 +17,7 @@ from smae_jax.io.writing import refuse_input
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import KINDS, Method, Say
 from smae_jax.noise import Noise
+from smae_jax.outliers import take_out
 from smae_jax.placing import Placed, Placing, place
 from smae_jax.run.build import (
     build_loss,
@@ -66,6 +67,7 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     for note in data.origin.notes:
         say(note)
     data, reference = read_reference(config, method, data, say)
+    data = _calm(config, data, say)
     method = method.settled(data, say=say)
     config = _settled(config, method, data)
     noise = noise_of(config, method, data)
@@ -163,6 +165,18 @@ def _settled(config: TrainConfig, method: Method, data: Measurements) -> TrainCo
     return dataclasses.replace(config, data=options)
 
 
+def _calm(config: TrainConfig, data: Measurements, say: Say) -> Measurements:
+    """Take out of frames what stands out in them, unless it is to be kept, and say so."""
+    calm = data if config.data.outliers == "keep" else take_out(data)
+    if calm.outliers is not None:
+        frames = len(np.unique(calm.outliers.places[:, 0]))
+        say(
+            f"{len(calm.outliers.counts)} counts in {frames} frames stand out, up to "
+            f"{calm.outliers.counts.max():g}: not trained on (--data.outliers keep does)"
+        )
+    return calm
+
+
 def _placing(config: TrainConfig, method: Method) -> Placing:
     options = config.train
     prior = config.deep_image_prior.held_out
@@ -174,6 +188,7 @@ def _placing(config: TrainConfig, method: Method) -> Placing:
         held_out=options.validation,
         share=prior if method.whole else options.validation_share,
         seed=config.seed,
+        outliers=config.data.outliers == "keep",
     )
 
 

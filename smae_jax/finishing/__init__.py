@@ -1,6 +1,6 @@
 """What happens to answers after the network: pure stages (answers, evidence) -> answers, in one order.
 
-    STAGES = (combine, keep_spots, keep_sums, conserve_totals, error_bars)
+    STAGES = (combine, keep_spots, keep_sums, conserve_totals, put_back, error_bars)
 
 `infer`, `evaluate` and `finish` run the same ones, and the halves of the photons that judge error bars go
 through them as the whole answers do: what is judged is what is written. Any stage can be left out, and a
@@ -22,16 +22,18 @@ from jax import Array
 from smae_jax.finishing.combine import FEWEST_FRAMES, combine
 from smae_jax.finishing.error_bars import FOLDS, error_bars
 from smae_jax.finishing.evidence import Evidence, Half
+from smae_jax.finishing.outliers import put_back
 from smae_jax.finishing.spots import keep_spots
 from smae_jax.finishing.sums import keep_sums
 from smae_jax.finishing.totals import conserve_totals
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.methods.thinning import largest_count
+from smae_jax.outliers import take_out
 from smae_jax.splitting import split_halves
 
 Stage = Callable[[Answers, Evidence], Answers]
-STAGES: tuple[Stage, ...] = (combine, keep_spots, keep_sums, conserve_totals, error_bars)
+STAGES: tuple[Stage, ...] = (combine, keep_spots, keep_sums, conserve_totals, put_back, error_bars)
 COUNTED = (combine, keep_spots, keep_sums)
 """Stages that know what the noise of photons is, and of nothing else."""
 HALVES = 2**31 - 3
@@ -51,6 +53,7 @@ __all__ = [
     "keep_spots",
     "keep_sums",
     "name_of",
+    "put_back",
 ]
 
 
@@ -76,6 +79,8 @@ def finish(
     Raises:
       UserError: if error bars are asked for where there are none.
     """
+    if any(bare(stage) is put_back for stage in stages):
+        data = take_out(data)
     if not data.are_counts:
         stages = [stage for stage in stages if bare(stage) not in COUNTED]
     wanted = _halves_wanted(answers, data, stages)
@@ -86,7 +91,10 @@ def finish(
     evidence = Evidence(data)
     if wanted and answers.again is not None:
         split = split_photons(jax.random.key(0) if key is None else key, data)
-        halves = [dataclasses.replace(data, counts=c, exposure=data.exposure / 2) for c in split]
+        bare_data = dataclasses.replace(data, outliers=None)  # they are in neither half
+        halves = [
+            dataclasses.replace(bare_data, counts=c, exposure=data.exposure / 2) for c in split
+        ]
         asked = [Half(half, answers.again(half, folds=folds)) for half in halves[:wanted]]
         evidence = Evidence(data, tuple(asked), split)
     for stage in stages:

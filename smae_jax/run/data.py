@@ -12,7 +12,11 @@ from smae_jax.io.pairing import pair_frames
 from smae_jax.io.reading import is_spectra, masked, read, read_mask
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
+from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.survey import settle
+
+FEWEST = 3
+"""Frames in which a pixel must stand out to be called hot: in fewer ones it is an outlier of a frame."""
 
 
 def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
@@ -37,7 +41,8 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
         _refuse_scan_options(options)
         return data
     center = "auto" if options.center == "auto" else parse_center(options.center)
-    return settle(data, center=center, hot_pixels=options.hot_pixels)
+    data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
+    return mask_outliers(take_out(data)) if options.outliers == "mask" else data
 
 
 def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements:
@@ -68,7 +73,6 @@ def _refuse_scan_options(options: DataOptions) -> None:
     """Refuse options that have a meaning about a beam centre only, instead of passing over them."""
     default = DataOptions()
     ignored = {
-        "--data.hot-pixels": options.hot_pixels,
         f"--data.crop {options.crop}": options.crop != default.crop,
         f"--data.center {options.center}": options.center != default.center,
     }

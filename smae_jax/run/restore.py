@@ -24,12 +24,13 @@ from smae_jax.inference import Predictor, answered
 from smae_jax.io.reading import masked, read_mask
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers, Method, Say
+from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
-from smae_jax.run.data import read_files
+from smae_jax.run.data import FEWEST, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.splitting import LARGEST
-from smae_jax.survey import center_of, frame_scales
+from smae_jax.survey import center_of, find_hot_pixels, frame_scales
 from smae_jax.version import version
 
 
@@ -87,6 +88,8 @@ class Opened:
             scale = frame_scales(data, rule=self.config.data.scale)
         elif len(scale) != data.frames:
             scale = scale[: data.frames]
+        if finishing.put_back in self.stages:
+            data = take_out(data)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         folds = finishing.FOLDS if sigma else 0
         found = answered(
@@ -132,6 +135,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     data = read_input(options, config) if data is None else data
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
+    data = _without_faults(config, data, say)
     method = build_method(config).with_rule(options.rule)
     method = method.settled(_as_counts(data))
     _check_whole(method, survey, data)
@@ -164,12 +168,18 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
         parameters=parameters,
         step=step,
         scale=_scale(options, config, survey, data, say),
-        stages=stages_of(options, conserve_totals=config.predict.conserve_totals),
+        stages=stages_of(
+            options,
+            conserve_totals=config.predict.conserve_totals,
+            outliers=config.data.outliers == "put_back",
+        ),
         seed=options.seed,
     )
 
 
-def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[Stage, ...]:
+def stages_of(
+    options: ApplyOptions, *, conserve_totals: bool = True, outliers: bool = True
+) -> tuple[Stage, ...]:
     """Return the stages that the options leave in, in their order, without error bars.
 
     Sums of a scan and totals of frames go together: answers that keep no totals keep no sums.
@@ -183,6 +193,7 @@ def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[S
         else None,
         finishing.keep_sums: finishing.keep_sums if options.keep_sums and conserve_totals else None,
         finishing.conserve_totals: finishing.conserve_totals if conserve_totals else None,
+        finishing.put_back: finishing.put_back if outliers else None,
     }
     chosen = (asked.get(stage) for stage in finishing.STAGES)
     return tuple(stage for stage in chosen if stage is not None)
@@ -250,6 +261,18 @@ def _centred(
     how = "given" if given else f"found on the input, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
     say(f"centre y {y:g}, x {x:g} ({how})")
     return dataclasses.replace(data, center=center)
+
+
+def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measurements:
+    """Mask what became hot since the training, and outliers where the run masks them."""
+    if len(data.spatial) != 2 or data.channels or data.center is None:
+        return data
+    if config.data.hot_pixels and data.frames >= FEWEST:
+        good = find_hot_pixels(data, center=data.center.half_pixel)
+        if not (good | ~data.valid.any(axis=0)).all():
+            say(f"{np.sum(~good)} pixels are hot here: masked")
+            data = masked(data, good, cause="hot")
+    return mask_outliers(take_out(data)) if config.data.outliers == "mask" else data
 
 
 def _as_counts(data: Measurements) -> Measurements:

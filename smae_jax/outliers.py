@@ -1,0 +1,132 @@
+"""Counts that cannot be noise about anything near them: zingers, cosmic rays, a pixel that flashes up.
+
+A network spreads such a count over its neighbours, its partner and, where frames are combined, over other
+frames. It is therefore taken out before anything sees it, and a value that is usual there stands in. At the
+end it is put back into the answer of its own pixel. Whether it is signal or fault, it does no harm elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+from scipy.stats import poisson
+
+from smae_jax.measurements import Measurements, Outliers
+from smae_jax.neighbours import RING, SQUARE, around, partner_of, upper_median
+
+CHANCE = 1e-12
+"""Probability below which a count is no noise: one in a million frames of a megapixel."""
+CONTRAST = 4.0
+"""Times that it must exceed what is expected: a sharp spot has more than a quarter of its peak beside it."""
+REACH = 2
+"""Pixels to each side in which neighbours are looked at."""
+_GOLDEN = 0.6180339887498949
+
+
+def take_out(data: Measurements) -> Measurements:
+    """Replace the counts that stand out by what is usual about them, and remember them.
+
+    A count stands out if Poisson noise reaches it with a probability below `CHANCE`, and if it exceeds
+    `CONTRAST` times what is expected there, which is the largest of
+
+    - the median of its valid neighbours in 5 x 5 pixels;
+    - the second brightest of its eight neighbours: a spot is blurred over several pixels;
+    - the brightest of the 3 x 3 pixels about its partner, where there is a centre: a reflection has one;
+    - the median of the same pixel in the other frames: what stands out in all of them is a hot pixel, see
+      `survey.find_hot_pixels`, or signal.
+
+    Args:
+      data: patterns, masked, with their centre if they have one.
+
+    Returns:
+      The same with `outliers`; unchanged where nothing stands out, where they were taken out before, and
+      where values are no photon counts.
+    """
+    if data.outliers is not None or len(data.spatial) != 2 or data.channels or not data.are_counts:
+        return data
+    found, counted = list[np.ndarray](), list[np.ndarray]()
+    counts = data.counts
+    for frame in range(data.frames):
+        places, stand_in = _of_frame(data, frame)
+        if len(places):
+            if counts is data.counts:
+                counts = data.counts.copy()
+            found.append(np.column_stack([np.full(len(places), frame), places]))
+            counted.append(data.counts[frame, places[:, 0], places[:, 1]])
+            counts[frame, places[:, 0], places[:, 1]] = stand_in
+    if not found:
+        return data
+    outliers = Outliers(np.concatenate(found).astype(np.int64), np.concatenate(counted))
+    return dataclasses.replace(data, counts=counts, outliers=outliers)
+
+
+def with_outliers(data: Measurements) -> Measurements:
+    """Return the measurements as they were counted."""
+    if data.outliers is None:
+        return data
+    counts = data.counts.copy()
+    counts[tuple(data.outliers.places.T)] = data.outliers.counts
+    return dataclasses.replace(data, counts=counts, outliers=None)
+
+
+def mask_outliers(data: Measurements) -> Measurements:
+    """Take the pixels that stand out for not measured, each in its own frame."""
+    if data.outliers is None:
+        return data
+    exposure, counts = data.full_exposure.copy(), data.counts.copy()
+    places = tuple(data.outliers.places.T)
+    exposure[places], counts[places] = 0, 0
+    share = len(data.outliers.counts) / counts.size
+    masked_by = {**data.origin.masked_by, "outlier": share}
+    origin = dataclasses.replace(data.origin, masked_by=masked_by)
+    return dataclasses.replace(data, counts=counts, exposure=exposure, origin=origin, outliers=None)
+
+
+def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (y, x) of the pixels of a frame that stand out, and the counts that stand in for them."""
+    image = data.counts[frame]
+    valid = data.valid[frame % len(data.valid)]
+    y, x = _candidates(image, valid)
+    if not len(y):
+        return np.empty((0, 2), np.int64), np.empty(0, image.dtype)
+    known = np.where(valid, image, np.nan)
+    beside = np.sort(np.nan_to_num(around(known, y, x, SQUARE)), axis=0)
+    # The brightest of the 3 x 3 pixels is the pixel itself, or it does not stand out.
+    expected = np.fmax(upper_median(around(known, y, x, RING)), beside[-3])
+    if data.center is not None:
+        partner = around(known, *partner_of(data.center.half_pixel, y, x), SQUARE)
+        expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
+    if data.frames > 2:
+        others = data.counts[:, y, x].astype(np.float64)
+        others[~np.broadcast_to(data.valid, data.counts.shape)[:, y, x]] = np.nan
+        others[frame] = np.nan
+        expected = np.fmax(expected, upper_median(others))
+    expected, own = np.nan_to_num(expected), image[y, x]
+    out = (own > CONTRAST * expected) & (poisson.sf(own - 1, expected + 1) < CHANCE)
+    y, x = y[out], x[out]
+    known[y, x] = np.nan  # neighbours that stand out themselves are no measure of what is usual
+    about = around(known, y, x, RING)
+    number = np.isfinite(about).sum(axis=0)
+    mean = np.nansum(about, axis=0) / np.maximum(number, 1)
+    # Dithered by place, so that whole counts keep the mean, without a random number.
+    dither = (y * 7919 + x) * _GOLDEN % 1
+    return np.column_stack([y, x]), np.floor(mean + dither).astype(image.dtype)
+
+
+def _candidates(image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find quickly what may stand out: far above the mean of the other pixels about it."""
+    least = poisson.isf(CHANCE, 1.0)
+    bright = valid & (image >= least)
+    if not bright.any():
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    size = 2 * REACH + 1
+    total, number = (
+        uniform_filter(what.astype(np.float64), size, mode="constant") * size**2
+        for what in (np.where(valid, image, 0), valid)
+    )
+    # A neighbour that stands out too has a part in the mean: half of the contrast is asked for here.
+    others = np.maximum(number - 1, 1)
+    y, x = np.nonzero(bright & (image * others > CONTRAST / 2 * (total - image)))
+    return y, x
