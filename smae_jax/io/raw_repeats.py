@@ -27,7 +27,7 @@ AXIS_NAMES = {
 }
 EXPOSURE_NAMES = ("exposure", "exposure_s", "live_time", "livetime", "count_time", "dwell_time")
 _SPECIAL = {"energies": "energy", "wavenumbers": "wavenumber", "raman_shift": "shift"}
-_UNITS = ("kev", "ev", "mev", "nm", "um", "angstrom", "1/cm", "cm-1", "cm^-1", "1/nm", "degree")
+UNITS = ("kev", "ev", "mev", "nm", "um", "angstrom", "1/cm", "cm-1", "cm^-1", "1/nm", "degree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +68,10 @@ def split_label(text: str) -> tuple[str, str]:
     text = text.strip().strip("\"'").strip()
     if match := re.fullmatch(r"(.*?)\s*[(\[]\s*([^()\[\]]+?)\s*[)\]]", text):
         return match[1].strip(), match[2]
-    if text.lower() in _UNITS:
+    if text.lower() in UNITS:
         return "", text
     name, separator, unit = text.rpartition("/" if "/" in text else "_")
-    if separator and unit.strip().lower() in _UNITS:
+    if separator and unit.strip().lower() in UNITS:
         return name.strip(), unit.strip()
     return text, ""
 
