@@ -1,7 +1,7 @@
 """Whether the commas and points of a table of text are decimal marks or group thousands.
 
-`3,584` is 3584 or 3.584. One number tells only where it can be read in one way, so all numbers of a file decide
-together. Knows nothing of what rows and columns mean.
+`3,584` is 3584 or 3.584. One number tells only where it can be read in one way, so all numbers of a file
+decide together. Knows nothing of what rows and columns mean.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def number(cell: str, mark: Mark) -> float:
 def find_mark(path: str, rows: Rows, delimiter: str | None) -> tuple[Mark, list[str]]:
     """Find out what the decimal mark of a table is.
 
-    Settled by any number that can be read in one way alone (`1,2`, `0,857`, `1.234,5`; `1.2`, `3,584,001`). Else
-    numbers of one column that are whole below 1000 and grouped from there on (857 beside 3,584) show that the
-    groups are thousands. Points that nothing settles are decimal marks, as everywhere; commas are refused.
+    Settled by any number that can be read in one way alone (`1,2`, `0,857`, `1.234,5`; `1.2`, `3,584,001`).
+    Else numbers of one column that are whole below 1000 and grouped from there on (857 beside 3,584) show
+    that the groups are thousands. Points that nothing settles are decimal marks, as everywhere; commas are
+    refused.
 
     Args:
       path: for messages.
@@ -75,7 +76,9 @@ def find_mark(path: str, rows: Rows, delimiter: str | None) -> tuple[Mark, list[
     if delimiter == "," and not commas:
         return "point", []
     settled: dict[Mark, tuple[int, str]] = {}
-    open_: dict[str, tuple[int, str]] = {}  # the first number with this mark that both ways can read
+    open_: dict[
+        str, tuple[int, str]
+    ] = {}  # the first number with this mark that both ways can read
     for line, row in rows:
         for cell in row:
             if "," not in cell and "." not in cell:
@@ -90,8 +93,8 @@ def find_mark(path: str, rows: Rows, delimiter: str | None) -> tuple[Mark, list[
     if len(settled) == 2:
         (a, first), (b, second) = settled["point"], settled["comma"]
         raise UserError(
-            f"{path}: has decimal points (line {a}: '{first}') and decimal commas (line {b}: '{second}'); write "
-            "all numbers in one way, or say which with --data.decimal point or comma"
+            f"{path}: has decimal points (line {a}: '{first}') and decimal commas (line {b}: '{second}'); "
+            "write all numbers in one way, or say which with --data.decimal point or comma"
         )
     if settled:
         (mark,) = settled
@@ -105,7 +108,7 @@ def find_mark(path: str, rows: Rows, delimiter: str | None) -> tuple[Mark, list[
         whole, broken = re.sub("[.,]", "", cell), cell.replace(",", ".")
         by_point, by_comma = (whole, broken) if "," in cell else (broken, whole)
         raise UserError(
-            f"{path}: line {line}: '{cell}' may be {whole} or {broken}, and no number of the file tells which; "
+            f"{path}: line {line}: '{cell}' may be {whole} or {broken}, and no number of the file tells; "
             f"say --data.decimal point ({by_point}) or --data.decimal comma ({by_comma})"
         )
     if open_:

@@ -45,6 +45,7 @@ class RawRepeats:
       notes: what was recognised.
       oriented: whether repeats lie along axis 0 already (text files).
       dtype: of the numbers on disk, where `values` have another one.
+      quantity: what the columns of a text file are called that were chosen for it, such as `raw data`.
     """
 
     values: np.ndarray
@@ -57,6 +58,7 @@ class RawRepeats:
     notes: tuple[str, ...] = ()
     oriented: bool = False
     dtype: str = ""
+    quantity: str = ""
 
 
 def split_label(text: str) -> tuple[str, str]:

@@ -69,7 +69,10 @@ def _encoding(path: str, probe: bytes) -> str:
         return "utf-16"
     if b"\0" not in probe:
         return "utf-8-sig"
-    for first, name in ((1, "utf-16-le"), (0, "utf-16-be")):  # Latin letters: every second byte is 0
+    for first, name in (
+        (1, "utf-16-le"),
+        (0, "utf-16-be"),
+    ):  # Latin letters: every second byte is 0
         zeros, others = probe[first::2], probe[1 - first :: 2]
         if len(probe) > 3 and 10 * zeros.count(0) > 9 * len(zeros) and 0 not in others:
             return name

@@ -24,7 +24,24 @@ _SUMMARY = re.compile(
 )
 _MORE_UNITS = (
     *("counts", "count", "cts", "cps", "counts/s", "a.u.", "au", "a. u.", "arb. units", "arb.u."),
-    *("s", "sec", "ms", "min", "deg", "°", "k", "°c", "mm", "µm", "%", "1", "å", "å-1", "1/å", "cm⁻¹"),
+    *(
+        "s",
+        "sec",
+        "ms",
+        "min",
+        "deg",
+        "°",
+        "k",
+        "°c",
+        "mm",
+        "µm",
+        "%",
+        "1",
+        "å",
+        "å-1",
+        "1/å",
+        "cm⁻¹",
+    ),
     *("", "-"),
 )
 _HEADER_LINES = 4  # so far above the table names may stand
@@ -234,9 +251,7 @@ def _without_empty_ends(body: Rows, header: list[str] | None) -> tuple[Rows, lis
     return [(line, row[:width]) for line, row in body], header and header[:width]
 
 
-def _table(
-    path: str, body: Rows, header: list[str] | None, notes: list[str], mark: Mark
-) -> Table:
+def _table(path: str, body: Rows, header: list[str] | None, notes: list[str], mark: Mark) -> Table:
     columns = len(body[0][1])
     numbers = np.full((len(body), columns), np.nan)
     texts: dict[int, list[str]] = {}
