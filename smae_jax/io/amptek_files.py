@@ -64,6 +64,8 @@ def _counts(path: str, lines: list[str]) -> np.ndarray:
             if counts:
                 return np.array(counts, np.int64)
             break
+        if not line:
+            continue
         if not re.fullmatch(r"\d{1,15}", line):
             raise UserError(
                 f"{path}: line {number}: expected the counts of a channel, got '{line[:40]}'; is it damaged?"

@@ -37,6 +37,12 @@ def is_number(cell: str, mark: Mark | None = None) -> bool:
     (True, False, True)
     """
     if mark is None:
+        try:  # most numbers are plain, and Python is fast at these
+            float(cell)
+            if cell[-1].isdecimal() and "_" not in cell:
+                return True
+        except ValueError:
+            pass
         return any(pattern.fullmatch(cell) for pattern in _NUMBER.values())
     return _NUMBER[mark].fullmatch(cell) is not None
 

@@ -72,6 +72,8 @@ def split_label(text: str) -> tuple[str, str]:
         return match[1].strip(), match[2]
     if text.lower() in UNITS:
         return "", text
+    if (match := re.fullmatch(r"(.+?),\s*(\S+)", text)) and match[2].lower() in UNITS:
+        return match[1].strip(), match[2]
     name, separator, unit = text.rpartition("/" if "/" in text else "_")
     if separator and unit.strip().lower() in UNITS:
         return name.strip(), unit.strip()

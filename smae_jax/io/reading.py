@@ -6,9 +6,9 @@ The rest of the package reads through this module alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import os
-from collections.abc import Callable
 
 import numpy as np
 
@@ -82,8 +82,14 @@ def read(
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
         return choose_frames(_patterns(path, saturation), repeats)
     if kind == "text":
-        read_one = text_frames.read_frame if dimensions == 2 else _spectra(inside, repeats_axis)
-        parts = [read_one(file, table or TableOptions()) for file in files]
+        read_one = functools.partial(
+            _text,
+            options=table or TableOptions(),
+            inside=inside,
+            repeats_axis=repeats_axis,
+            frames=dimensions == 2,
+        )
+        parts = [read_one(file) for file in files]
         _check_quantity(files, parts)
     else:
         parts = [_raw(file, inside, kind) for file in files]
@@ -138,20 +144,20 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
     return kinds[0]
 
 
-def _spectra(inside: str, repeats_axis: int) -> Callable[[str, TableOptions], RawRepeats]:
-    """Return what reads the spectra of one text file, by what the file is."""
-
-    def read_one(file: str, table: TableOptions) -> RawRepeats:
-        _refuse_unreadable(file)
-        if spec_files.is_spec(file):
-            return spec_files.read_spec(file, inside, table)
-        if inside:
-            raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
-        if amptek_files.is_amptek(file):
-            return amptek_files.read_amptek(file)
-        return text_files.read_text(file, repeats_axis=repeats_axis, options=table)
-
-    return read_one
+def _text(
+    file: str, options: TableOptions, *, inside: str, repeats_axis: int, frames: bool
+) -> RawRepeats:
+    """Read one text file by what it is: scans of SPEC, a spectrum of Amptek, a frame, a table."""
+    _refuse_unreadable(file)
+    if spec_files.is_spec(file) and not frames:
+        return spec_files.read_spec(file, inside, options)
+    if inside:
+        raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
+    if frames:
+        return text_frames.read_frame(file, options)
+    if amptek_files.is_amptek(file):
+        return amptek_files.read_amptek(file)
+    return text_files.read_text(file, repeats_axis=repeats_axis, options=options)
 
 
 def _check_quantity(files: list[str], parts: list[RawRepeats]) -> None:

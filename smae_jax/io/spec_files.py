@@ -167,7 +167,8 @@ def _spectra(name: str, scan: Any, device: int | None, header: dict[str, list[st
     devices = max(1, len(scan.mca) // points)
     if device is None and devices > 1:
         raise UserError(
-            f"{name}: holds spectra of {devices} analysers; choose one as in '{name}/mca_0' .. mca_{devices - 1}"
+            f"{name}: holds spectra of {devices} analysers; choose one, '{name}/mca_0' to "
+            f"mca_{devices - 1}"
         )
     if not len(scan.mca) or (device or 0) >= devices:
         raise UserError(

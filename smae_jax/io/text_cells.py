@@ -43,7 +43,7 @@ def split_cells(line: str, delimiter: str | None) -> list[str]:
         row = next(csv.reader([text], delimiter=delimiter or " ", skipinitialspace=True), [])
     else:
         row = line.strip(" \r\n").split(delimiter)
-    return [cell.strip().strip('"').strip() for cell in row]
+    return [cell.strip() for cell in row]
 
 
 def choose_delimiter(lines: list[str]) -> str | None:

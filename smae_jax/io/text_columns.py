@@ -38,11 +38,8 @@ _PRIORITY = (
     *("shift", "energy", "q", "two_theta", "angle", "wavelength", "wavenumber"),
     *("frequency", "mass", "x", "axis", "time"),
 )
-_BESIDE = re.compile(  # uncertainties and sums of the measurements
-    r"(.*[ _.-])?(sigma|error|err|std|stdev|uncertainty|esd|sd|dy|di|stderr)"
-    r"|(mean|average|avg|sum|total|median)([ _](spectrum|counts|intensity))?",
-    re.I,
-)
+_SIGMA = re.compile(r"(.*[ _.-])?(sigma|error|err|std|stdev|uncertainty|esd|sd|dy|di|stderr)", re.I)
+_SUM = re.compile(r"(mean|average|avg|sum|total|median)([ _](spectrum|counts|intensity))?", re.I)
 _NEVER = re.compile(
     r"((raw|mean)[ _])?(darks?|dunkel\w*|references?|referenz|backgrounds?|bkgd?|bg|hintergrund|baseline"
     r"|untergrund|fond|white|blank)([ _-](spectrum|counts|intensity|scan|signal|current|ref(erence)?))?"
@@ -88,9 +85,16 @@ def is_numbering_name(label: str) -> bool:
     return _NUMBERING.fullmatch(label.strip()) is not None
 
 
-def is_beside(label: str) -> bool:
-    """Whether a label heads uncertainties, or a sum or mean of the other columns."""
-    return _BESIDE.fullmatch(split_label(label)[0]) is not None
+def without_derived(header: list[str], columns: list[int]) -> list[int]:
+    """Leave out uncertainties, and sums and means of the other columns; never all columns.
+
+    >>> without_derived(["energy", "a", "a sigma", "mean"], [1, 2, 3])
+    [1]
+    """
+    for pattern in (_SIGMA, _SUM):
+        rest = [c for c in columns if not pattern.fullmatch(split_label(header[c])[0])]
+        columns = rest or columns
+    return columns
 
 
 def tier(label: str) -> str:

@@ -20,9 +20,9 @@ from smae_jax.io.text_columns import (
     axis_name,
     choose_measured,
     find_axis,
-    is_beside,
     is_numbering_name,
     named_columns,
+    without_derived,
 )
 from smae_jax.io.text_tables import Table
 
@@ -193,8 +193,7 @@ def in_columns(table: Table, wanted: str = "") -> RawRepeats:
             usual = name or split_label(header[axis_column])[0].lower()
             axis, label = first, (usual, unit)
             notes.append(f"{which} taken as the axis, {first[0]:g} to {first[-1]:g}")
-    beside = [c for c in rest if is_beside(header[c])]
-    free = [c for c in rest if c not in beside] or rest
+    free = without_derived(header, rest)
     chosen, quantity = (asked, "") if asked else choose_measured(header, free) if free else ([], "")
     if asked or quantity:
         listed = ", ".join(f"{c + 1} '{header[c]}'" if header[c] else str(c + 1) for c in chosen)
@@ -205,9 +204,7 @@ def in_columns(table: Table, wanted: str = "") -> RawRepeats:
         for c in sorted(spare)
         if _told(table, c)
     ]:
-        notes.append(
-            f"column(s) {', '.join(left)} left out: no measurements by their names or cells"
-        )
+        notes.append(f"column(s) {', '.join(left)} left out: no spectra by their names or cells")
     names = tuple(header[c] for c in chosen) if all(header[c] for c in chosen) else None
     return RawRepeats(
         numbers[:, chosen].T.copy(),
@@ -274,9 +271,8 @@ def below_each_other(table: Table) -> RawRepeats | None:
         if not (blocks[:, :, column] == values[:length]).all():
             continue
         places = [c for c in columns if (blocks[:, :, c] == blocks[:, :1, c]).all()]
-        signal = [
-            c for c in columns if c not in places and c != column and not is_beside(header[c])
-        ]
+        others = [c for c in columns if c not in places and c != column]
+        signal = without_derived(header, others)
         if len(signal) != 1:
             return None
         name, unit = axis_name(header[column]) or "", split_label(header[column])[1]

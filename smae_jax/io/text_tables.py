@@ -131,11 +131,15 @@ def _body(path: str, rows: Rows) -> tuple[int, int, int]:
     width = Counter(len(row) for row in late).most_common(1)[0][0]
     numbered = 2 * sum(kind_of(row[0]) in ("number", "missing") for row in late) > len(late)
 
+    full = Counter(sum(map(bool, row)) for row in late).most_common(1)[0][0]
+
     def belongs(row: list[str]) -> bool:
-        if len(row) < width - 1 or not _is_numeric(row):
+        filled = sum(map(bool, row))
+        if len(row) < width - 1 or 2 * filled < full or not _is_numeric(row):
             return False
         if numbered and kind_of(row[0]) == "text":  # a word above an index: all else is an axis
-            return width > 2 and all(kind_of(cell) == "number" for cell in row[1:] if cell != "")
+            figures = sum(map(is_number, row[1:]))
+            return filled >= 3 and figures == filled - 1 >= full - 2
         return True
 
     last = len(rows)
@@ -231,7 +235,7 @@ def _names(text: str, body: Rows, delimiter: str | None, *, own: bool) -> list[s
             return names
         if width - ends <= len(names) < width:  # rows end in delimiters, the header does not
             return names + [""] * (width - len(names))
-        if len(names) == width - 1 > 0 and own and not figures:  # no name above an index
+        if len(names) == width - 1 > 1 and own and not figures:  # no name above an index
             return ["", *names]
     return None
 
@@ -266,6 +270,8 @@ def _table(path: str, body: Rows, header: list[str] | None, notes: list[str], ma
         odd = [i for i, cell in enumerate(cells) if not _readable(cell, mark)]
         # The first row may be a header of energies with a word above the index column.
         figures = sum(is_number(cell, mark) for cell in cells[1:])
+        if foreign := [i for i in odd if is_number(cells[i])]:
+            _refuse(path, body[foreign[0]], column, header, mark)
         if not any(cells) or len(odd) > max(1, len(cells) // 2) or (odd and not figures):
             texts[column] = cells
             continue
