@@ -127,6 +127,7 @@ def test_names_of_axes_and_tiers():
         "energy,a,b,c,d\n" + rows(SHIFT, *COUNTS) + ",,,,\n,,,,\n",
         "energy,a,b,c,d\n" + rows(SHIFT, *COUNTS) + "# end\nTotal: 12345\nChecksum,8A3F\n",
         "energy,a,b,c,d\n" + rows(SHIFT, *COUNTS) + "Mean,1,2,3,4\n",
+        "energy,a,b,c,d\n" + rows(SHIFT, *COUNTS) + "Sum of counts,1,2,3,4\nend of file\n",
         "energy,,a,b,c,d\n" + rows(SHIFT, [""] * POINTS, *COUNTS),
         "energy,who,a,b,c,d\n" + rows(SHIFT, ["me"] * POINTS, *COUNTS),
         'sep=,\n"energy","a","b","c","d"\r\n' + rows(SHIFT, *COUNTS, end="\r"),
@@ -208,6 +209,19 @@ def test_maps_of_raman_microscopes(read):
         np.testing.assert_array_equal(raw.values, COUNTS)
         np.testing.assert_array_equal(raw.axis, SHIFT)
         assert raw.names == ("0,2", "0.5,2", "1,2", "1.5,2")
+
+
+def test_sums_below_spectra_in_rows_are_left_out(read):
+    head = "name," + ",".join(map(str, SHIFT)) + "\n"
+    body = [
+        f"{name}," + ",".join(map(str, row))
+        for name, row in zip(["a", "Summit", "maximum 1", "Max Planck"], COUNTS, strict=True)
+    ]
+    total = "Total," + ",".join(map(str, COUNTS.sum(axis=0)))
+    for lines in (body, [*body, total]):
+        raw = read(head + "\n".join(lines))
+        np.testing.assert_array_equal(raw.values, COUNTS)
+        assert raw.names == ("a", "Summit", "maximum 1", "Max Planck")
 
 
 def test_numbers_above_an_axis_are_names(read):

@@ -142,8 +142,14 @@ def _body(path: str, rows: Rows) -> tuple[int, int, int]:
             return filled >= 3 and figures == filled - 1 >= full - 2
         return True
 
+    def is_footer(row: list[str]) -> bool:
+        word = row[0].rstrip(": ")
+        if numbered and kind_of(row[0]) == "text" and re.match(r"[^\W\d]{3}", word):
+            return True
+        return _SUMMARY.fullmatch(word) is not None or not _is_numeric(row)
+
     last = len(rows)
-    while last and (_SUMMARY.match(rows[last - 1][1][0]) or not _is_numeric(rows[last - 1][1])):
+    while last and is_footer(rows[last - 1][1]):
         last -= 1
     last = last or len(rows)
     for first in range(last):
