@@ -131,6 +131,10 @@ class DataOptions:
     """Axis of the array that holds the channels of multi-channel data; None = there is none."""
     axis_label: str = ""
     """Name and unit of the spectral axis where the file does not tell: `energy (keV)`."""
+    decimal: Literal["auto", "point", "comma"] = "auto"
+    """Decimal mark of a table of text; auto = as all its numbers together tell."""
+    columns: str = ""
+    """Columns of a text table that are spectra, by name or number from 1: `Raw data`; "" = by name."""
 
     def __post_init__(self) -> None:
         """Refuse values that contradict themselves."""

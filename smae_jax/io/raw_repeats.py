@@ -27,7 +27,7 @@ AXIS_NAMES = {
 }
 EXPOSURE_NAMES = ("exposure", "exposure_s", "live_time", "livetime", "count_time", "dwell_time")
 _SPECIAL = {"energies": "energy", "wavenumbers": "wavenumber", "raman_shift": "shift"}
-_UNITS = ("kev", "ev", "mev", "nm", "um", "angstrom", "1/cm", "cm-1", "cm^-1", "1/nm", "degree")
+UNITS = ("kev", "ev", "mev", "nm", "um", "angstrom", "1/cm", "cm-1", "cm^-1", "1/nm", "degree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,7 @@ class RawRepeats:
       notes: what was recognised.
       oriented: whether repeats lie along axis 0 already (text files).
       dtype: of the numbers on disk, where `values` have another one.
+      quantity: what the columns of a text file are called that were chosen for it, such as `raw data`.
     """
 
     values: np.ndarray
@@ -57,6 +58,7 @@ class RawRepeats:
     notes: tuple[str, ...] = ()
     oriented: bool = False
     dtype: str = ""
+    quantity: str = ""
 
 
 def split_label(text: str) -> tuple[str, str]:
@@ -68,10 +70,12 @@ def split_label(text: str) -> tuple[str, str]:
     text = text.strip().strip("\"'").strip()
     if match := re.fullmatch(r"(.*?)\s*[(\[]\s*([^()\[\]]+?)\s*[)\]]", text):
         return match[1].strip(), match[2]
-    if text.lower() in _UNITS:
+    if text.lower() in UNITS:
         return "", text
+    if (match := re.fullmatch(r"(.+?),\s*(\S+)", text)) and match[2].lower() in UNITS:
+        return match[1].strip(), match[2]
     name, separator, unit = text.rpartition("/" if "/" in text else "_")
-    if separator and unit.strip().lower() in _UNITS:
+    if separator and unit.strip().lower() in UNITS:
         return name.strip(), unit.strip()
     return text, ""
 

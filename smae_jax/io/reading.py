@@ -6,19 +6,21 @@ The rest of the package reads through this module alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import glob
 import os
 
 import numpy as np
 
 from smae_jax.errors import UserError
-from smae_jax.io import array_files, text_files
+from smae_jax.io import amptek_files, array_files, spec_files, text_files, text_frames
 from smae_jax.io.choosing import choose_frames, parse_frames
 from smae_jax.io.locations import find_files, natural_key, opener_of, split_inside
 from smae_jax.io.masks import read_mask
 from smae_jax.io.raw_repeats import RawRepeats
 from smae_jax.io.repeats import Layout, join, relative_exposure
 from smae_jax.io.scans import read_scan
+from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
 from smae_jax.survey import describe_mask, masked
 
@@ -42,6 +44,7 @@ def read(
     channel_axis: int | None = None,
     axis_label: str = "",
     saturation: float | None = None,
+    table: TableOptions | None = None,
 ) -> Measurements:
     """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
 
@@ -57,6 +60,7 @@ def read(
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
+      table: what the user says of tables of text: their decimal mark and columns; None = nothing.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
@@ -77,7 +81,18 @@ def read(
     plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
         return choose_frames(_patterns(path, saturation), repeats)
-    parts = [_raw(file, inside, kind, repeats_axis) for file in files]
+    if kind == "text":
+        read_one = functools.partial(
+            _text,
+            options=table or TableOptions(),
+            inside=inside,
+            repeats_axis=repeats_axis,
+            frames=dimensions == 2,
+        )
+        parts = [read_one(file) for file in files]
+        _check_quantity(files, parts)
+    else:
+        parts = [_raw(file, inside, kind) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
     layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
     return choose_frames(join(path, files, parts, layout), repeats)
@@ -97,7 +112,8 @@ def _files(path: str, dimensions: int) -> list[str]:
         files = sorted(found, key=natural_key)
         if os.path.isdir(path):  # notes may lie beside frames
             texts = [f for f in files if _kind(f) == "text"]
-            frames = dimensions > 1 or (dimensions == 0 and any(opener_of(f) for f in files))
+            images = any(opener_of(f) for f in files)
+            frames = dimensions > 2 or (dimensions in (0, 2) and images)
             return find_files(path) if frames or not texts else texts
     if not files or any(_kind(file) == "image" for file in files):
         return find_files(path)  # it knows what images are, and has the words for what is missing
@@ -106,7 +122,7 @@ def _files(path: str, dimensions: int) -> list[str]:
 
 def _kind(file: str) -> str:
     suffix = os.path.splitext(file)[1].lower()
-    if suffix in text_files.SUFFIXES:
+    if suffix in text_files.READ_SUFFIXES:
         return "text"
     return "array" if suffix in array_files.SUFFIXES else "image"
 
@@ -120,20 +136,48 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
             f"--data.dimensions 1: {path} holds images; expected .csv, .txt, .npy, .npz or HDF5 files, or "
             "dimensions 2"
         )
-    if kinds == ["text"] and dimensions > 1:
+    if kinds == ["text"] and dimensions > 2:
         raise UserError(
-            f"--data.dimensions {dimensions}: {path} is text, which holds spectra; leave the option out"
+            f"--data.dimensions {dimensions}: {path} is text, which holds spectra, or one frame a file with "
+            "dimensions 2; change the option or leave it out"
         )
     return kinds[0]
 
 
-def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
+def _text(
+    file: str, options: TableOptions, *, inside: str, repeats_axis: int, frames: bool
+) -> RawRepeats:
+    """Read one text file by what it is: scans of SPEC, a spectrum of Amptek, a frame, a table."""
+    _refuse_unreadable(file)
+    if spec_files.is_spec(file) and not frames:
+        return spec_files.read_spec(file, inside, options)
+    if inside:
+        raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
+    if frames:
+        return text_frames.read_frame(file, options)
+    if amptek_files.is_amptek(file):
+        return amptek_files.read_amptek(file)
+    return text_files.read_text(file, repeats_axis=repeats_axis, options=options)
+
+
+def _check_quantity(files: list[str], parts: list[RawRepeats]) -> None:
+    """Refuse files of which not the same column is the spectrum."""
+    for file, part in zip(files, parts, strict=True):
+        if part.quantity != parts[0].quantity:
+            first, this = (one.quantity or "all columns" for one in (parts[0], part))
+            raise UserError(
+                f"spectra are of different columns: '{first}' of {files[0]}, '{this}' of {file}; choose "
+                "one that all files have with --data.columns"
+            )
+
+
+def _refuse_unreadable(file: str) -> None:
     if not os.access(file, os.R_OK):
         raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
-    if kind == "text":
-        if inside:
-            raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
-        return text_files.read_text(file, repeats_axis=repeats_axis)
+
+
+def _raw(file: str, inside: str, kind: str) -> RawRepeats:
+    _refuse_unreadable(file)
     if kind == "image":  # the pages of one file are one volume
         scan = read_scan(file)
         valid = np.broadcast_to(scan.valid, scan.counts.shape)

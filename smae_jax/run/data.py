@@ -10,6 +10,7 @@ from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.pairing import pair_frames
 from smae_jax.io.reading import is_spectra, masked, read, read_mask
+from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.outliers import mask_outliers, take_out
@@ -55,6 +56,7 @@ def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements
         channel_axis=options.channel_axis,
         axis_label=options.axis_label,
         saturation=options.saturation or None,
+        table=TableOptions(options.decimal, options.columns),
     )
 
 
