@@ -13,6 +13,7 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.pilatus import parse_pilatus_header
 from smae_jax.io.raw_frames import Frames, Header, hushed, unreadable
+from smae_jax.io.readable import refuse_inflated
 
 # What fabio only logs; it then fills the missing part of the frame with zeros.
 _DAMAGE = ("incomplete", "unable to convert", "less data", "Cannot decompress", "truncated")
@@ -27,6 +28,7 @@ class _FrameList:
         self._first = self._read(0)
         self.shape = (int(image.nframes), *self._first.shape)
         self.dtype = self._first.dtype
+        refuse_inflated(path, self.shape[0] * self._first.nbytes)
 
     def __getitem__(self, frames: slice) -> np.ndarray:
         return np.stack([self._read(i) for i in range(*frames.indices(self.shape[0]))])
@@ -40,6 +42,8 @@ class _FrameList:
         damage = [m for m in self._messages if any(sign in m for sign in _DAMAGE)]
         if data is None or damage:
             raise unreadable(self._path, "a detector image", damage[0] if damage else "no data")
+        if data.ndim < 2:
+            raise unreadable(self._path, "a detector image", f"numbers of shape {data.shape}")
         if index and data.shape != self.shape[1:]:
             raise UserError(
                 f"{self._path}: frames differ in shape: frame 0 is {self.shape[1:]}, frame {index} "

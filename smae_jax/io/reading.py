@@ -6,17 +6,19 @@ The rest of the package reads through this module alone.
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io import array_files, text_files
 from smae_jax.io.choosing import choose_frames, parse_frames
-from smae_jax.io.locations import find_files, natural_key, opener_of, split_inside
-from smae_jax.io.masks import read_mask
+from smae_jax.io.frame_files import find_frames
+from smae_jax.io.locations import hidden, matching, opener_of, split_inside
+from smae_jax.io.masks import read_mask, with_masks
 from smae_jax.io.raw_repeats import RawRepeats
+from smae_jax.io.readable import refuse_unreadable
 from smae_jax.io.repeats import Layout, join, relative_exposure
 from smae_jax.io.scans import read_scan
 from smae_jax.measurements import Measurements
@@ -30,6 +32,7 @@ __all__ = [
     "parse_frames",
     "read",
     "read_mask",
+    "with_masks",
 ]
 
 
@@ -42,6 +45,7 @@ def read(
     channel_axis: int | None = None,
     axis_label: str = "",
     saturation: float | None = None,
+    left_out: Sequence[str] = (),
 ) -> Measurements:
     """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
 
@@ -57,6 +61,7 @@ def read(
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
+      left_out: locations of files that are no frames even where `path` matches them: masks, the reference.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
@@ -68,19 +73,21 @@ def read(
         left to use.
     """
     file_path, inside = split_inside(path)
-    files = _files(file_path, dimensions)
+    files, notes = _files(file_path, dimensions, left_out)
     kind = _one_kind(path, files, dimensions)
     told = dimensions > 0 or channel_axis is not None or repeats_axis != 0 or kind == "text"
     if not told and not (kind == "array" and array_files.is_spectrum(files[0], inside)):
-        return choose_frames(read_scan(path, saturation=saturation), repeats)
+        return choose_frames(read_scan(path, saturation=saturation, left_out=left_out), repeats)
     # Of an .npz file the exposures and the mask beside the frames count as well.
     plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
-        return choose_frames(_patterns(path, saturation), repeats)
+        return choose_frames(_patterns(path, saturation, left_out), repeats)
     parts = [_raw(file, inside, kind, repeats_axis) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
     layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
-    return choose_frames(join(path, files, parts, layout), repeats)
+    data = join(path, files, parts, layout)
+    origin = dataclasses.replace(data.origin, notes=(*notes, *data.origin.notes))
+    return choose_frames(dataclasses.replace(data, origin=origin), repeats)
 
 
 def is_spectra(path: str, dimensions: int = 0) -> bool:
@@ -88,20 +95,19 @@ def is_spectra(path: str, dimensions: int = 0) -> bool:
     return dimensions > 0 or _kind(split_inside(path)[0]) == "text"
 
 
-def _files(path: str, dimensions: int) -> list[str]:
-    if os.path.isfile(path):
-        files = [path]
-    else:
-        where = os.path.join(path, "*") if os.path.isdir(path) else path
-        found = (f for f in glob.glob(where, recursive=True) if os.path.isfile(f))
-        files = sorted(found, key=natural_key)
-        if os.path.isdir(path):  # notes may lie beside frames
-            texts = [f for f in files if _kind(f) == "text"]
-            frames = dimensions > 1 or (dimensions == 0 and any(opener_of(f) for f in files))
-            return find_files(path) if frames or not texts else texts
-    if not files or any(_kind(file) == "image" for file in files):
-        return find_files(path)  # it knows what images are, and has the words for what is missing
-    return files
+def _files(
+    path: str, dimensions: int, left_out: Sequence[str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """List the files that hold measurements, and note what is left out."""
+    files = matching(path)
+    if os.path.isdir(path):  # notes may lie beside frames
+        texts = [f for f in files if _kind(f) == "text" and not hidden(f)]
+        frames = dimensions > 1 or (dimensions == 0 and any(opener_of(f) for f in files))
+        if texts and not frames:
+            return texts, ()
+    elif (kinds := {*map(_kind, files)}) and "text" in kinds and "image" not in kinds:
+        return files, ()
+    return find_frames(path, left_out)  # it has the words for what is missing
 
 
 def _kind(file: str) -> str:
@@ -128,8 +134,7 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
 
 
 def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
-    if not os.access(file, os.R_OK):
-        raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
+    refuse_unreadable(file)
     if kind == "text":
         if inside:
             raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
@@ -153,9 +158,9 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
     )
 
 
-def _patterns(path: str, saturation: float | None) -> Measurements:
+def _patterns(path: str, saturation: float | None, left_out: Sequence[str]) -> Measurements:
     """Read the frames of a scan as repeats: with their exposures, and a note of what is masked."""
-    scan = read_scan(path, saturation=saturation)
+    scan = read_scan(path, saturation=saturation, left_out=left_out)
     notes = [
         f"{100 * share:.2f} % of pixels masked: {cause}"
         for cause, share in scan.origin.masked_by.items()
