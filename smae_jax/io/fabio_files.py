@@ -42,8 +42,10 @@ class _FrameList:
         damage = [m for m in self._messages if any(sign in m for sign in _DAMAGE)]
         if data is None or damage:
             raise unreadable(self._path, "a detector image", damage[0] if damage else "no data")
-        if data.ndim < 2:
-            raise unreadable(self._path, "a detector image", f"numbers of shape {data.shape}")
+        told = _told_shape(frame.header)
+        if data.ndim != 2 or told not in (None, data.shape):
+            reason = f"numbers of shape {data.shape} where the header says {told}"
+            raise unreadable(self._path, "a detector image", reason)
         if index and data.shape != self.shape[1:]:
             raise UserError(
                 f"{self._path}: frames differ in shape: frame 0 is {self.shape[1:]}, frame {index} "
@@ -74,6 +76,14 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
             yield Frames(frames, header=_header(image.header))
         finally:
             image.close()
+
+
+def _told_shape(header: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return what the header of an EDF says: fabio takes what it finds for a negative side."""
+    try:
+        return int(header["Dim_2"]), int(header["Dim_1"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _header(header: Mapping[str, Any]) -> Header:
