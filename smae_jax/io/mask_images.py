@@ -66,7 +66,8 @@ def open_table(path: str, inside: str, *, mask: bool = True) -> Iterator[Frames]
     if inside:
         raise UserError(f"{path}: a text file holds no names; drop '::{inside}'")
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no numbers are refused below
             lines = (re.sub(r"[,;\t]", " ", line) for line in file)
             values = np.loadtxt(lines, dtype=np.float64, ndmin=2)
     except UnicodeDecodeError as error:
