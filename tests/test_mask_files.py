@@ -1,12 +1,13 @@
 """Masks from every format, several at once, in either polarity, on the command line and in configs."""
 
 import gzip
+import io
 
-import fabio
 import h5py
 import numpy as np
 import pytest
 import tifffile
+from fabio import edfimage, fit2dmaskimage
 from PIL import Image
 
 from smae_jax.cli import parse, together
@@ -43,8 +44,9 @@ def hdf5(path, marks):
 
 
 def packed(path, marks):
-    with gzip.open(path, "wb") as file:
-        np.save(file, marks)
+    held = io.BytesIO()
+    np.save(held, marks)
+    path.write_bytes(gzip.compress(held.getvalue()))
 
 
 def rgba(path, marks):
@@ -73,8 +75,8 @@ WRITERS = {
     "head.txt": text("\t", "# a mask\n"),
     "m.csv": text(","),
     "semi.csv": text("; "),
-    "m.msk": lambda p, m: fabio.fit2dmaskimage.Fit2dMaskImage(data=m.astype(np.int8)).write(str(p)),
-    "m.edf": lambda p, m: fabio.edfimage.EdfImage(data=m.astype(np.int8)).write(str(p)),
+    "m.msk": lambda p, m: fit2dmaskimage.Fit2dMaskImage(data=m.astype(np.int8)).write(str(p)),
+    "m.edf": lambda p, m: edfimage.EdfImage(data=m.astype(np.int8)).write(str(p)),
     "m.npy": np.save,
     "m.npz": np.savez,
     "m.npy.gz": packed,

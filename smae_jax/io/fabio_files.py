@@ -36,13 +36,16 @@ class _FrameList:
     def _read(self, index: int) -> np.ndarray:
         try:
             frame = self._image if index == 0 else self._image.getframe(index)
+            told = _told_shape(frame.header)
+            refuse_inflated(self._path, told[0] * told[1] if told else 0)
             data = frame.data
+        except UserError:
+            raise
         except Exception as error:  # fabio's formats raise whatever they like
             raise unreadable(self._path, "a detector image", error) from error
         damage = [m for m in self._messages if any(sign in m for sign in _DAMAGE)]
         if data is None or damage:
             raise unreadable(self._path, "a detector image", damage[0] if damage else "no data")
-        told = _told_shape(frame.header)
         if data.ndim != 2 or told not in (None, data.shape):
             reason = f"numbers of shape {data.shape} where the header says {told}"
             raise unreadable(self._path, "a detector image", reason)
