@@ -18,7 +18,7 @@ from smae_jax.io.reading import read
 from smae_jax.io.source import open_source
 
 
-def frame(path, value, dtype=np.int32):
+def frame(path, value, dtype: type = np.int32):
     path.parent.mkdir(parents=True, exist_ok=True)
     values = np.full((5, 4), value, dtype)
     if path.suffix == ".npy":

@@ -148,9 +148,18 @@ def test_unknown_packing_of_a_tiff_is_said(tmp_path, stack):
 def test_tiff_that_claims_too_much_is_refused(tmp_path, stack):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, stack[0], compression="zstd", photometric="minisblack", metadata=None)
-    for name in ("ImageWidth", "ImageLength"):
-        tifffile.tiffcomment(path, comment=400_000, tagcode=name)
-    refused(path, "a.tif")
+    content = path.read_bytes()
+    for tag, side in ((256, 16), (257, 19)):
+        stated = next(
+            entry
+            for kind, code in ((3, "HH"), (4, "I"))
+            if (entry := struct.pack(f"<HHI{code[0]}", tag, kind, 1, side)) in content
+        )
+        claimed = struct.pack("<HHII", tag, 4, 1, 400_000)
+        place = content.index(stated)
+        content = content[:place] + claimed + content[place + 12 :]
+    path.write_bytes(content)
+    refused(path, "a.tif: claims", "damaged")
 
 
 def test_missing_imagecodecs_is_named(tmp_path, stack):
@@ -260,6 +269,31 @@ def test_other_content_under_a_detector_suffix_is_refused(tmp_path, suffix):
     for content in (b"\0" * 999, b"these are not frames\n" * 50, os.urandom(5000)):
         path.write_bytes(content)
         refused(path, "cannot be read as a detector image", f"a{suffix}")
+
+
+def test_cbf_without_its_binary_section_is_refused(tmp_path, stack):
+    path = tmp_path / "a.cbf"
+    cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
+    content = path.read_bytes()
+    start = content.index(b"\x0c\x1a\x04\xd5")
+    for cut in (content[:start], content[: start + 2], content.replace(b"\x1a\x04", b"\x1a\x05")):
+        path.write_bytes(cut)
+        refused(path, "cannot be read as a detector image", "binary section is missing")
+
+
+@pytest.mark.parametrize("place", range(8, 80, 3))
+def test_damaged_header_of_npy_is_refused(tmp_path, stack, place):
+    path = tmp_path / "a.npy"
+    np.save(path, stack)
+    content = bytearray(path.read_bytes())
+    content[place : place + 2] = b"(\xff"
+    for name in ("a.npy", "a.npz"):
+        if name == "a.npz":
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.writestr("frames.npy", bytes(content))
+        else:
+            path.write_bytes(content)
+        refused(tmp_path / name, "cannot be read as", name)
 
 
 # Packed as a whole

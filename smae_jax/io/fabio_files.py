@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -69,7 +70,10 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
         raise UserError(f"{path}: this format has no named datasets; drop '::{inside}'")
     with hushed("fabio") as messages:
         try:
+            _refuse_endless(path)
             image = fabio.open(path)
+        except UserError:
+            raise
         except Exception as error:  # fabio's formats raise whatever they like
             raise unreadable(path, "a detector image", error) from error
         try:
@@ -79,6 +83,13 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
             yield Frames(frames, header=_header(image.header))
         finally:
             image.close()
+
+
+def _refuse_endless(path: str) -> None:
+    """Refuse a CBF that ends before its numbers begin: fabio would look for them for ever."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content[:3] == b"###" and content.find(b"\x0c\x1a\x04\xd5") < 0:
+            raise unreadable(path, "a detector image", "the binary section is missing")
 
 
 def _told_shape(header: Mapping[str, Any]) -> tuple[int, int] | None:

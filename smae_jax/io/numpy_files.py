@@ -28,7 +28,7 @@ def open_npy(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
         raise UserError(f"{path}: an .npy file holds one array without a name; drop '::{inside}'")
     try:
         values = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged header raises whatever it likes
         if "Python objects" in str(error):
             raise UserError(
                 f"{path}: holds Python objects, not numbers; save a plain array"
@@ -57,7 +57,7 @@ def open_npz(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
             )
         try:
             values = archive[name]
-        except ValueError as error:
+        except Exception as error:  # a damaged header raises whatever it likes
             if "allow_pickle" not in str(error):
                 raise unreadable(path, "an .npz file", error) from error
             raise UserError(
@@ -101,7 +101,7 @@ def _refuse_claims(path: str, archive: zipfile.ZipFile) -> None:
                 first = np.lib.format.read_array_header_1_0
                 read = first if major == 1 else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
-            except (ValueError, EOFError):
+            except Exception:  # a damaged header raises whatever it likes
                 continue  # whoever reads it will say what is wrong
         claimed = math.prod(shape) * dtype.itemsize
         refuse_inflated(path, claimed, stored=member.compress_size)
