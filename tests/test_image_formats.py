@@ -276,7 +276,14 @@ def test_cbf_without_its_binary_section_is_refused(tmp_path, stack):
     cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
     content = path.read_bytes()
     start = content.index(b"\x0c\x1a\x04\xd5")
-    for cut in (content[:start], content[: start + 2], content.replace(b"\x1a\x04", b"\x1a\x05")):
+    marker = content.replace(b"--CIF-BINARY-FORMAT", b"--CIF-BINARX-FORMAT")
+    for cut in (
+        marker,
+        content[:start],
+        content[: start + 2],
+        content.replace(b"\x1a\x04", b"\x1a\x05"),
+        b"?" + content[1:start],
+    ):
         path.write_bytes(cut)
         refused(path, "cannot be read as a detector image", "binary section is missing")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -88,7 +89,9 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
 def _refuse_endless(path: str) -> None:
     """Refuse a CBF that ends before its numbers begin: fabio would look for them for ever."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content[:3] == b"###" and content.find(b"\x0c\x1a\x04\xd5") < 0:
+        is_cbf = content[:3] == b"###" or os.path.splitext(path)[1].lower() == ".cbf"
+        section = content.find(b"--CIF-BINARY-FORMAT-SECTION--")
+        if is_cbf and (section < 0 or content.find(b"\x0c\x1a\x04\xd5", section) < 0):
             raise unreadable(path, "a detector image", "the binary section is missing")
 
 
