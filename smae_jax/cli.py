@@ -176,6 +176,7 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
       UserError: in one line, if an option is unknown, was removed or is ill-typed.
     """
     refuse_arguments(arguments)
+    arguments = together(arguments, ("--data.mask", "--mask"))
     default = train_defaults(arguments) if kind is options.TrainConfig else kind()
     printed = io.StringIO()
     asks_for_help = not {"-h", "--help"}.isdisjoint(arguments)
@@ -188,6 +189,30 @@ def parse(kind: type, arguments: list[str], *, program: str) -> Any:
                 print(EVERYWHERE)
             raise
         raise UserError(_one_line(printed.getvalue())) from None
+
+
+def together(arguments: list[str], repeated: Sequence[str]) -> list[str]:
+    """Gather what several uses of an option give behind its first use.
+
+    >>> together(["--mask", "a", "--run", "r", "--mask=b"], ["--mask"])
+    ['--mask', 'a', 'b', '--run', 'r']
+    """
+    kept, given = list[str](), dict[str, list[str]]()
+    values = kept
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in repeated:
+            if option not in given:
+                given[option] = []
+                kept.append(option)
+            values = given[option]
+            values += [value] if equals else []
+        elif argument.startswith("--"):
+            values = kept
+            values.append(argument)
+        else:
+            values.append(argument)
+    return [one for argument in kept for one in (argument, *given.get(argument, ()))]
 
 
 def train_defaults(arguments: list[str]) -> options.TrainConfig:

@@ -20,6 +20,15 @@ def at_least(name: str, value: int, least: int) -> None:
         raise UserError(f"{name}: expected {least} or more, got {value}")
 
 
+def as_locations(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return locations of files: one alone may be given as text, and "" names none.
+
+    >>> as_locations("a.tif"), as_locations(("a.tif", "")), as_locations("")
+    (('a.tif',), ('a.tif',), ())
+    """
+    return tuple(one for one in ((given,) if isinstance(given, str) else given) if one)
+
+
 METHODS = (
     *("thinning", "smae", "noise2noise", "supervised", "noise2void"),
     *("deep_image_prior", "masked", "zero_shot"),
@@ -99,10 +108,10 @@ class DataOptions:
 
     path: str = ""
     """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
-    mask: str = ""
-    """Mask file of the detector frame: `mask.tif`, `mask.npz::name`, `file.h5::/dataset`."""
+    mask: tuple[str, ...] = ()
+    """Masks of the detector frame, all of which count: `mask.tif`, `mask.npz::name`, `file.h5::/dataset`."""
     mask_polarity: Literal["bad", "good"] = "bad"
-    """What nonzero means in the mask file; detectors and pyFAI write nonzero = bad."""
+    """What nonzero means in the mask files; detectors and pyFAI write nonzero = bad."""
     center: str = "auto"
     """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
     saturation: float = 0.0
@@ -138,6 +147,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that contradict themselves."""
+        object.__setattr__(self, "mask", as_locations(self.mask))
         if self.crop < 0 or 0 < self.crop < 16:
             raise UserError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
@@ -525,10 +535,10 @@ class ApplyOptions:
     """Where the results go."""
     repeats: str = "run"
     """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
-    mask: str = ""
-    """Mask file that replaces the run's own mask."""
+    mask: tuple[str, ...] = ()
+    """Mask files that replace the run's own mask."""
     mask_polarity: Literal["bad", "good"] = "bad"
-    """What nonzero means in the mask file."""
+    """What nonzero means in the mask files."""
     overwrite: bool = False
     """Replace the output if it exists."""
     checkpoint: str = "best"
@@ -557,6 +567,7 @@ class ApplyOptions:
 
     def __post_init__(self) -> None:
         """Refuse a centre or a number of sigmas that is none."""
+        object.__setattr__(self, "mask", as_locations(self.mask))
         if not self.keep_significant >= 0:
             raise UserError(
                 f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"

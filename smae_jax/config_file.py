@@ -100,7 +100,9 @@ def _typed(value: Any, hint: Any, what: str) -> Any:
     if origin in (Union, types.UnionType):
         return None if value is None else _typed(value, arguments[0], what)
     if origin is tuple:
-        if isinstance(value, list):
+        if arguments[0] is str and isinstance(value, str):  # one alone needs no list
+            return (value,) if value else ()
+        if isinstance(value, list | tuple):
             return tuple(_typed(item, arguments[0], what) for item in value)
         raise UserError(f"{what} expected a list such as [32, 64], got {value!r}")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

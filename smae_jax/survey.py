@@ -143,7 +143,11 @@ def describe_mask(data: Measurements) -> str:
     """Say what is masked, as in `7.2 % of pixels masked: 7.19 % detector, 0.00 % user`."""
     asked = ("detector", "user", "hot")  # said even where they found nothing
     causes = data.origin.masked_by.items()
-    parts = [f"{100 * share:.2f} % {cause}" for cause, share in causes if share or cause in asked]
+    parts = [
+        f"{100 * share:.2f} % {cause}"
+        for cause, share in causes
+        if share or cause.split(" ")[0] in asked
+    ]
     share = 100 * (1 - data.valid.mean())
     return f"{share:.1f} % of pixels masked: {', '.join(parts) or 'nothing'}"
 

@@ -365,10 +365,11 @@ def test_frames_of_unlike_shape_are_named(tmp_path, stack):
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".h5", ".npy", ".npz", ".edf", ".cbf"])
-@pytest.mark.parametrize("text", ["these are not frames\n" * 50, ""])
-def test_text_and_empty_files_are_refused(tmp_path, suffix, text):
-    (tmp_path / f"text{suffix}").write_text(text)
+def test_text_and_empty_files_are_refused(tmp_path, suffix):
+    (tmp_path / f"text{suffix}").write_text("these are not frames\n" * 50)
     refused(tmp_path / f"text{suffix}", "cannot be read as", f"text{suffix}", "another format")
+    (tmp_path / f"empty{suffix}").write_text("")
+    refused(tmp_path / f"empty{suffix}", "is empty (0 bytes)", f"empty{suffix}")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.4, 0.8, 0.97])

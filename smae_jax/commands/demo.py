@@ -74,7 +74,7 @@ def demo(config: DemoConfig, say: Say) -> None:
         data=dataclasses.replace(
             options.data,
             path=f"{scan}::/entry/data/data",
-            mask=f"{scan}::/entry/mask",
+            mask=(f"{scan}::/entry/mask",),
             mask_polarity="bad",
         ),
     )

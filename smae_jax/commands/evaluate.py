@@ -150,7 +150,7 @@ def _check_places(config: EvaluateConfig) -> None:
     for name in ("run", "input", "output"):
         if not getattr(config, name):
             raise UserError(f"--{name}: expected a path, got none; see --help")
-    refuse_input(config.output, config.input, config.reference, config.mask, config.run)
+    refuse_input(config.output, config.input, config.reference, *config.mask, config.run)
     check_folder(Path(config.output), overwrite=config.overwrite)
 
 

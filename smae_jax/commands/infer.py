@@ -39,7 +39,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     _check_places(config)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
-    inputs = [path for path in (config.input, config.mask) if path]
+    inputs = [path for path in (config.input, *config.mask) if path]
     check_output(
         config.output, opened.data, inputs=inputs, overwrite=config.overwrite, sigma=config.sigma
     )
@@ -124,7 +124,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
 
 def _check_places(config: InferConfig) -> None:
     """Refuse to write over anything that is read, and a figure that exists or is no PNG."""
-    inputs = [path for path in (config.input, config.mask) if path]
+    inputs = [path for path in (config.input, *config.mask) if path]
     refuse_input(config.output, *inputs)
     if not config.figure:
         return

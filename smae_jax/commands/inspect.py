@@ -29,9 +29,11 @@ def inspect(config: InspectConfig, say: Say) -> None:
     if config.output:
         if not config.output.lower().endswith(".png"):
             raise UserError(f"--output: expected a name ending in .png, got '{config.output}'")
-        refuse_input(config.output, options.path, options.mask)
+        refuse_input(config.output, options.path, *options.mask)
         refuse_existing(config.output, overwrite=config.overwrite)
     data = read_data(options)
+    for note in data.origin.notes:
+        say(note)
     if data.center is None:
         raise UserError(
             f"--data.path {options.path}: expected patterns of a scan to inspect, got "

@@ -113,7 +113,7 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> tuple[RunFolder, TrainConf
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = [path for path in (options.path, options.mask, options.reference) if path]
+    inputs = [path for path in (options.path, *options.mask, options.reference) if path]
     refuse_input(config.run, *inputs, option="--run")
     folder.refuse(overwrite=config.overwrite)
     return folder, config

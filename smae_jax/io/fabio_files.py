@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.pilatus import parse_pilatus_header
 from smae_jax.io.raw_frames import Frames, Header, hushed, unreadable
+from smae_jax.io.readable import refuse_inflated
 
 # What fabio only logs; it then fills the missing part of the frame with zeros.
 _DAMAGE = ("incomplete", "unable to convert", "less data", "Cannot decompress", "truncated")
@@ -27,6 +30,7 @@ class _FrameList:
         self._first = self._read(0)
         self.shape = (int(image.nframes), *self._first.shape)
         self.dtype = self._first.dtype
+        refuse_inflated(path, self.shape[0] * self._first.nbytes)
 
     def __getitem__(self, frames: slice) -> np.ndarray:
         return np.stack([self._read(i) for i in range(*frames.indices(self.shape[0]))])
@@ -34,12 +38,19 @@ class _FrameList:
     def _read(self, index: int) -> np.ndarray:
         try:
             frame = self._image if index == 0 else self._image.getframe(index)
+            told = _told_shape(frame.header)
+            refuse_inflated(self._path, told[0] * told[1] if told else 0)
             data = frame.data
+        except UserError:
+            raise
         except Exception as error:  # fabio's formats raise whatever they like
             raise unreadable(self._path, "a detector image", error) from error
         damage = [m for m in self._messages if any(sign in m for sign in _DAMAGE)]
         if data is None or damage:
             raise unreadable(self._path, "a detector image", damage[0] if damage else "no data")
+        if data.ndim != 2 or told not in (None, data.shape):
+            reason = f"numbers of shape {data.shape} where the header says {told}"
+            raise unreadable(self._path, "a detector image", reason)
         if index and data.shape != self.shape[1:]:
             raise UserError(
                 f"{self._path}: frames differ in shape: frame 0 is {self.shape[1:]}, frame {index} "
@@ -60,7 +71,10 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
         raise UserError(f"{path}: this format has no named datasets; drop '::{inside}'")
     with hushed("fabio") as messages:
         try:
+            _refuse_endless(path)
             image = fabio.open(path)
+        except UserError:
+            raise
         except Exception as error:  # fabio's formats raise whatever they like
             raise unreadable(path, "a detector image", error) from error
         try:
@@ -70,6 +84,23 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
             yield Frames(frames, header=_header(image.header))
         finally:
             image.close()
+
+
+def _refuse_endless(path: str) -> None:
+    """Refuse a CBF that ends before its numbers begin: fabio would look for them for ever."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        is_cbf = content[:3] == b"###" or os.path.splitext(path)[1].lower() == ".cbf"
+        section = content.find(b"--CIF-BINARY-FORMAT-SECTION--")
+        if is_cbf and (section < 0 or content.find(b"\x0c\x1a\x04\xd5", section) < 0):
+            raise unreadable(path, "a detector image", "the binary section is missing")
+
+
+def _told_shape(header: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return what the header of an EDF says: fabio takes what it finds for a negative side."""
+    try:
+        return int(header["Dim_2"]), int(header["Dim_1"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _header(header: Mapping[str, Any]) -> Header:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
-from collections import Counter
+import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from smae_jax.errors import UserError
+from smae_jax.io import mask_images, packed_files, zarr_files
 from smae_jax.io.fabio_files import open_fabio
 from smae_jax.io.hdf5_files import open_hdf5
+from smae_jax.io.mrc_files import open_mrc
 from smae_jax.io.numpy_files import open_npy, open_npz
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.tiff_files import open_tiff
@@ -28,10 +31,16 @@ _OPENERS: dict[str, Opener] = {
     ".hdf": open_hdf5,
     ".nxs": open_hdf5,
     ".nx": open_hdf5,
+    ".mrc": open_mrc,
+    ".mrcs": open_mrc,
+    ".zarr": zarr_files.open_zarr,
+}
+_MASKS: dict[str, Opener] = {
+    **dict.fromkeys(mask_images.PICTURES, mask_images.open_picture),
+    **dict.fromkeys(mask_images.TEXTS, mask_images.open_table),
 }
 _FABIO = re.compile(
-    r"\.(cbf|edf|cor|mccd|mar\d*|img|sfrm|spe|mrc|msk|kcd|esper|eseperanto|f2d|dm3|fei|ge\d*|osc|stl|spr)"
-    r"|\.(cbf|edf|img)\.(gz|bz2)"
+    r"\.(cbf|edf|cor|mccd|mar\d*|img|sfrm|spe|msk|kcd|esper|eseperanto|f2d|dm3|fei|ge\d*|osc|stl|spr)"
 )
 
 
@@ -46,51 +55,117 @@ def split_inside(path: str) -> tuple[str, str]:
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts `frame2` before `frame10`."""
-    return [
-        (0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part
-    ]
+    """Sort key that puts `frame2` before `frame10`, in the digits of any script.
+
+    Names that differ in how an accent is stored sort alike; the name itself settles the order of equals.
+    """
+    parts = re.split(r"(\d+)", unicodedata.normalize("NFC", name))
+    key = [(0, int(part)) if odd % 2 else (1, part) for odd, part in enumerate(parts) if part]
+    return [*key, (-1, name)]
 
 
-def opener_of(path: str) -> Opener | None:
-    """Return what opens this file, judged by its suffix, or None."""
-    name = os.path.basename(path).lower()
-    if opener := _OPENERS.get(os.path.splitext(name)[1]):
+def opener_of(path: str, *, mask: bool = False) -> Opener | None:
+    """Return what opens this file, judged by its suffix, or None; masks also come as pictures and text."""
+    name = os.path.basename(path.rstrip("/" + os.sep)).lower()
+    stem, suffix = os.path.splitext(name)
+    if name.endswith(zarr_files.SUFFIXES) or zarr_files.is_zarr(path):
+        return zarr_files.open_zarr
+    if suffix in packed_files.SUFFIXES:
+        inner = opener_of(stem, mask=mask)
+        return functools.partial(packed_files.open_packed, opener=inner) if inner else None
+    if opener := _OPENERS.get(suffix) or (_MASKS.get(suffix) if mask else None):
         return opener
-    compressed = os.path.splitext(os.path.splitext(name)[0])[1] + os.path.splitext(name)[1]
-    if any(_FABIO.fullmatch(suffix) for suffix in (compressed, os.path.splitext(name)[1])):
-        return open_fabio
-    return None
+    return open_fabio if _FABIO.fullmatch(suffix) else None
 
 
-def find_files(path: str) -> list[str]:
+def matching(path: str) -> list[str]:
+    """List what is literally there, in the folder, or else what the pattern means, naturally sorted.
+
+    Of a pattern, every part of the path that is there as it is typed stands for itself (a folder `run[1]`),
+    and so do brackets in a part that matches with them as they are (`s[1]_*.tif`).
+    """
+    if os.path.isdir(path) and not zarr_files.is_zarr(path):
+        names = sorted(os.listdir(path), key=natural_key)
+        return [file for file in (os.path.join(path, name) for name in names) if _is_data(file)]
+    if os.path.exists(path):
+        return [path]
+    if not glob.has_magic(path):
+        return []
+    return sorted(
+        filter(_is_data, glob.iglob(_literal_first(path), recursive=True)), key=natural_key
+    )
+
+
+def find_files(path: str, *, mask: bool = False) -> list[str]:
     """List the files that a path, glob or folder means, naturally sorted.
 
+    Args:
+      path: without a name inside.
+      mask: whether a mask is looked for, which has more formats than frames.
+
     Raises:
-      UserError: if there are none, a folder mixes formats, or a suffix is not supported.
+      UserError: if there are none, or a suffix is not supported; of a folder only what is supported counts.
     """
-    if os.path.isdir(path):
-        return _in_folder(path)
-    if os.path.exists(path):
-        files = [path]
-    elif glob.has_magic(path):
-        files = sorted(
-            (f for f in glob.glob(path, recursive=True) if os.path.isfile(f)), key=natural_key
-        )
+    files, folder = matching(path), os.path.isdir(path) and not zarr_files.is_zarr(path)
+    if folder:
+        files = [file for file in files if not hidden(file) and opener_of(file, mask=mask)]
         if not files:
             raise UserError(
-                f"{path}: no file matches this pattern; check folder and spelling, and quote it"
+                f"{path}: no supported frames in this folder; give the folder that holds them or a "
+                "pattern"
             )
-    else:
-        raise UserError(f"{path}: no such file or folder; check the spelling ({_nearest(path)})")
+    if not files:
+        raise _nothing(path)
     for file in files:
-        if opener_of(file) is None:
+        if opener_of(file, mask=mask) is None:
             raise UserError(
-                f"{file}: unsupported suffix '{os.path.splitext(file)[1]}'; expected .npy, .npz, "
-                ".tif, .tiff, .h5, "
-                f".hdf5, .nxs, .cbf, .edf, .img, .mccd or another detector format of fabio"
+                f"{file}: unsupported suffix '{os.path.splitext(file)[1]}'; expected .npy, .npz, .tif, "
+                f".tiff, .h5, .hdf5, .nxs, .zarr, .mrc, .cbf, .edf, .img, .mccd{_more(mask)} or another "
+                "detector format of fabio, each also with .gz"
             )
     return files
+
+
+def _more(mask: bool) -> str:
+    return f", {', '.join((*mask_images.PICTURES, *mask_images.TEXTS))}" if mask else ""
+
+
+def hidden(file: str) -> bool:
+    """Whether a file is one that systems keep for themselves.
+
+    >>> hidden("scan/.DS_Store"), hidden("scan/Thumbs.db"), hidden("scan/a.tif")
+    (True, True, False)
+    """
+    name = os.path.basename(file)
+    return name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def _is_data(path: str) -> bool:
+    return os.path.isfile(path) or zarr_files.is_zarr(path)
+
+
+def _literal_first(path: str) -> str:
+    """Return the pattern for `glob` in which what is literally there is escaped."""
+    pattern, rest = os.path.splitdrive(path)
+    for part in re.split(r"([/\\]+)" if os.sep == "\\" else r"(/+)", rest):
+        if glob.has_magic(part):
+            literal = (glob.escape(part), part.replace("[", "[[]"))
+            found = (one for one in literal if one != part and _any(pattern + one))
+            part = next(found, part)
+        pattern += part
+    return pattern
+
+
+def _any(pattern: str) -> bool:
+    return next(glob.iglob(pattern), None) is not None
+
+
+def _nothing(path: str) -> UserError:
+    if glob.has_magic(path):
+        return UserError(
+            f"{path}: no file matches this pattern; check folder and spelling, and quote it"
+        )
+    return UserError(f"{path}: no such file or folder; check the spelling ({_nearest(path)})")
 
 
 def display_names(files: list[str]) -> list[str]:
@@ -100,25 +175,6 @@ def display_names(files: list[str]) -> list[str]:
         return names
     root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
     return [os.path.relpath(os.path.abspath(file), root) for file in files]
-
-
-def _in_folder(path: str) -> list[str]:
-    names = sorted((n for n in os.listdir(path) if not n.startswith(".")), key=natural_key)
-    files = [os.path.join(path, n) for n in names]
-    files = [f for f in files if os.path.isfile(f) and opener_of(f) is not None]
-    if not files:
-        raise UserError(
-            f"{path}: no supported frames in this folder; give the folder that holds them or a "
-            "pattern"
-        )
-    suffixes = Counter(os.path.splitext(file)[1].lower() for file in files)
-    if len(suffixes) > 1:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
-        pattern = os.path.join(path, f"*{suffixes.most_common(1)[0][0]}")
-        raise UserError(
-            f"{path}: this folder mixes formats ({kinds}); say which, as in '{pattern}'"
-        )
-    return files
 
 
 def _nearest(path: str) -> str:

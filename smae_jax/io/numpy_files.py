@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io.raw_frames import Frames, unreadable
+from smae_jax.io.readable import refuse_inflated
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def open_npy(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
         raise UserError(f"{path}: an .npy file holds one array without a name; drop '::{inside}'")
     try:
         values = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged header raises whatever it likes
         if "Python objects" in str(error):
             raise UserError(
                 f"{path}: holds Python objects, not numbers; save a plain array"
@@ -55,7 +57,7 @@ def open_npz(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
             )
         try:
             values = archive[name]
-        except ValueError as error:
+        except Exception as error:  # a damaged header raises whatever it likes
             if "allow_pickle" not in str(error):
                 raise unreadable(path, "an .npz file", error) from error
             raise UserError(
@@ -69,7 +71,7 @@ def open_archive(path: str) -> Iterator[np.lib.npyio.NpzFile]:
     """Open an `.npz` file.
 
     Raises:
-      UserError: if it is damaged, or no archive of arrays.
+      UserError: if it is damaged, no archive of arrays, or an array claims more than the file can hold.
     """
     try:
         with open(path, "rb") as file:
@@ -77,6 +79,8 @@ def open_archive(path: str) -> Iterator[np.lib.npyio.NpzFile]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise unreadable(path, "an .npz file", "one array, not an archive")
             with archive:
+                if archive.zip is not None:
+                    _refuse_claims(path, archive.zip)
                 yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise unreadable(path, "an .npz file", error) from error
@@ -84,3 +88,22 @@ def open_archive(path: str) -> Iterator[np.lib.npyio.NpzFile]:
         if "allow_pickle" in str(error):  # what numpy says of a file that is no archive at all
             raise unreadable(path, "an .npz file", "not a zip archive") from error
         raise
+
+
+def _refuse_claims(path: str, archive: zipfile.ZipFile) -> None:
+    """Refuse arrays larger than what is stored of them, before NumPy makes room for them."""
+    for member in archive.infolist():
+        if not member.filename.endswith(".npy"):
+            continue
+        with archive.open(member) as file:
+            try:
+                major, _ = np.lib.format.read_magic(file)
+                first = np.lib.format.read_array_header_1_0
+                read = first if major == 1 else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            except Exception:  # a damaged header raises whatever it likes
+                continue  # whoever reads it will say what is wrong
+        claimed = math.prod(shape) * dtype.itemsize
+        refuse_inflated(path, claimed, stored=member.compress_size)
+        if claimed > member.file_size and not dtype.hasobject:
+            raise unreadable(path, "an .npz file", f"{member.filename} is shorter than its shape")

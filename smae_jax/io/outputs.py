@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import tifffile
 from smae_jax.io import text_files
 from smae_jax.io.array_files import HDF5_SUFFIXES, axis_beside
 from smae_jax.io.atomic import OutputError, refuse_existing
-from smae_jax.io.locations import split_inside
+from smae_jax.io.locations import matching, split_inside
 from smae_jax.measurements import Measurements
 
 PROGRAM = "smae_jax"
@@ -157,7 +156,7 @@ def _files_read(location: str) -> Iterator[str]:
         yield path
         found = [entry.path for entry in os.scandir(path) if entry.is_file()]
     else:
-        found = [path] if os.path.lexists(path) else glob.glob(path, recursive=True)
+        found = [path] if os.path.lexists(path) else matching(path)
     for file in found:
         yield file
         suffix = os.path.splitext(file)[1].lower()

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import glob
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io import amptek_files, array_files, spec_files, text_files, text_frames
 from smae_jax.io.choosing import choose_frames, parse_frames
-from smae_jax.io.locations import find_files, natural_key, opener_of, split_inside
-from smae_jax.io.masks import read_mask
+from smae_jax.io.frame_files import find_frames
+from smae_jax.io.locations import hidden, matching, opener_of, split_inside
+from smae_jax.io.masks import read_mask, with_masks
 from smae_jax.io.raw_repeats import RawRepeats
+from smae_jax.io.readable import refuse_unreadable
 from smae_jax.io.repeats import Layout, join, relative_exposure
 from smae_jax.io.scans import read_scan
 from smae_jax.io.text_tables import TableOptions
@@ -32,6 +34,7 @@ __all__ = [
     "parse_frames",
     "read",
     "read_mask",
+    "with_masks",
 ]
 
 
@@ -45,6 +48,7 @@ def read(
     axis_label: str = "",
     saturation: float | None = None,
     table: TableOptions | None = None,
+    left_out: Sequence[str] = (),
 ) -> Measurements:
     """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
 
@@ -61,6 +65,7 @@ def read(
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
       table: what the user says of tables of text: their decimal mark and columns; None = nothing.
+      left_out: locations of files that are no frames even where `path` matches them: masks, the reference.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
@@ -72,15 +77,15 @@ def read(
         left to use.
     """
     file_path, inside = split_inside(path)
-    files = _files(file_path, dimensions)
+    files, notes = _files(file_path, dimensions, left_out)
     kind = _one_kind(path, files, dimensions)
     told = dimensions > 0 or channel_axis is not None or repeats_axis != 0 or kind == "text"
     if not told and not (kind == "array" and array_files.is_spectrum(files[0], inside)):
-        return choose_frames(read_scan(path, saturation=saturation), repeats)
+        return choose_frames(read_scan(path, saturation=saturation, left_out=left_out), repeats)
     # Of an .npz file the exposures and the mask beside the frames count as well.
     plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
-        return choose_frames(_patterns(path, saturation), repeats)
+        return choose_frames(_patterns(path, saturation, left_out), repeats)
     if kind == "text":
         read_one = functools.partial(
             _text,
@@ -95,7 +100,9 @@ def read(
         parts = [_raw(file, inside, kind) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
     layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
-    return choose_frames(join(path, files, parts, layout), repeats)
+    data = join(path, files, parts, layout)
+    origin = dataclasses.replace(data.origin, notes=(*notes, *data.origin.notes))
+    return choose_frames(dataclasses.replace(data, origin=origin), repeats)
 
 
 def is_spectra(path: str, dimensions: int = 0) -> bool:
@@ -103,21 +110,20 @@ def is_spectra(path: str, dimensions: int = 0) -> bool:
     return dimensions > 0 or _kind(split_inside(path)[0]) == "text"
 
 
-def _files(path: str, dimensions: int) -> list[str]:
-    if os.path.isfile(path):
-        files = [path]
-    else:
-        where = os.path.join(path, "*") if os.path.isdir(path) else path
-        found = (f for f in glob.glob(where, recursive=True) if os.path.isfile(f))
-        files = sorted(found, key=natural_key)
-        if os.path.isdir(path):  # notes may lie beside frames
-            texts = [f for f in files if _kind(f) == "text"]
-            images = any(opener_of(f) for f in files)
-            frames = dimensions > 2 or (dimensions in (0, 2) and images)
-            return find_files(path) if frames or not texts else texts
-    if not files or any(_kind(file) == "image" for file in files):
-        return find_files(path)  # it knows what images are, and has the words for what is missing
-    return files
+def _files(
+    path: str, dimensions: int, left_out: Sequence[str]
+) -> tuple[list[str], tuple[str, ...]]:
+    """List the files that hold measurements, and note what is left out."""
+    files = matching(path)
+    if os.path.isdir(path):  # notes may lie beside frames
+        texts = [f for f in files if _kind(f) == "text" and not hidden(f)]
+        images = any(opener_of(f) for f in files)
+        frames = dimensions > 2 or (dimensions in (0, 2) and images)
+        if texts and not frames:
+            return texts, ()
+    elif (kinds := {*map(_kind, files)}) and "text" in kinds and "image" not in kinds:
+        return files, ()
+    return find_frames(path, left_out)  # it has the words for what is missing
 
 
 def _kind(file: str) -> str:
@@ -148,7 +154,7 @@ def _text(
     file: str, options: TableOptions, *, inside: str, repeats_axis: int, frames: bool
 ) -> RawRepeats:
     """Read one text file by what it is: scans of SPEC, a spectrum of Amptek, a frame, a table."""
-    _refuse_unreadable(file)
+    refuse_unreadable(file)
     if spec_files.is_spec(file) and not frames:
         return spec_files.read_spec(file, inside, options)
     if inside:
@@ -171,13 +177,8 @@ def _check_quantity(files: list[str], parts: list[RawRepeats]) -> None:
             )
 
 
-def _refuse_unreadable(file: str) -> None:
-    if not os.access(file, os.R_OK):
-        raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
-
-
 def _raw(file: str, inside: str, kind: str) -> RawRepeats:
-    _refuse_unreadable(file)
+    refuse_unreadable(file)
     if kind == "image":  # the pages of one file are one volume
         scan = read_scan(file)
         valid = np.broadcast_to(scan.valid, scan.counts.shape)
@@ -197,9 +198,9 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
     )
 
 
-def _patterns(path: str, saturation: float | None) -> Measurements:
+def _patterns(path: str, saturation: float | None, left_out: Sequence[str]) -> Measurements:
     """Read the frames of a scan as repeats: with their exposures, and a note of what is masked."""
-    scan = read_scan(path, saturation=saturation)
+    scan = read_scan(path, saturation=saturation, left_out=left_out)
     notes = [
         f"{100 * share:.2f} % of pixels masked: {cause}"
         for cause, share in scan.origin.masked_by.items()

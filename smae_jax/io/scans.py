@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,14 +9,18 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
-from smae_jax.io.locations import display_names, find_files, opener_of, split_inside
+from smae_jax.io.frame_files import find_frames
+from smae_jax.io.locations import display_names, opener_of, split_inside
 from smae_jax.io.raw_frames import Frames
+from smae_jax.io.readable import steady
 from smae_jax.io.sentinels import CAUSES, causes_of
 from smae_jax.io.whole_numbers import as_counts, wider
 from smae_jax.measurements import Measurements, Origin
 
 
-def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
+def read_scan(
+    path: str, *, saturation: float | None = None, left_out: Sequence[str] = ()
+) -> Measurements:
     """Read the frames of a scan, and decide which pixels are measurements.
 
     Args:
@@ -26,6 +29,7 @@ def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
         height, width).
       saturation: counts from which a pixel is saturated; None takes each file's own cutoff, where it has
         one; infinity takes none.
+      left_out: locations of files that are no frames of it, see `find_frames`.
 
     Returns:
       The frames, of exposure 1 where they are valid. Sentinels, pixel masks of the file, not-a-number and
@@ -40,8 +44,9 @@ def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
             f"saturation: expected counts above 0, got {saturation}; leave it out for the file's own"
         )
     file_path, inside = split_inside(path)
-    files = find_files(file_path)
+    files, notes = find_frames(file_path, left_out)
     assembly = Assembly(path, len(files), saturation)
+    assembly.notes += notes
     for file, name in zip(files, display_names(files), strict=True):
         with open_frames(file, inside) as frames:
             assembly.add(file, name, frames)
@@ -56,12 +61,10 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
     Raises:
       UserError: if the file cannot be read or holds something else.
     """
-    opener = opener_of(file)
+    opener = opener_of(file, mask=mask)
     if opener is None:
         raise TypeError(f"{file}: `find_files` refuses such a suffix")
-    if not os.access(file, os.R_OK):
-        raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
-    with opener(file, inside, mask=mask) as frames:
+    with steady(file), opener(file, inside, mask=mask) as frames:
         shape, dtype = tuple(frames.values.shape), np.dtype(frames.values.dtype)
         where = f"{file}{frames.inside}"
         if dtype.kind not in ("biuf" if mask else "iuf"):
@@ -111,6 +114,7 @@ class Assembly:
         self.notes: list[str] = []
         self.causes = np.zeros(1 + len(CAUSES), np.int64)
         self.dtype, self.geometry = "", Geometry()
+        self.types: dict[str, tuple[str, int]] = {}  # of numbers: the first file, how many files
         self.leading: tuple[int, ...] = ()
 
     def add(
@@ -119,6 +123,9 @@ class Assembly:
         """Take in frames of one file: those with the `wanted` indices, ascending; None = all."""
         wanted = range(frames.count) if wanted is None else wanted
         self._check(file, frames) if self.first else self._start(file, frames, len(wanted))
+        kind = np.dtype(frames.values.dtype).name
+        seen, number = self.types.get(kind, (name, 0))
+        self.types[kind] = seen, number + 1
         header = frames.header
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
         mask = None if frames.pixel_mask is None else frames.pixel_mask != 0
@@ -157,6 +164,9 @@ class Assembly:
                 f"{len(self.exposures)} exposure times for {len(counts)} frames: left out"
             )
             self.exposures = []
+        if len(self.types) > 1:
+            told = ", ".join(f"{n} of {kind} ({one})" for kind, (one, n) in self.types.items())
+            self.notes.append(f"files of unlike types of numbers: {told}; are all of them frames?")
         origin = Origin(
             source=self.path,
             dtype=self.dtype,

@@ -9,7 +9,8 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
-from smae_jax.io.locations import display_names, find_files, split_inside
+from smae_jax.io.frame_files import find_frames
+from smae_jax.io.locations import display_names, split_inside
 from smae_jax.io.scans import Assembly, open_frames
 from smae_jax.measurements import Measurements
 
@@ -93,19 +94,22 @@ class Source:
         return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
 
 
-def open_source(path: str, *, saturation: float | None = None) -> Source:
+def open_source(
+    path: str, *, saturation: float | None = None, left_out: Sequence[str] = ()
+) -> Source:
     """Look at every file of a scan without reading its frames.
 
     Args:
       path: see `reading.read`; patterns only.
       saturation: see `reading.read`.
+      left_out: locations of files that are no frames of it, see `find_frames`.
 
     Raises:
       UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
         or frames differ in shape.
     """
     file_path, inside = split_inside(path)
-    files = find_files(file_path)
+    files, _ = find_frames(file_path, left_out)
     parts, names, times = list[Part](), list[str](), list[float]()
     first: Source | None = None
     for file, label in zip(files, display_names(files), strict=True):

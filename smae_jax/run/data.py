@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.pairing import pair_frames
-from smae_jax.io.reading import is_spectra, masked, read, read_mask
+from smae_jax.io.reading import is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
@@ -32,11 +33,12 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
       UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
     """
     scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
-    data = read_files(options, options.path, repeats=options.repeats)
+    others = (options.reference,)
+    data = read_files(options, options.path, repeats=options.repeats, left_out=others)
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
         as_repeats = dataclasses.replace(options, dimensions=2)
-        data = read_files(as_repeats, options.path, repeats=options.repeats)
+        data = read_files(as_repeats, options.path, repeats=options.repeats, left_out=others)
     data = _with_mask(options, data)
     if not scan:
         _refuse_scan_options(options)
@@ -46,8 +48,17 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
 
 
-def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements:
-    """Read files as the options say measurements lie in them, without mask and centre."""
+def read_files(
+    options: DataOptions, path: str, *, repeats: str, left_out: Sequence[str] = ()
+) -> Measurements:
+    """Read files as the options say measurements lie in them, without mask and centre.
+
+    Args:
+      options: how measurements lie in files; their masks are no frames.
+      path: which files.
+      repeats: which of their frames.
+      left_out: more locations that are no frames, even where `path` matches them.
+    """
     return read(
         path,
         dimensions=options.dimensions,
@@ -57,6 +68,7 @@ def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements
         axis_label=options.axis_label,
         saturation=options.saturation or None,
         table=TableOptions(options.decimal, options.columns),
+        left_out=[*options.mask, *left_out],
     )
 
 
@@ -65,10 +77,10 @@ def _with_mask(options: DataOptions, data: Measurements) -> Measurements:
         return data
     if len(data.spatial) != 2:
         raise UserError(
-            f"--data.mask {options.mask}: is for patterns, and {options.path} holds "
+            f"--data.mask {' '.join(options.mask)}: is for patterns, and {options.path} holds "
             f"{len(data.spatial)}-D measurements; leave it out"
         )
-    return masked(data, read_mask(options.mask, polarity=options.mask_polarity), path=options.mask)
+    return with_masks(data, options.mask, polarity=options.mask_polarity)
 
 
 def _refuse_scan_options(options: DataOptions) -> None:
@@ -108,7 +120,7 @@ def read_reference(
     if "reference" not in method.needs:
         return data, None
     options = config.data
-    better = read_files(options, options.reference, repeats="")
+    better = read_files(options, options.reference, repeats="", left_out=(options.path,))
     if better.spatial == data.spatial:
         better = _with_mask(options, better)
     paired = pair_frames(

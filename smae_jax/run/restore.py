@@ -15,13 +15,19 @@ import jax
 import numpy as np
 
 from smae_jax import finishing, models
-from smae_jax.config import ApplyOptions, TrainConfig, check_ensemble, parse_center
+from smae_jax.config import (
+    ApplyOptions,
+    EvaluateConfig,
+    TrainConfig,
+    check_ensemble,
+    parse_center,
+)
 from smae_jax.config_file import dump
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
-from smae_jax.io.reading import masked, read_mask
+from smae_jax.io.reading import masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
@@ -132,7 +138,10 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     config, survey = folder.config(), folder.survey()
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
     group = check_ensemble(wanted, trained=config.data.augment)
-    data = read_input(options, config) if data is None else data
+    if data is None:
+        data = read_input(options, config)
+        for note in data.origin.notes:
+            say(note)
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
     data = _without_faults(config, data, say)
@@ -202,7 +211,12 @@ def stages_of(
 def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    return read_files(config.data, options.input, repeats="" if chosen == "all" else chosen)
+    return read_files(
+        config.data,
+        options.input,
+        repeats="" if chosen == "all" else chosen,
+        left_out=(*options.mask, options.reference if isinstance(options, EvaluateConfig) else ""),
+    )
 
 
 def _masked(
@@ -212,13 +226,12 @@ def _masked(
     if len(data.spatial) != 2:
         if options.mask:
             raise UserError(
-                f"--mask {options.mask}: is for patterns, and {options.input} holds none; leave it out"
+                f"--mask {' '.join(options.mask)}: is for patterns, and {options.input} holds none; "
+                "leave it out"
             )
         return data
     if options.mask:
-        return masked(
-            data, read_mask(options.mask, polarity=options.mask_polarity), path=options.mask
-        )
+        return with_masks(data, options.mask, polarity=options.mask_polarity)
     own = folder.valid()
     if own is None and survey.frame_shape == data.spatial:
         return data  # repeats of a former version, which kept no mask

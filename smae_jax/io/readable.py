@@ -1,0 +1,83 @@
+"""Whether a file can be read at all, and whether it stays as it is while it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from smae_jax.errors import UserError
+
+MOST_UNPACKED = 1000
+"""Times its own size that a packed file may unpack to: deflate does not pack zeros any denser."""
+ALWAYS_UNPACKED = 256 * 2**20
+"""Bytes that any packed file may unpack to."""
+
+
+@contextmanager
+def steady(path: str) -> Iterator[None]:
+    """Hold a file to what it was at the start, while it is read in the body.
+
+    Raises:
+      UserError: in one line, if it is missing, a folder without data, empty or not ours to read, or it
+        changed meanwhile (which then also explains what looked like damage).
+    """
+    refuse_unreadable(path)
+    before = _state(path)
+    try:
+        yield
+    except UserError as error:
+        if _state(path) != before:
+            raise _changed(path) from error
+        raise
+    if _state(path) != before:
+        raise _changed(path)
+
+
+def refuse_unreadable(path: str) -> None:
+    """Refuse what no format could be read from.
+
+    Raises:
+      UserError: in one line.
+    """
+    if not os.path.exists(path):
+        raise UserError(f"{path}: no such file; it has gone, or is a link to nothing")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: no permission to read this file; change its mode or copy it")
+    if os.path.isfile(path) and not os.path.getsize(path):
+        raise UserError(
+            f"{path}: is empty (0 bytes); copy it again, or leave it out if it was never written"
+        )
+
+
+def refuse_inflated(path: str, claimed: int, *, stored: int | None = None) -> None:
+    """Refuse to make room for more than a packed file can hold, before the room is made.
+
+    Args:
+      path: for the message, and for the size where `stored` is not given.
+      claimed: bytes that the header promises.
+      stored: bytes that are on disk.
+
+    Raises:
+      UserError: in one line.
+    """
+    stored = os.path.getsize(path) if stored is None else stored
+    if claimed > max(ALWAYS_UNPACKED, MOST_UNPACKED * stored):
+        raise UserError(
+            f"{path}: claims {claimed / 2**20:.0f} MiB of numbers in {stored} bytes, more than "
+            f"{MOST_UNPACKED} times its size; the header is damaged: copy the file again"
+        )
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _changed(path: str) -> UserError:
+    return UserError(
+        f"{path}: changed while it was read; is it still being written? read it again when it is complete"
+    )
