@@ -6,9 +6,9 @@ The rest of the package reads through this module alone.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.survey import describe_mask, masked
 
 __all__ = [
+    "How",
     "choose_frames",
     "describe_mask",
     "is_spectra",
@@ -38,23 +39,11 @@ __all__ = [
 ]
 
 
-def read(
-    path: str,
-    *,
-    dimensions: int = 0,
-    repeats: str = "",
-    repeats_axis: int = 0,
-    channel_axis: int | None = None,
-    axis_label: str = "",
-    saturation: float | None = None,
-    table: TableOptions | None = None,
-    left_out: Sequence[str] = (),
-) -> Measurements:
-    """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How measurements lie in files, and what to make of them.
 
-    Args:
-      path: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`; several files of one
-        kind follow one another in natural order (`frame2` before `frame10`).
+    Attributes:
       dimensions: axes of one repeat, without repeats and channels; 0 = by the file: text, and one or two
         axes of an array with coordinates beside it, are spectra; all else is a scan of patterns.
       repeats: which ones are kept, see `parse_frames`; "" = all.
@@ -64,8 +53,28 @@ def read(
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
-      table: what the user says of tables of text: their decimal mark and columns; None = nothing.
-      left_out: locations of files that are no frames even where `path` matches them: masks, the reference.
+      table: what the user says of tables of text: their decimal mark and columns.
+      left_out: locations of files that are no frames even where a path matches them: masks, the reference.
+    """
+
+    dimensions: int = 0
+    repeats: str = ""
+    repeats_axis: int = 0
+    channel_axis: int | None = None
+    axis_label: str = ""
+    saturation: float | None = None
+    table: TableOptions = dataclasses.field(default_factory=TableOptions)
+    left_out: Sequence[str] = ()
+
+
+def read(path: str, how: How | None = None, **given: Any) -> Measurements:
+    """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
+
+    Args:
+      path: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`; several files of one
+        kind follow one another in natural order (`frame2` before `frame10`).
+      how: how they lie there; None = as the files tell.
+      given: single fields of `How` that are to be otherwise.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
@@ -76,33 +85,28 @@ def read(
       UserError: in one line, if there is no such file, it is damaged, does not have these axes, or nothing is
         left to use.
     """
+    how = dataclasses.replace(how or How(), **given)
+    dimensions, channel_axis = how.dimensions, how.channel_axis
     file_path, inside = split_inside(path)
-    files, notes = _files(file_path, dimensions, left_out)
+    files, notes = _files(file_path, dimensions, how.left_out)
     kind = _one_kind(path, files, dimensions)
-    told = dimensions > 0 or channel_axis is not None or repeats_axis != 0 or kind == "text"
+    told = dimensions > 0 or channel_axis is not None or how.repeats_axis != 0 or kind == "text"
     if not told and not (kind == "array" and array_files.is_spectrum(files[0], inside)):
-        return choose_frames(read_scan(path, saturation=saturation, left_out=left_out), repeats)
+        return choose_frames(_scan(path, how), how.repeats)
     # Of an .npz file the exposures and the mask beside the frames count as well.
-    plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
+    plain = how.repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
-        return choose_frames(_patterns(path, saturation, left_out), repeats)
+        return choose_frames(_patterns(path, how), how.repeats)
     if kind == "text":
-        read_one = functools.partial(
-            _text,
-            options=table or TableOptions(),
-            inside=inside,
-            repeats_axis=repeats_axis,
-            frames=dimensions == 2,
-        )
-        parts = [read_one(file) for file in files]
+        parts = [_text(file, inside, how) for file in files]
         _check_quantity(files, parts)
     else:
         parts = [_raw(file, inside, kind) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
-    layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
+    layout = Layout(dimensions, how.repeats_axis, channel_axis, how.axis_label)
     data = join(path, files, parts, layout)
     origin = dataclasses.replace(data.origin, notes=(*notes, *data.origin.notes))
-    return choose_frames(dataclasses.replace(data, origin=origin), repeats)
+    return choose_frames(dataclasses.replace(data, origin=origin), how.repeats)
 
 
 def is_spectra(path: str, dimensions: int = 0) -> bool:
@@ -150,11 +154,10 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
     return kinds[0]
 
 
-def _text(
-    file: str, options: TableOptions, *, inside: str, repeats_axis: int, frames: bool
-) -> RawRepeats:
+def _text(file: str, inside: str, how: How) -> RawRepeats:
     """Read one text file by what it is: scans of SPEC, a spectrum of Amptek, a frame, a table."""
     refuse_unreadable(file)
+    options, frames = how.table, how.dimensions == 2
     if spec_files.is_spec(file) and not frames:
         return spec_files.read_spec(file, inside, options)
     if inside:
@@ -163,7 +166,7 @@ def _text(
         return text_frames.read_frame(file, options)
     if amptek_files.is_amptek(file):
         return amptek_files.read_amptek(file)
-    return text_files.read_text(file, repeats_axis=repeats_axis, options=options)
+    return text_files.read_text(file, repeats_axis=how.repeats_axis, options=options)
 
 
 def _check_quantity(files: list[str], parts: list[RawRepeats]) -> None:
@@ -198,9 +201,13 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
     )
 
 
-def _patterns(path: str, saturation: float | None, left_out: Sequence[str]) -> Measurements:
+def _scan(path: str, how: How) -> Measurements:
+    return read_scan(path, saturation=how.saturation, left_out=how.left_out)
+
+
+def _patterns(path: str, how: How) -> Measurements:
     """Read the frames of a scan as repeats: with their exposures, and a note of what is masked."""
-    scan = read_scan(path, saturation=saturation, left_out=left_out)
+    scan = _scan(path, how)
     notes = [
         f"{100 * share:.2f} % of pixels masked: {cause}"
         for cause, share in scan.origin.masked_by.items()

@@ -10,7 +10,7 @@ import numpy as np
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.pairing import pair_frames
-from smae_jax.io.reading import is_spectra, read, with_masks
+from smae_jax.io.reading import How, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
@@ -59,8 +59,7 @@ def read_files(
       repeats: which of their frames.
       left_out: more locations that are no frames, even where `path` matches them.
     """
-    return read(
-        path,
+    how = How(
         dimensions=options.dimensions,
         repeats=repeats,
         repeats_axis=options.repeats_axis,
@@ -68,8 +67,9 @@ def read_files(
         axis_label=options.axis_label,
         saturation=options.saturation or None,
         table=TableOptions(options.decimal, options.columns),
-        left_out=[*options.mask, *left_out],
+        left_out=(*options.mask, *left_out),
     )
+    return read(path, how)
 
 
 def _with_mask(options: DataOptions, data: Measurements) -> Measurements:
