@@ -32,6 +32,7 @@ from smae_jax.run.data import check_reference, read_data, read_reference
 from smae_jax.run.fine_tuning import Base, exposure_note, read_base, refuse_base
 from smae_jax.run.fit import Training, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
 
 FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
@@ -52,7 +53,17 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     Raises:
       UserError: in one line, for anything that a user can mend.
     """
-    folder, config = _folder(config, at_hand=data is not None)
+    folder = _folder(config, at_hand=data is not None)
+    with held(folder.path):
+        if config.resume:
+            config = resumed(config, folder)
+        else:
+            folder.refuse(overwrite=config.overwrite)
+        return _train(config, folder, say, data)
+
+
+def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements | None) -> Path:
+    """Train in a folder that no other process trains in."""
     method = build_method(config)
     build_loss(config)  # refused before anything is read, if it is
     _check(config, method)
@@ -101,20 +112,20 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     return folder.path
 
 
-def _folder(config: TrainConfig, *, at_hand: bool) -> tuple[RunFolder, TrainConfig]:
-    """Return the run's folder and options, or refuse what is there, before the work."""
+def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
+    """Return the run's folder, or refuse to train there or on nothing, before anything is touched."""
     if not config.run:
         raise UserError("--run: expected a folder for the results, got none; try --run runs/first")
     folder = RunFolder(Path(config.run))
     if config.resume:
-        return folder, resumed(config, folder)
+        folder.config()  # says what is wrong, if there is no run
+        return folder
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
     inputs = [path for path in (options.path, options.mask, options.reference) if path]
     refuse_input(config.run, *inputs, option="--run")
-    folder.refuse(overwrite=config.overwrite)
-    return folder, config
+    return folder
 
 
 def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
