@@ -107,6 +107,9 @@ class DataOptions:
     """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
     saturation: float = 0.0
     """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
+    marks: str = "auto"
+    """Values that mark gaps and bad pixels: auto (found by how they behave; a run keeps what it found), none,
+    signed (negative values are measurements), or values: `65535`, `-1,-2`, `auto,65535`."""
     hot_pixels: bool = False
     """Find and mask hot pixels by comparing them with their neighbours and their partner."""
     crop: int = 0

@@ -81,9 +81,9 @@ def test_what_the_training_raises_goes_through_and_leaves_nothing(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="no run can be written there") as refused:
-        with held(tmp_path / "file" / "run"):
-            pass
+    refuses = pytest.raises(UserError, match="no run can be written there")
+    with refuses as refused, held(tmp_path / "file" / "run"):
+        pass
     assert "\n" not in str(refused.value)
 
 

@@ -35,7 +35,7 @@ from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
 
-FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
+FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0), ("data.marks", "auto"))
 """Options that leave to the data what a run then keeps."""
 
 
@@ -168,6 +168,9 @@ def _check(config: TrainConfig, method: Method) -> None:
 def _settled(config: TrainConfig, method: Method, data: Measurements) -> TrainConfig:
     """Return the options with what was found out: a run is applied as it was trained."""
     config = keep_settled(config, method)
+    if config.data.marks == "auto":
+        options = dataclasses.replace(config.data, marks=data.origin.marks)
+        config = dataclasses.replace(config, data=options)
     if data.center is not None:
         return config
     options = dataclasses.replace(config.data, dimensions=len(data.spatial))

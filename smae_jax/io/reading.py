@@ -42,6 +42,7 @@ def read(
     channel_axis: int | None = None,
     axis_label: str = "",
     saturation: float | None = None,
+    marks: str = "auto",
 ) -> Measurements:
     """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
 
@@ -57,10 +58,12 @@ def read(
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
+      marks: which values of patterns and volumes are marks and not measurements: `auto` decides by how they
+        behave, `none`, `signed` (negative values are measurements), or values; see `marks.parse_marks`.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
-      and volumes also the detectors' sentinels. `exposure` is that of each repeat relative to their mean; in
+      and volumes also the detectors' marks. `exposure` is that of each repeat relative to their mean; in
       a scan it is 1 for every frame, and `origin.exposure_s` has the times.
 
     Raises:
@@ -72,14 +75,15 @@ def read(
     kind = _one_kind(path, files, dimensions)
     told = dimensions > 0 or channel_axis is not None or repeats_axis != 0 or kind == "text"
     if not told and not (kind == "array" and array_files.is_spectrum(files[0], inside)):
-        return choose_frames(read_scan(path, saturation=saturation), repeats)
+        return choose_frames(read_scan(path, saturation=saturation, marks=marks), repeats)
     # Of an .npz file the exposures and the mask beside the frames count as well.
     plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
-        return choose_frames(_patterns(path, saturation), repeats)
-    parts = [_raw(file, inside, kind, repeats_axis) for file in files]
+        return choose_frames(_patterns(path, saturation, marks), repeats)
+    parts = [_raw(file, inside, kind, repeats_axis, marks) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
-    layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
+    decided = "none" if kind == "image" else marks  # of images it is, page by page
+    layout = Layout(dimensions, repeats_axis, channel_axis, axis_label, decided)
     return choose_frames(join(path, files, parts, layout), repeats)
 
 
@@ -127,7 +131,7 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
     return kinds[0]
 
 
-def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
+def _raw(file: str, inside: str, kind: str, repeats_axis: int, marks: str) -> RawRepeats:
     if not os.access(file, os.R_OK):
         raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
     if kind == "text":
@@ -135,9 +139,10 @@ def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
             raise UserError(f"{file}: a text file holds no names; drop '::{inside}'")
         return text_files.read_text(file, repeats_axis=repeats_axis)
     if kind == "image":  # the pages of one file are one volume
-        scan = read_scan(file)
+        scan = read_scan(file, marks=marks)
         valid = np.broadcast_to(scan.valid, scan.counts.shape)
-        return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype)
+        said = scan.origin.notes
+        return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype, notes=said)
     return array_files.read_array(file, inside)
 
 
@@ -153,9 +158,9 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
     )
 
 
-def _patterns(path: str, saturation: float | None) -> Measurements:
+def _patterns(path: str, saturation: float | None, marks: str) -> Measurements:
     """Read the frames of a scan as repeats: with their exposures, and a note of what is masked."""
-    scan = read_scan(path, saturation=saturation)
+    scan = read_scan(path, saturation=saturation, marks=marks)
     notes = [
         f"{100 * share:.2f} % of pixels masked: {cause}"
         for cause, share in scan.origin.masked_by.items()

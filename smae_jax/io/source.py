@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,9 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.locations import display_names, find_files, split_inside
-from smae_jax.io.scans import Assembly, open_frames
+from smae_jax.io.marks import parse_marks
+from smae_jax.io.scans import Assembly, find_marks, open_frames
+from smae_jax.io.sentinels import Marks
 from smae_jax.measurements import Measurements
 
 
@@ -45,6 +48,7 @@ class Source:
       names: one per frame.
       parts: the files.
       saturation: counts from which a pixel is saturated; None = each file's own cutoff.
+      asked: which values are marks, as the user says it.
     """
 
     path: str
@@ -56,6 +60,14 @@ class Source:
     names: tuple[str, ...]
     parts: tuple[Part, ...]
     saturation: float | None = None
+    asked: str = "auto"
+
+    @functools.cached_property
+    def marks(self) -> Marks:
+        """Marks of the scan, decided once from frames spread over it."""
+        return find_marks(
+            [part.file for part in self.parts], split_inside(self.path)[1], self.asked
+        )
 
     @property
     def frames(self) -> int:
@@ -78,7 +90,7 @@ class Source:
         index = np.arange(self.frames)[frames]
         wanted, place = np.unique(index, return_inverse=True)
         inside = split_inside(self.path)[1]
-        assembly = Assembly(self.path, 1, self.saturation)
+        assembly = Assembly(self.path, 1, self.saturation, self.marks)
         for part in self.parts:
             own = wanted[(wanted >= part.first) & (wanted < part.first + part.count)] - part.first
             if len(own):
@@ -93,17 +105,19 @@ class Source:
         return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
 
 
-def open_source(path: str, *, saturation: float | None = None) -> Source:
+def open_source(path: str, *, saturation: float | None = None, marks: str = "auto") -> Source:
     """Look at every file of a scan without reading its frames.
 
     Args:
       path: see `reading.read`; patterns only.
       saturation: see `reading.read`.
+      marks: see `reading.read`.
 
     Raises:
       UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
         or frames differ in shape.
     """
+    parse_marks(marks)  # refused at once, if it is
     file_path, inside = split_inside(path)
     files = find_files(file_path)
     parts, names, times = list[Part](), list[str](), list[float]()
@@ -122,6 +136,7 @@ def open_source(path: str, *, saturation: float | None = None) -> Source:
                     names=(),
                     parts=(),
                     saturation=saturation,
+                    asked=marks,
                 )
             elif shape[-2:] != first.shape[1:]:
                 raise UserError(

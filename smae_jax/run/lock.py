@@ -40,8 +40,8 @@ def held(folder: str | Path) -> Iterator[None]:
         file = _locked(path, folder)
     except OSError as error:
         raise UserError(
-            f"--run {folder}: no run can be written there ({error.strerror or error}); choose another folder, "
-            f"or mend the permissions of {path.parent}"
+            f"--run {folder}: no run can be written there ({error.strerror or error}); choose another "
+            f"folder, or mend the permissions of {path.parent}"
         ) from None
     try:
         yield
@@ -65,7 +65,8 @@ def _locked(path: Path, folder: Path) -> IO[str]:
             holder = " ".join(file.read(200).split()) or "another process"
             file.close()
             raise UserError(
-                f"--run {folder}: {holder} is training there; wait for it or stop it, or choose another folder"
+                f"--run {folder}: {holder} is training there; wait for it or stop it, or choose another "
+                "folder"
             ) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
