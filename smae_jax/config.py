@@ -124,6 +124,11 @@ class DataOptions:
     """How frames find their reference: order, name (of the file), or an HDF5 dataset of ids."""
     dimensions: int = 0
     """Axes of one repeat: 1 = spectra, 2 = patterns, 3 = volumes; 0 = by the file (text is 1)."""
+    frames: str = ""
+    """Which frames of a scan are trained on, counted from 0: `0:500:2`, `0,2,5`; "" = all. Not kept: `infer`
+    denoises all frames."""
+    monitor: str = ""
+    """Monitor counts, one per frame, taken for exposures: `file.h5::/dataset`, `.npy`, a column of text."""
     repeats: str = ""
     """Which repeats are used, counted from 0: `0:4`, `0,2,5`, `::2`; "" = all."""
     repeats_axis: int = 0
@@ -139,6 +144,8 @@ class DataOptions:
             raise UserError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
             parse_center(self.center)
+        if self.frames and self.repeats:
+            raise UserError("--data.frames and --data.repeats: expected one of them; leave one out")
         if self.dimensions not in (0, 1, 2, 3):
             raise UserError(f"--data.dimensions: expected 0, 1, 2 or 3, got {self.dimensions}")
 
@@ -522,6 +529,10 @@ class ApplyOptions:
     """Where the results go."""
     repeats: str = "run"
     """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
+    monitor: str = ""
+    """Monitor counts of the input, one per frame: `file.h5::/dataset`, `.npy`, a column of text."""
+    marks: str = "run"
+    """Values that mark gaps and bad pixels: run = as it found them, else as --data.marks of a training."""
     mask: str = ""
     """Mask file that replaces the run's own mask."""
     mask_polarity: Literal["bad", "good"] = "bad"

@@ -16,7 +16,7 @@ LAYERS = (
     ("evaluation", "figures", "report"),
     ("run",),
     ("io", "simulate", "config", "config_file"),
-    ("inference", "finishing", "training", "placing", "survey", "arrays"),
+    ("inference", "finishing", "training", "placing", "survey", "arrays", "cautions"),
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),

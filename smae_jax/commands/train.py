@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smae_jax.cautions import cautions, counted, not_counts
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.errors import UserError
@@ -74,8 +75,11 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
         "repeats" in method.needs or method.whole
     ):  # a scan at hand is taken for repeats of one pattern
         data = dataclasses.replace(data, center=None)
-    for note in data.origin.notes:
-        say(note)
+    warned = cautions(data, polarity=config.data.mask_polarity)
+    measured = "repeats" in method.needs or config.thinning.gaussian is not None
+    odd = not_counts(data, loss=config.loss, noise_measured=measured)
+    for line in (*data.origin.notes, *odd, *warned):
+        say(line)
     data, reference = read_reference(config, method, data, say)
     method = method.settled(data, say=say)
     config = _settled(config, method, data)
@@ -123,7 +127,9 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = [path for path in (options.path, options.mask, options.reference) if path]
+    inputs = [
+        path for path in (options.path, options.mask, options.reference, options.monitor) if path
+    ]
     refuse_input(config.run, *inputs, option="--run")
     return folder
 
@@ -222,7 +228,7 @@ def _in_words(
     source = data.origin.source if data.center is None else data.names[0]
     following = " and following" if data.center is not None and data.frames > 1 else ""
     lines = [
-        f"{data.frames} {kind} of {shape}{channels}, {data.origin.dtype}, from {source}{following}"
+        f"{counted(data.frames, kind)} of {shape}{channels}, {data.origin.dtype}, from {source}{following}"
     ]
     if len(data.spatial) == 2:
         lines.append(describe_mask(data))

@@ -8,8 +8,9 @@ import numpy as np
 
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
+from smae_jax.io.monitor import with_monitor
 from smae_jax.io.pairing import pair_frames
-from smae_jax.io.reading import is_spectra, masked, read, read_mask
+from smae_jax.io.reading import choose_frames, is_spectra, masked, read, read_mask
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.survey import settle
@@ -27,17 +28,25 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
       UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
     """
     scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
-    data = read_files(options, options.path, repeats=options.repeats)
+    data = _read_chosen(options)
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
         as_repeats = dataclasses.replace(options, dimensions=2)
-        data = read_files(as_repeats, options.path, repeats=options.repeats)
+        data = _read_chosen(as_repeats)
     data = _with_mask(options, data)
     if not scan:
         _refuse_scan_options(options)
         return data
     center = "auto" if options.center == "auto" else parse_center(options.center)
     return settle(data, center=center, hot_pixels=options.hot_pixels)
+
+
+def _read_chosen(options: DataOptions) -> Measurements:
+    """Read the frames or repeats that are asked for, with the exposures that a monitor gives them."""
+    data = read_files(options, options.path, repeats="" if options.monitor else options.repeats)
+    if options.monitor:
+        data = choose_frames(with_monitor(data, options.monitor), options.repeats)
+    return choose_frames(data, options.frames, "--data.frames")
 
 
 def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements:

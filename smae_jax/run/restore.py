@@ -21,7 +21,8 @@ from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
-from smae_jax.io.reading import masked, read_mask
+from smae_jax.io.monitor import with_monitor
+from smae_jax.io.reading import choose_frames, masked, read_mask
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.run.build import build_method, build_network
@@ -130,6 +131,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
     group = check_ensemble(wanted, trained=config.data.augment)
     data = read_input(options, config) if data is None else data
+    _refuse_frames(options, survey, data)
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
     method = build_method(config).with_rule(options.rule)
@@ -191,7 +193,27 @@ def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[S
 def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    return read_files(config.data, options.input, repeats="" if chosen == "all" else chosen)
+    chosen = "" if chosen == "all" else chosen
+    marks = config.data.marks if options.marks == "run" else options.marks
+    how = dataclasses.replace(config.data, marks=marks)
+    if not options.monitor:
+        return read_files(how, options.input, repeats=chosen)
+    data = read_files(how, options.input, repeats="")
+    return choose_frames(with_monitor(data, options.monitor, "--monitor"), chosen, "--repeats")
+
+
+def _refuse_frames(options: ApplyOptions, survey: Survey, data: Measurements) -> None:
+    """Refuse detector frames, whose rows a run of spectra would take for spectra."""
+    trained = survey.frame_shape
+    if len(data.spatial) != 1 or trained is None or len(trained) != 1 or data.axis is not None:
+        return
+    if data.origin.leading and data.spatial != trained:
+        shape = (*data.origin.leading, *data.spatial)
+        raise UserError(
+            f"{options.input or data.origin.source}: an array of shape {shape} without an axis, as frames of "
+            f"a detector are; the run was trained on spectra of {trained[0]} channels: give it such spectra, "
+            "or use a run that was trained on frames"
+        )
 
 
 def _masked(
