@@ -33,9 +33,7 @@ def cautions(data: Measurements, *, polarity: str = "", options: str = "--data."
     return lines
 
 
-def not_counts(
-    data: Measurements, *, loss: str = "", noise_measured: bool = False
-) -> list[str]:
+def not_counts(data: Measurements, *, loss: str = "", noise_measured: bool = False) -> list[str]:
     """Say so where values are no photon counts, and which options fit then.
 
     Args:
