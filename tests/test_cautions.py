@@ -153,6 +153,45 @@ def test_values_that_are_no_counts_are_told_with_what_fits(data):
     assert "not all are whole" in not_counts(decimal, loss="poisson")[0]
 
 
+def test_a_run_of_spectra_refuses_frames_of_a_detector(smae, small, tmp_path):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "spectra.npy", rng.poisson(5, (4, 64)))
+    np.save(tmp_path / "frames.npy", rng.poisson(5, (3, 20, 25)))
+    kind = ("--data.dimensions", 1, "--method", "noise2noise", "--model", "dncnn", "--loss", "auto")
+    assert smae("train", "--data.path", "spectra.npy", "--run", "run", *kind, *small).status == 0
+    answer = smae("infer", "--run", "run", "--input", "frames.npy", "--output", "out.npy")
+    assert answer.status == 2
+    assert "frames.npy: an array of shape (3, 20, 25) without an axis" in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert not (tmp_path / "out.npy").exists()
+    np.save(tmp_path / "map.npy", rng.poisson(5, (2, 3, 64)))  # a map of such spectra is fine
+    assert smae("infer", "--run", "run", "--input", "map.npy", "--output", "o.npy").status == 0
+
+
+def test_infer_says_what_it_was_given_and_reads_marks_as_the_run_did(
+    smae, trained_run, small_scan, tmp_path
+):
+    counts = np.load(small_scan)["counts"][:1].astype(np.int32)
+    counts[0, 5:7] = -1
+    np.save(tmp_path / "one.npy", counts)
+    given = (
+        "infer",
+        "--run",
+        trained_run,
+        "--input",
+        "one.npy",
+        "--overwrite",
+        "--output",
+        "o.npy",
+    )
+    answer = smae(*given)
+    assert "1 frame;" in answer.out
+    assert "1 frames" not in answer.out + answer.err
+    assert "5.88 % gap: whole negative values (-1) (--marks signed keeps them)" in answer.out
+    assert "gap" not in smae(*given, "--marks", "none").out
+    assert smae(*given, "--marks", "nothing").status == 2
+
+
 # --- places ---------------------------------------------------------------------------------------
 
 

@@ -229,6 +229,9 @@ def test_multiples_of_a_unit_are_noticed_and_are_no_counts(tmp_path, counts, uni
         data = of(tmp_path, (counts * units[:, None, None]).astype(dtype))
         assert told in said(data)
         assert not data.are_counts
+        marked = of(tmp_path, with_gap(counts * units[:, None, None], -1).astype(dtype))
+        assert told in said(marked)
+        np.testing.assert_array_equal(marked.valid, ~GAP[None])
 
 
 def test_no_unit_is_seen_where_there_is_none(tmp_path, counts):
@@ -262,6 +265,20 @@ def test_pixels_that_the_file_masks_do_not_decide(tmp_path, counts):
         detector["data"], detector["pixel_mask"] = values.astype(np.int32), mask
     data = read(f"{tmp_path}/a.h5::/entry/instrument/detector/data")
     np.testing.assert_array_equal(data.valid[0], ~GAP & (mask == 0))
+
+
+def test_what_the_file_masks_and_where_it_saturates_is_said(tmp_path, counts):
+    h5py = pytest.importorskip("h5py")
+    mask = np.zeros(GAP.shape, np.uint32)
+    mask[:6] = 1
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        detector = file.create_group("entry/instrument/detector")
+        detector.attrs["NX_class"] = "NXdetector"
+        detector["data"], detector["pixel_mask"] = counts.astype(np.int32), mask
+    data = read(f"{tmp_path}/a.h5::/entry/instrument/detector/data", saturation=30)
+    assert "25.00 % masked by the file's own pixel mask" in data.origin.notes
+    assert sum("counts of 30 and more are saturated" in note for note in data.origin.notes) == 1
+    assert not [note for note in of(tmp_path, counts, saturation=np.inf).origin.notes if note]
 
 
 def test_the_sample_is_bounded(tmp_path, counts, monkeypatch):

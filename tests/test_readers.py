@@ -529,7 +529,7 @@ def test_exposures_of_another_number_are_noted(tmp_path, stack):
         file["entry/instrument/detector/count_time"] = [0.1, 0.2]
     data = read(path)
     assert data.origin.exposure_s is None
-    assert data.origin.notes == ("2 exposures 'count_time' for 3 frames: left out",)
+    assert "2 exposures 'count_time' for 3 frames: left out" in data.origin.notes
 
 
 def test_exposures_of_some_files_only_are_noted(tmp_path, stack):

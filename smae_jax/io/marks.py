@@ -175,7 +175,9 @@ def decide_marks(tally: Tally, asked: Asked) -> Marks:
     found = Marks(asked.values)
     found = _largest(tally, asked, found)
     found = _negative(tally, asked, found)
-    notes, kept = [*found.notes], ["auto"]
+    told = [value for value in asked.values if value in tally.seen]
+    known = [_said(100 * tally.steady(v).mean(), v, "a mark as told beforehand") for v in told]
+    notes, kept = [*known, *found.notes], ["auto"]
     notes += unit_note(tally)
     kept += [f"{v:.17g}" for v in sorted({*found.anywhere, *found.places}) if v >= 0]
     kept += ["signed"] if found.signed else []

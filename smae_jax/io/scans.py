@@ -18,6 +18,7 @@ from smae_jax.io.whole_numbers import as_counts, wider
 from smae_jax.measurements import Measurements, Origin
 
 _LOOKED_AT_BYTES = 2**30
+_OWN_MASK = "masked by the file's own pixel mask"
 
 
 def read_scan(path: str, *, saturation: float | None = None, marks: str = "auto") -> Measurements:
@@ -172,7 +173,16 @@ class Assembly:
         room = self.filled + len(wanted)
         for first, last in frames.runs(wanted):
             values, bad = frames.part(first, last), _bad(frames, first, last)
+            if bad is not None and not any(_OWN_MASK in note for note in self.notes):
+                self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
+            before = self.causes[3]
             self._take(*decide(values, cutoff, bad, self.marks), room=room)
+            told = cutoff is not None and np.isfinite(cutoff) and self.causes[3] > before
+            if told and (values >= cutoff).any():
+                whose = "the file's own cutoff" if self.saturation is None else "--data.saturation"
+                self.notes.append(
+                    f"counts of {cutoff:g} and more are saturated: {whose} (--data.saturation inf keeps them)"
+                )
         labels, times = frames.labels(name), frames.exposure_s
         self.names += [labels[index] for index in wanted]
         self.exposures += [times[index] for index in wanted] if times else []

@@ -23,7 +23,8 @@ def unit_in(values: np.ndarray) -> float | None:
     """
     positive = values[values > 0].astype(np.float64)
     different = np.unique(positive[:: 1 + positive.size // _LOOKED_AT])
-    if bool((values < 0).any()):
+    below = values[values < 0]
+    if bool(np.mod(below, 1).any()):  # whole ones may be marks
         return None
     if len(different) < 2:
         return 0.0
