@@ -116,6 +116,9 @@ class DataOptions:
     """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
     saturation: float = 0.0
     """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
+    marks: str = "auto"
+    """Values that mark gaps and bad pixels: auto (found by how they behave; a run keeps what it found), none,
+    signed (negative values are measurements), or values: `65535`, `-1,-2`, `auto,65535`."""
     hot_pixels: bool = True
     """Find and mask pixels that count too much in 3 frames or more, frame after frame."""
     outliers: Literal["put_back", "mask", "keep"] = "put_back"
@@ -132,6 +135,11 @@ class DataOptions:
     """How frames find their reference: order, name (of the file), or an HDF5 dataset of ids."""
     dimensions: int = 0
     """Axes of one repeat: 1 = spectra, 2 = patterns, 3 = volumes; 0 = by the file (text is 1)."""
+    frames: str = ""
+    """Which frames of a scan are trained on, counted from 0: `0:500:2`, `0,2,5`; "" = all. Not kept: `infer`
+    denoises all frames."""
+    monitor: str = ""
+    """Monitor counts, one per frame, taken for exposures: `file.h5::/dataset`, `.npy`, a column of text."""
     repeats: str = ""
     """Which repeats are used, counted from 0: `0:4`, `0,2,5`, `::2`; "" = all."""
     repeats_axis: int = 0
@@ -152,6 +160,8 @@ class DataOptions:
             raise UserError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
             parse_center(self.center)
+        if self.frames and self.repeats:
+            raise UserError("--data.frames and --data.repeats: expected one of them; leave one out")
         if self.dimensions not in (0, 1, 2, 3):
             raise UserError(f"--data.dimensions: expected 0, 1, 2 or 3, got {self.dimensions}")
 
@@ -535,6 +545,10 @@ class ApplyOptions:
     """Where the results go."""
     repeats: str = "run"
     """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
+    monitor: str = ""
+    """Monitor counts of the input, one per frame: `file.h5::/dataset`, `.npy`, a column of text."""
+    marks: str = "run"
+    """Values that mark gaps and bad pixels: run = as it found them, else as --data.marks of a training."""
     mask: tuple[str, ...] = ()
     """Mask files that replace the run's own mask."""
     mask_polarity: Literal["bad", "good"] = "bad"

@@ -50,6 +50,7 @@ class Origin:
         `saturated`, `user`, `hot`.
       exposure_s: measuring time of each frame in seconds, where the files tell it.
       leading: shape that the frames had on disk, such as (rows, columns) of a raster; () = one axis.
+      marks: how further data of this detector are read, as `--data.marks`.
     """
 
     source: str = "arrays"
@@ -58,6 +59,7 @@ class Origin:
     masked_by: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exposure_s: tuple[float, ...] | None = None
     leading: tuple[int, ...] = ()
+    marks: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,10 @@ LAYERS = (
     ("evaluation", "figures", "report"),
     ("run",),
     ("io", "simulate", "config", "config_file"),
-    ("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
+    (
+        *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
+        *("cautions",),
+    ),
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),

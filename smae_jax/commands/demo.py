@@ -28,6 +28,7 @@ from smae_jax.io.reading import masked, read
 from smae_jax.io.results import read_result
 from smae_jax.methods.protocol import Say
 from smae_jax.run.folder import RunFolder
+from smae_jax.run.lock import held
 from smae_jax.run.shipped import shipped_config
 from smae_jax.simulate import Simulation, simulate, write_simulation
 
@@ -46,9 +47,14 @@ def demo(config: DemoConfig, say: Say) -> None:
     Raises:
       UserError: in one line, if the folder exists and may not be replaced, or an option is wrong.
     """
+    with held(config.run):
+        check_folder(Path(config.run), overwrite=config.overwrite)
+        _demo(config, say)
+
+
+def _demo(config: DemoConfig, say: Say) -> None:
     folder, start = Path(config.run), time.perf_counter()
     options = load(config.config or shipped_config("demo"), TrainConfig)
-    check_folder(folder, overwrite=config.overwrite)
     simulation = simulate("saxs", frames=FRAMES, size=SIZE, photons=config.photons)
     clear(folder)
     record: dict[str, Any] = {"made_by": "smae-jax demo", "photons": config.photons, "seconds": {}}

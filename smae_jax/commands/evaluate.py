@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from smae_jax.cautions import counted
 from smae_jax.config import EvaluateConfig
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
@@ -28,7 +29,7 @@ from smae_jax.figures.curves import agreement_figure, checkpoints_figure, rings_
 from smae_jax.figures.frames import denoised_figure
 from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.inference import in_counts
-from smae_jax.io.atomic import atomic_path
+from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.reading import describe_mask, masked
 from smae_jax.io.writing import refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
@@ -150,8 +151,11 @@ def _check_places(config: EvaluateConfig) -> None:
     for name in ("run", "input", "output"):
         if not getattr(config, name):
             raise UserError(f"--{name}: expected a path, got none; see --help")
-    refuse_input(config.output, config.input, config.reference, *config.mask, config.run)
+    refuse_input(
+        config.output, config.input, config.reference, *config.mask, config.monitor, config.run
+    )
     check_folder(Path(config.output), overwrite=config.overwrite)
+    refuse_unwritable(config.output)
 
 
 def open_networks(config: EvaluateConfig, say: Say) -> tuple[Networks, int]:
@@ -182,7 +186,10 @@ def _judge_of_frames(config: EvaluateConfig, networks: Networks, whole: int) -> 
     """Read the reference of a scan, pair it with the frames, and bring it to their scale."""
     data = networks.data
     steps = ", ".join(str(one.step) for one in networks.by_name.values())
-    notes = [f"{data.frames} frames, {describe_mask(data)}", f"checkpoints of step {steps}"]
+    notes = [
+        f"{counted(data.frames, 'frame')}, {describe_mask(data)}",
+        f"checkpoints of step {steps}",
+    ]
     if not config.reference:
         return Judge(tuple(notes))
     found = _read_reference(config, networks)
@@ -215,7 +222,7 @@ def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) ->
             f"--input {config.input}: expected at least 2 repeats to judge one by the others, got "
             f"{data.frames}; give --reference"
         )
-    notes = [f"{data.frames} repeats of {' x '.join(map(str, data.spatial))}"]
+    notes = [f"{counted(data.frames, 'repeat')} of {' x '.join(map(str, data.spatial))}"]
     if common := networks.first.survey.noise.common_variance:
         notes.append(
             f"repeats share noise of variance {common:.3g}: without a reference it judges in favour of "
@@ -245,7 +252,7 @@ def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) ->
 def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
     """Read the reference as the run reads its own measurements."""
     repeats = config.reference_repeats or "all"
-    options = dataclasses.replace(config, input=config.reference, repeats=repeats)
+    options = dataclasses.replace(config, input=config.reference, repeats=repeats, monitor="")
     return read_input(options, networks.first.config)
 
 

@@ -26,6 +26,7 @@ from smae_jax.errors import UserError
 from smae_jax.models.sedcnn import published_parameters
 from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.run.lock import held
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which programs keep the weights beside other things; looked for in this order."""
@@ -52,13 +53,14 @@ def import_torch(config: ImportTorchConfig, say: Callable[[str], None]) -> Path:
     if not config.run:
         raise UserError("--run: expected a folder for the run, got none; try --run runs/imported")
     folder = RunFolder(Path(config.run))
-    folder.refuse(overwrite=config.overwrite)
-    parameters = write_run(
-        read_state_dict(config.checkpoint),
-        folder,
-        origin=config.checkpoint,
-        overwrite=config.overwrite,
-    )
+    with held(folder.path):
+        folder.refuse(overwrite=config.overwrite)
+        parameters = write_run(
+            read_state_dict(config.checkpoint),
+            folder,
+            origin=config.checkpoint,
+            overwrite=config.overwrite,
+        )
     say(
         f"{config.checkpoint}: {models.count_parameters(parameters):,} parameters of the published network, "
         f"in {folder.path}"

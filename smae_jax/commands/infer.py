@@ -8,12 +8,14 @@ import os
 import numpy as np
 
 from smae_jax import finishing
+from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, parse_ranges
 from smae_jax.errors import UserError
 from smae_jax.figures import save
 from smae_jax.figures.frames import denoised_figure
 from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.inference import in_counts
+from smae_jax.io.atomic import refuse_unwritable
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
@@ -39,7 +41,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     _check_places(config)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
-    inputs = [path for path in (config.input, *config.mask) if path]
+    inputs = [path for path in (config.input, *config.mask, config.monitor) if path]
     check_output(
         config.output, opened.data, inputs=inputs, overwrite=config.overwrite, sigma=config.sigma
     )
@@ -69,8 +71,11 @@ def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
       UserError: if error bars are asked for where there are none.
     """
     data, method = opened.data, opened.method
+    polarity = config.mask_polarity if config.mask else ""
+    for line in cautions(data, polarity=polarity, options="--"):
+        say(line)
     say(
-        f"{data.frames} frames"
+        counted(data.frames, "frames")
         + (f"; {describe_mask(data)}" if len(data.spatial) == 2 else f" of {data.spatial}")
     )
     check_sigma(config, opened)
@@ -79,7 +84,7 @@ def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
             "note: no whole photon counts, so answers are neither combined nor held against them "
             "(--no-combine --keep-significant 0 --no-keep-sums)"
         )
-    progress = functools.partial(each, desc=f"{data.frames} frames", unit="batch")
+    progress = functools.partial(each, desc=counted(data.frames, "frame"), unit="batch")
     always = method.error_bars == "repeats" and data.frames > 2
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
     for stage, what in answers.done:
@@ -113,7 +118,8 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
 def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
     """Say what was written."""
     method, count = opened.method, opened.data.frames
-    what = f"one answer to {count} repeats" if method.answers == "one" else f"{count} frames"
+    one = method.answers == "one"
+    what = f"one answer to {counted(count, 'repeat')}" if one else counted(count, "frame")
     known, filled = 100 * np.mean(answers.known), 100 * np.mean(answers.filled)
     rest = f", {filled:.1f} % are filled from their partner" if opened.data.center else ""
     return (
@@ -124,11 +130,13 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
 
 def _check_places(config: InferConfig) -> None:
     """Refuse to write over anything that is read, and a figure that exists or is no PNG."""
-    inputs = [path for path in (config.input, *config.mask) if path]
+    inputs = [path for path in (config.input, *config.mask, config.monitor) if path]
     refuse_input(config.output, *inputs)
+    refuse_unwritable(config.output)
     if not config.figure:
         return
     refuse_input(config.figure, *inputs, option="--figure")
+    refuse_unwritable(config.figure)
     if not config.figure.endswith(".png"):
         raise UserError(f"--figure {config.figure}: expected a name ending in .png")
     if os.path.exists(config.figure) and not config.overwrite:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from smae_jax.cautions import cautions, not_counts
 from smae_jax.config import InspectConfig
 from smae_jax.errors import UserError
 from smae_jax.evaluation.inspection import inspect_scan
 from smae_jax.figures import save
 from smae_jax.figures.inspection import inspection_figure
-from smae_jax.io.atomic import refuse_existing
+from smae_jax.io.atomic import refuse_existing, refuse_unwritable
 from smae_jax.io.writing import refuse_input
 from smae_jax.methods.protocol import KINDS, Say
 from smae_jax.run.data import read_data
@@ -29,8 +30,9 @@ def inspect(config: InspectConfig, say: Say) -> None:
     if config.output:
         if not config.output.lower().endswith(".png"):
             raise UserError(f"--output: expected a name ending in .png, got '{config.output}'")
-        refuse_input(config.output, options.path, *options.mask)
+        refuse_input(config.output, options.path, *options.mask, options.monitor)
         refuse_existing(config.output, overwrite=config.overwrite)
+        refuse_unwritable(config.output)
     data = read_data(options)
     for note in data.origin.notes:
         say(note)
@@ -40,7 +42,8 @@ def inspect(config: InspectConfig, say: Say) -> None:
             f"{KINDS[len(data.spatial)]} that are repeats; leave --data.dimensions out"
         )
     inspection = inspect_scan(data)
-    for line in inspection.lines():
+    warned = [*not_counts(data), *cautions(data, polarity=options.mask_polarity)]
+    for line in (*inspection.lines(), *warned):
         say(line)
     if config.output:
         save(inspection_figure(data, inspection), config.output, config.overwrite, dpi=110)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from smae_jax.cautions import cautions, counted, not_counts
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.errors import UserError
@@ -33,9 +34,10 @@ from smae_jax.run.data import check_reference, read_data, read_reference
 from smae_jax.run.fine_tuning import Base, exposure_note, read_base, refuse_base
 from smae_jax.run.fit import Training, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
 
-FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0))
+FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0), ("data.marks", "auto"))
 """Options that leave to the data what a run then keeps."""
 
 
@@ -53,7 +55,17 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     Raises:
       UserError: in one line, for anything that a user can mend.
     """
-    folder, config = _folder(config, at_hand=data is not None)
+    folder = _folder(config, at_hand=data is not None)
+    with held(folder.path):
+        if config.resume:
+            config = resumed(config, folder)
+        else:
+            folder.refuse(overwrite=config.overwrite)
+        return _train(config, folder, say, data)
+
+
+def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements | None) -> Path:
+    """Train in a folder that no other process trains in."""
     method = build_method(config)
     build_loss(config)  # refused before anything is read, if it is
     _check(config, method)
@@ -64,8 +76,11 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
         "repeats" in method.needs or method.whole
     ):  # a scan at hand is taken for repeats of one pattern
         data = dataclasses.replace(data, center=None)
-    for note in data.origin.notes:
-        say(note)
+    warned = cautions(data, polarity=config.data.mask_polarity)
+    measured = "repeats" in method.needs or config.thinning.gaussian is not None
+    odd = not_counts(data, loss=config.loss, noise_measured=measured)
+    for line in (*data.origin.notes, *odd, *warned):
+        say(line)
     data, reference = read_reference(config, method, data, say)
     data = _calm(config, data, say)
     method = method.settled(data, say=say)
@@ -103,20 +118,21 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     return folder.path
 
 
-def _folder(config: TrainConfig, *, at_hand: bool) -> tuple[RunFolder, TrainConfig]:
-    """Return the run's folder and options, or refuse what is there, before the work."""
+def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
+    """Return the run's folder, or refuse to train there or on nothing, before anything is touched."""
     if not config.run:
         raise UserError("--run: expected a folder for the results, got none; try --run runs/first")
     folder = RunFolder(Path(config.run))
     if config.resume:
-        return folder, resumed(config, folder)
+        folder.config()  # says what is wrong, if there is no run
+        return folder
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = [path for path in (options.path, *options.mask, options.reference) if path]
+    inputs = (options.path, *options.mask, options.reference, options.monitor)
+    inputs = [path for path in inputs if path]
     refuse_input(config.run, *inputs, option="--run")
-    folder.refuse(overwrite=config.overwrite)
-    return folder, config
+    return folder
 
 
 def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
@@ -159,6 +175,9 @@ def _check(config: TrainConfig, method: Method) -> None:
 def _settled(config: TrainConfig, method: Method, data: Measurements) -> TrainConfig:
     """Return the options with what was found out: a run is applied as it was trained."""
     config = keep_settled(config, method)
+    if config.data.marks == "auto":
+        options = dataclasses.replace(config.data, marks=data.origin.marks)
+        config = dataclasses.replace(config, data=options)
     if data.center is not None:
         return config
     options = dataclasses.replace(config.data, dimensions=len(data.spatial))
@@ -223,7 +242,7 @@ def _in_words(
     source = data.origin.source if data.center is None else data.names[0]
     following = " and following" if data.center is not None and data.frames > 1 else ""
     lines = [
-        f"{data.frames} {kind} of {shape}{channels}, {data.origin.dtype}, from {source}{following}"
+        f"{counted(data.frames, kind)} of {shape}{channels}, {data.origin.dtype}, from {source}{following}"
     ]
     if len(data.spatial) == 2:
         lines.append(describe_mask(data))

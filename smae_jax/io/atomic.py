@@ -35,6 +35,22 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
         )
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Refuse before the work a place where nothing can be written.
+
+    Raises:
+      OutputError: if the folder that the output goes to, or the nearest one that exists above it, is none or
+        may not be written to.
+    """
+    folder = Path(os.path.abspath(path)).parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise _explained(Path(path), NotADirectoryError(errno.ENOTDIR, ""))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _explained(Path(path), PermissionError(errno.EACCES, ""))
+
+
 @contextmanager
 def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; move it into place when the block ends well.

@@ -28,6 +28,7 @@ def parse_frames(text: str, count: int, option: str = "--data.repeats") -> list[
     [0, 1, 5]
     """
     chosen: list[int] = []
+    noun = "frame" if option.endswith("frames") else "repeat"
     for part in text.split(",") if text.strip() else [":"]:
         try:
             numbers = [int(number) if number.strip() else None for number in part.split(":")]
@@ -43,14 +44,14 @@ def parse_frames(text: str, count: int, option: str = "--data.repeats") -> list[
         index = numbers[0] or 0
         if not -count <= index < count:
             raise UserError(
-                f"{option}: there is no repeat {index}, there are {count}, counted from 0 "
+                f"{option}: there is no {noun} {index}, there are {count}, counted from 0 "
                 f"(0..{count - 1}); choose of these"
             )
         chosen.append(index % count)
     if not chosen:
-        raise UserError(f"{option}: '{text}' chooses none of the {count} repeats; widen it")
+        raise UserError(f"{option}: '{text}' chooses none of the {count} {noun}s; widen it")
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"{option}: '{text}' chooses a repeat twice; name each one once")
+        raise UserError(f"{option}: '{text}' chooses a {noun} twice; name each one once")
     return chosen
 
 

@@ -53,6 +53,8 @@ class How:
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
+      marks: which values of patterns and volumes are marks and not measurements: `auto` decides by how they
+        behave, `none`, `signed` (negative values are measurements), or values; see `marks.parse_marks`.
       table: what the user says of tables of text: their decimal mark and columns.
       left_out: locations of files that are no frames even where a path matches them: masks, the reference.
     """
@@ -63,6 +65,7 @@ class How:
     channel_axis: int | None = None
     axis_label: str = ""
     saturation: float | None = None
+    marks: str = "auto"
     table: TableOptions = dataclasses.field(default_factory=TableOptions)
     left_out: Sequence[str] = ()
 
@@ -78,7 +81,7 @@ def read(path: str, how: How | None = None, **given: Any) -> Measurements:
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
-      and volumes also the detectors' sentinels. `exposure` is that of each repeat relative to their mean; in
+      and volumes also the detectors' marks. `exposure` is that of each repeat relative to their mean; in
       a scan it is 1 for every frame, and `origin.exposure_s` has the times.
 
     Raises:
@@ -101,9 +104,10 @@ def read(path: str, how: How | None = None, **given: Any) -> Measurements:
         parts = [_text(file, inside, how) for file in files]
         _check_quantity(files, parts)
     else:
-        parts = [_raw(file, inside, kind) for file in files]
+        parts = [_raw(file, inside, kind, how) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
-    layout = Layout(dimensions, how.repeats_axis, channel_axis, how.axis_label)
+    decided = "none" if kind == "image" else how.marks  # of images it is, page by page
+    layout = Layout(dimensions, how.repeats_axis, channel_axis, how.axis_label, decided)
     data = join(path, files, parts, layout)
     origin = dataclasses.replace(data.origin, notes=(*notes, *data.origin.notes))
     return choose_frames(dataclasses.replace(data, origin=origin), how.repeats)
@@ -180,12 +184,13 @@ def _check_quantity(files: list[str], parts: list[RawRepeats]) -> None:
             )
 
 
-def _raw(file: str, inside: str, kind: str) -> RawRepeats:
+def _raw(file: str, inside: str, kind: str, how: How) -> RawRepeats:
     refuse_unreadable(file)
     if kind == "image":  # the pages of one file are one volume
-        scan = read_scan(file)
+        scan = read_scan(file, marks=how.marks)
         valid = np.broadcast_to(scan.valid, scan.counts.shape)
-        return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype)
+        said = scan.origin.notes
+        return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype, notes=said)
     return array_files.read_array(file, inside)
 
 
@@ -202,7 +207,7 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
 
 
 def _scan(path: str, how: How) -> Measurements:
-    return read_scan(path, saturation=how.saturation, left_out=how.left_out)
+    return read_scan(path, saturation=how.saturation, left_out=how.left_out, marks=how.marks)
 
 
 def _patterns(path: str, how: How) -> Measurements:

@@ -8,8 +8,9 @@ import os
 import numpy as np
 
 from smae_jax.errors import UserError
+from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_repeats import RawRepeats, split_label
-from smae_jax.io.sentinels import causes_of
+from smae_jax.io.sentinels import Marks, causes_of, largest_of
 from smae_jax.io.whole_numbers import as_counts, wider
 from smae_jax.measurements import Axis, Measurements, Origin
 
@@ -24,12 +25,14 @@ class Layout:
         are all repeats.
       channel_axis: axis of the channels; None = there is none.
       axis_label: such as `energy (keV)`, where the file does not tell.
+      marks: which values are marks, as `parse_marks` reads it.
     """
 
     dimensions: int
     repeats_axis: int = 0
     channel_axis: int | None = None
     axis_label: str = ""
+    marks: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +50,16 @@ class Placed:
     leading: tuple[int, ...]
 
 
-def place(path: str, raw: RawRepeats, layout: Layout) -> Placed:
+def place(path: str, raw: RawRepeats, layout: Layout, marks: Marks) -> Placed:
     """Bring one array to (repeats, *spatial[, channel]).
 
     Raises:
       UserError: in one line, if the array does not have these axes.
     """
     dimensions, channels = layout.dimensions, layout.channel_axis is not None
-    extra = raw.values.ndim - dimensions - channels
-    order = _order(path, raw, layout, extra)
-    leading = tuple(raw.values.shape[axis] for axis in order[: max(extra, 0)])
-    bad = _bad(raw.values, dimensions)
-    if raw.valid is not None:
-        bad = bad | ~np.broadcast_to(raw.valid, raw.values.shape)
-    values, bad = (np.transpose(array, order) for array in (raw.values, bad))
-    rest = values.shape[extra:]
-    values, bad = (array.reshape(int(np.prod(leading)), *rest) for array in (values, bad))
+    values, left_out, leading = _in_order(path, raw, layout)
+    extra, rest = len(leading), values.shape[1:]
+    bad = (causes_of(values, saturation=None, marks=marks) != 0) | left_out
     if raw.axis is not None and dimensions == 1 and len(raw.axis) != rest[0]:
         raise UserError(
             f"{path}: the axis has {len(raw.axis)} values, but a spectrum has {rest[0]} with the "
@@ -71,6 +68,19 @@ def place(path: str, raw: RawRepeats, layout: Layout) -> Placed:
     valid = ~np.asarray(bad.any(axis=-1) if channels else bad)
     counts = as_counts(values, valid[..., None] if channels else valid)
     return Placed(counts, valid, leading if extra > 1 else ())
+
+
+def _in_order(
+    path: str, raw: RawRepeats, layout: Layout
+) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Return values and what the file leaves out, (repeats, *spatial[, channel]), and the leading shape."""
+    extra = raw.values.ndim - layout.dimensions - (layout.channel_axis is not None)
+    order = _order(path, raw, layout, extra)
+    leading = tuple(raw.values.shape[axis] for axis in order[: max(extra, 0)])
+    valid = np.broadcast_to(True if raw.valid is None else raw.valid, raw.values.shape)
+    values, left_out = (np.transpose(array, order) for array in (raw.values, ~valid))
+    shape = (int(np.prod(leading)), *values.shape[extra:])
+    return values.reshape(shape), left_out.reshape(shape), leading
 
 
 def _order(path: str, raw: RawRepeats, layout: Layout, extra: int) -> list[int]:
@@ -102,13 +112,30 @@ def _order(path: str, raw: RawRepeats, layout: Layout, extra: int) -> list[int]:
     return order
 
 
-def _bad(values: np.ndarray, dimensions: int) -> np.ndarray:
-    """Find what is no measurement; a negative value of a spectrum may well be one."""
-    if dimensions > 1 or values.dtype.kind == "u":
-        return causes_of(values, saturation=None) != 0
-    if values.dtype.kind == "i":
-        return np.zeros(values.shape, np.bool_)
-    return ~(np.abs(values) < 1e30)  # NaN compares as False
+def find_marks(path: str, parts: list[RawRepeats], layout: Layout) -> Marks:
+    """Decide what the marks are; a negative value of a spectrum may well be a measurement.
+
+    Raises:
+      UserError: if an array does not have these axes, or the marks asked for are none.
+    """
+    asked = parse_marks(layout.marks)
+    if layout.dimensions == 1:
+        kinds = {
+            part.values.dtype for part in parts if part.values.dtype.kind == "u" and asked.auto
+        }
+        ends = {value for kind in kinds for value in largest_of(kind)}
+        return Marks((*asked.values, *ends), signed=True, kept=asked.text)
+    tally, shape = Tally(asked.values), None
+    for part in parts:
+        values, left_out, _ = _in_order(path, part, layout)
+        shape = values.shape[1:] if shape is None else shape
+        if values.shape[1:] != shape:
+            continue  # refused when they are joined
+        most = min(len(values), max(1, FRAMES // len(parts)))
+        for index in np.unique(np.linspace(0, len(values) - 1, most).round().astype(int)):
+            if tally.frames < FRAMES:
+                tally.add(values[index], left_out[index])
+    return decide_marks(tally, asked)
 
 
 def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -> Measurements:
@@ -117,7 +144,8 @@ def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -
     Raises:
       UserError: in one line, if the files differ in shape or axis, or nothing is left to use.
     """
-    placed = [place(path, part, layout) for part in parts]
+    marks = find_marks(path, parts, layout)
+    placed = [place(path, part, layout, marks) for part in parts]
     _check_alike(files, parts, placed)
     kind = placed[0].counts.dtype
     for one in placed:
@@ -130,7 +158,7 @@ def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -
         raise UserError(
             f"{path}: every value of all {len(counts)} repeats is 0; was the shutter closed?"
         )
-    notes = [note for part in parts for note in part.notes]
+    notes = [*(note for part in parts for note in part.notes), *marks.notes]
     times, said = _exposures(parts, len(counts))
     leading = placed[0].leading if len(placed) == 1 else ()
     if leading:
@@ -148,6 +176,7 @@ def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -
             dtype=parts[0].dtype or _dtype(parts[0].values),
             notes=tuple(dict.fromkeys([*notes, *said])),
             leading=leading,
+            marks=marks.kept,
         ),
         channels=layout.channel_axis is not None,
     )

@@ -11,15 +11,23 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.locations import display_names, opener_of, split_inside
+from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.readable import steady
-from smae_jax.io.sentinels import CAUSES, causes_of
+from smae_jax.io.sentinels import CAUSES, Marks, causes_of
 from smae_jax.io.whole_numbers import as_counts, wider
 from smae_jax.measurements import Measurements, Origin
 
+_LOOKED_AT_BYTES = 2**30
+_OWN_MASK = "masked by the file's own pixel mask"
+
 
 def read_scan(
-    path: str, *, saturation: float | None = None, left_out: Sequence[str] = ()
+    path: str,
+    *,
+    saturation: float | None = None,
+    left_out: Sequence[str] = (),
+    marks: str = "auto",
 ) -> Measurements:
     """Read the frames of a scan, and decide which pixels are measurements.
 
@@ -30,9 +38,10 @@ def read_scan(
       saturation: counts from which a pixel is saturated; None takes each file's own cutoff, where it has
         one; infinity takes none.
       left_out: locations of files that are no frames of it, see `find_frames`.
+      marks: which values are marks, as `parse_marks` reads it; decided from frames spread over the scan.
 
     Returns:
-      The frames, of exposure 1 where they are valid. Sentinels, pixel masks of the file, not-a-number and
+      The frames, of exposure 1 where they are valid. Marks, pixel masks of the file, not-a-number and
       saturated pixels are invalid.
 
     Raises:
@@ -45,7 +54,7 @@ def read_scan(
         )
     file_path, inside = split_inside(path)
     files, notes = find_frames(file_path, left_out)
-    assembly = Assembly(path, len(files), saturation)
+    assembly = Assembly(path, len(files), saturation, find_marks(files, inside, marks))
     assembly.notes += notes
     for file, name in zip(files, display_names(files), strict=True):
         with open_frames(file, inside) as frames:
@@ -79,8 +88,51 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
         yield frames
 
 
+def find_marks(files: Sequence[str], inside: str, asked: str) -> Marks:
+    """Decide what the marks of a scan are, from frames spread over its files.
+
+    Args:
+      files: of the scan, in their order.
+      inside: name of the dataset in each; "" = none.
+      asked: as `parse_marks` reads it.
+
+    Raises:
+      UserError: if `asked` is no such text, or one of the files cannot be read.
+    """
+    wanted, shape = parse_marks(asked), None
+    tally = Tally(wanted.values)
+    chosen = [files[index] for index in _spread(len(files), FRAMES)]
+    for file in chosen:
+        with open_frames(file, inside) as frames:
+            here = tuple(frames.values.shape[-2:])
+            shape = here if shape is None else shape
+            if here != shape:
+                continue  # refused when it is read
+            size = int(np.prod(here)) * np.dtype(frames.values.dtype).itemsize
+            most = min(FRAMES, max(4, _LOOKED_AT_BYTES // size))
+            depth = getattr(frames.header, "bit_depth", None)  # where the format tells it
+            for index in _spread(frames.count, max(1, most // len(chosen))):
+                values = frames.part(index, index + 1)[0]
+                tally.add(values, _bad(frames, index, index + 1), depth)
+    return decide_marks(tally, wanted)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Choose so many of so many, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+
+
+def _bad(frames: Frames, first: int, last: int) -> np.ndarray | None:
+    """Return the file's own mask of some frames, True = bad, without the axis of the frames if they agree."""
+    mask = frames.pixel_mask
+    if mask is None:
+        return None
+    here = np.asarray(mask[:] if len(mask.shape) == 2 else mask[first:last]) != 0
+    return here[0] if here.ndim == 3 and last - first == 1 else here
+
+
 def decide(
-    values: np.ndarray, cutoff: float | None, bad: np.ndarray | None
+    values: np.ndarray, cutoff: float | None, bad: np.ndarray | None, marks: Marks
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decide which pixels are measurements.
 
@@ -88,11 +140,12 @@ def decide(
       values: as on disk, (frames, height, width).
       cutoff: counts from which a pixel is saturated; None = no limit.
       bad: the file's own mask, True = bad, broadcastable to `values`; None = none.
+      marks: of the scan.
 
     Returns:
       (counts, 0 where invalid; valid, bool; number of pixels that are usable and that each of `CAUSES` took).
     """
-    causes = causes_of(values, saturation=cutoff)
+    causes = causes_of(values, saturation=cutoff, marks=marks)
     if bad is not None:
         causes[np.broadcast_to(bad, causes.shape)] = 1
     valid = causes == 0
@@ -102,16 +155,16 @@ def decide(
 class Assembly:
     """Frames of all files on their way into one record: one copy of the counts, however many files."""
 
-    def __init__(self, path: str, files: int, saturation: float | None) -> None:
+    def __init__(self, path: str, files: int, saturation: float | None, marks: Marks) -> None:
         """Begin with no frames; `files` of equal length are expected."""
-        self.path, self.files, self.saturation = path, files, saturation
+        self.path, self.files, self.saturation, self.marks = path, files, saturation, marks
         self.counts = np.empty((0, 0, 0), np.int32)
         self.blocks: list[tuple[int, np.ndarray]] = []  # frames, and what is valid in them
         self.first = ""
         self.filled = 0
         self.names: list[str] = []
         self.exposures: list[float] = []
-        self.notes: list[str] = []
+        self.notes: list[str] = [*marks.notes]
         self.causes = np.zeros(1 + len(CAUSES), np.int64)
         self.dtype, self.geometry = "", Geometry()
         self.types: dict[str, tuple[str, int]] = {}  # of numbers: the first file, how many files
@@ -128,11 +181,19 @@ class Assembly:
         self.types[kind] = seen, number + 1
         header = frames.header
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
-        mask = None if frames.pixel_mask is None else frames.pixel_mask != 0
         room = self.filled + len(wanted)
         for first, last in frames.runs(wanted):
-            bad = mask if mask is None or mask.ndim == 2 else mask[first:last]
-            self._take(*decide(frames.part(first, last), cutoff, bad), room=room)
+            values, bad = frames.part(first, last), _bad(frames, first, last)
+            if bad is not None and not any(_OWN_MASK in note for note in self.notes):
+                self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
+            before = self.causes[3]
+            self._take(*decide(values, cutoff, bad, self.marks), room=room)
+            told = cutoff is not None and np.isfinite(cutoff) and self.causes[3] > before
+            if told and (values >= cutoff).any():
+                whose = "the file's own cutoff" if self.saturation is None else "--data.saturation"
+                self.notes.append(
+                    f"counts of {cutoff:g} and more are saturated: {whose} (--data.saturation inf keeps them)"
+                )
         labels, times = frames.labels(name), frames.exposure_s
         self.names += [labels[index] for index in wanted]
         self.exposures += [times[index] for index in wanted] if times else []
@@ -176,6 +237,7 @@ class Assembly:
             },
             exposure_s=tuple(self.exposures) or None,
             leading=self.leading,
+            marks=self.marks.kept,
         )
         exposure, names = self._valid().astype(np.float32), tuple(self.names)
         return Measurements(counts, exposure, geometry=self.geometry, names=names, origin=origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,9 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.locations import display_names, split_inside
-from smae_jax.io.scans import Assembly, open_frames
+from smae_jax.io.marks import parse_marks
+from smae_jax.io.scans import Assembly, find_marks, open_frames
+from smae_jax.io.sentinels import Marks
 from smae_jax.measurements import Measurements
 
 
@@ -46,6 +49,7 @@ class Source:
       names: one per frame.
       parts: the files.
       saturation: counts from which a pixel is saturated; None = each file's own cutoff.
+      asked: which values are marks, as the user says it.
     """
 
     path: str
@@ -57,6 +61,14 @@ class Source:
     names: tuple[str, ...]
     parts: tuple[Part, ...]
     saturation: float | None = None
+    asked: str = "auto"
+
+    @functools.cached_property
+    def marks(self) -> Marks:
+        """Marks of the scan, decided once from frames spread over it."""
+        return find_marks(
+            [part.file for part in self.parts], split_inside(self.path)[1], self.asked
+        )
 
     @property
     def frames(self) -> int:
@@ -79,7 +91,7 @@ class Source:
         index = np.arange(self.frames)[frames]
         wanted, place = np.unique(index, return_inverse=True)
         inside = split_inside(self.path)[1]
-        assembly = Assembly(self.path, 1, self.saturation)
+        assembly = Assembly(self.path, 1, self.saturation, self.marks)
         for part in self.parts:
             own = wanted[(wanted >= part.first) & (wanted < part.first + part.count)] - part.first
             if len(own):
@@ -95,7 +107,11 @@ class Source:
 
 
 def open_source(
-    path: str, *, saturation: float | None = None, left_out: Sequence[str] = ()
+    path: str,
+    *,
+    saturation: float | None = None,
+    left_out: Sequence[str] = (),
+    marks: str = "auto",
 ) -> Source:
     """Look at every file of a scan without reading its frames.
 
@@ -103,11 +119,13 @@ def open_source(
       path: see `reading.read`; patterns only.
       saturation: see `reading.read`.
       left_out: locations of files that are no frames of it, see `find_frames`.
+      marks: see `reading.read`.
 
     Raises:
       UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
         or frames differ in shape.
     """
+    parse_marks(marks)  # refused at once, if it is
     file_path, inside = split_inside(path)
     files, _ = find_frames(file_path, left_out)
     parts, names, times = list[Part](), list[str](), list[float]()
@@ -126,6 +144,7 @@ def open_source(
                     names=(),
                     parts=(),
                     saturation=saturation,
+                    asked=marks,
                 )
             elif shape[-2:] != first.shape[1:]:
                 raise UserError(

@@ -9,8 +9,9 @@ import numpy as np
 
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
+from smae_jax.io.monitor import with_monitor
 from smae_jax.io.pairing import pair_frames
-from smae_jax.io.reading import How, is_spectra, read, with_masks
+from smae_jax.io.reading import How, choose_frames, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
@@ -33,12 +34,10 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
       UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
     """
     scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
-    others = (options.reference,)
-    data = read_files(options, options.path, repeats=options.repeats, left_out=others)
+    data = _read_chosen(options)
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
-        as_repeats = dataclasses.replace(options, dimensions=2)
-        data = read_files(as_repeats, options.path, repeats=options.repeats, left_out=others)
+        data = _read_chosen(dataclasses.replace(options, dimensions=2))
     data = _with_mask(options, data)
     if not scan:
         _refuse_scan_options(options)
@@ -46,6 +45,15 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     center = "auto" if options.center == "auto" else parse_center(options.center)
     data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
+
+
+def _read_chosen(options: DataOptions) -> Measurements:
+    """Read the frames or repeats that are asked for, with the exposures that a monitor gives them."""
+    chosen, others = "" if options.monitor else options.repeats, (options.reference,)
+    data = read_files(options, options.path, repeats=chosen, left_out=others)
+    if options.monitor:
+        data = choose_frames(with_monitor(data, options.monitor), options.repeats)
+    return choose_frames(data, options.frames, "--data.frames")
 
 
 def read_files(
@@ -66,6 +74,7 @@ def read_files(
         channel_axis=options.channel_axis,
         axis_label=options.axis_label,
         saturation=options.saturation or None,
+        marks=options.marks,
         table=TableOptions(options.decimal, options.columns),
         left_out=(*options.mask, *left_out),
     )

@@ -27,7 +27,8 @@ from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
-from smae_jax.io.reading import masked, with_masks
+from smae_jax.io.monitor import with_monitor
+from smae_jax.io.reading import choose_frames, masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
@@ -141,7 +142,8 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     if data is None:
         data = read_input(options, config)
         for note in data.origin.notes:
-            say(note)
+            say(note.replace("--data.marks", "--marks"))
+    _refuse_frames(options, survey, data)
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
     data = _without_faults(config, data, say)
@@ -211,12 +213,29 @@ def stages_of(
 def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    return read_files(
-        config.data,
-        options.input,
-        repeats="" if chosen == "all" else chosen,
-        left_out=(*options.mask, options.reference if isinstance(options, EvaluateConfig) else ""),
-    )
+    chosen = "" if chosen == "all" else chosen
+    marks = config.data.marks if options.marks == "run" else options.marks
+    how = dataclasses.replace(config.data, marks=marks)
+    reference = options.reference if isinstance(options, EvaluateConfig) else ""
+    left_out = (*options.mask, reference)
+    if not options.monitor:
+        return read_files(how, options.input, repeats=chosen, left_out=left_out)
+    data = read_files(how, options.input, repeats="", left_out=left_out)
+    return choose_frames(with_monitor(data, options.monitor, "--monitor"), chosen, "--repeats")
+
+
+def _refuse_frames(options: ApplyOptions, survey: Survey, data: Measurements) -> None:
+    """Refuse detector frames, whose rows a run of spectra would take for spectra."""
+    trained = survey.frame_shape
+    if len(data.spatial) != 1 or trained is None or len(trained) != 1 or data.axis is not None:
+        return
+    if data.origin.leading and data.spatial != trained:
+        shape = (*data.origin.leading, *data.spatial)
+        raise UserError(
+            f"{options.input or data.origin.source}: an array of shape {shape} without an axis, as frames of "
+            f"a detector are; the run was trained on spectra of {trained[0]} channels: give it such spectra, "
+            "or use a run that was trained on frames"
+        )
 
 
 def _masked(
