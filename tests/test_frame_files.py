@@ -240,7 +240,9 @@ def test_each_of_many_files_is_opened_once(tmp_path, monkeypatch):
         scans, "opener_of", lambda file, **k: opened.append(file) or whole(file, **k)
     )
     assert levels(f"{tmp_path}/*.tif") == list(range(1, count + 1))
-    assert len(opened) == len(set(opened)) == count
+    # A few, spread over the scan, are looked at before: they tell what is a mark.
+    assert len(set(opened)) == count
+    assert len(opened) <= count + 16
 
 
 def test_listing_takes_time_in_proportion(tmp_path):
