@@ -1,0 +1,104 @@
+"""Whether a centre that was found by correlation is one, or a guess. numpy only.
+
+The one rule of `inspect`, `train` and `infer`. Noise has a best centre too, and so has any pattern.
+"""
+
+import numpy as np
+
+from smae_jax.geometry import turn
+
+REACH = 4.0
+"""Pixels from the best centre within which all others lie that do as well."""
+SIGMAS = 3.0
+"""Standard deviations within which a correlation is as good as the best."""
+LEAST = 6.0
+"""Standard deviations of its noise that a correlation has to have away from the centre."""
+COMMON = 0.8
+"""Least share of the structure, as neighbours show it, that opposite pixels have in common."""
+LARGEST_SHADOW = 0.3
+"""Share of the pairs that may differ as shadows and hot spots do."""
+
+
+def doubt(
+    correlation: np.ndarray,
+    peak: tuple[int, int],
+    root: np.ndarray,
+    used: np.ndarray,
+    valid: np.ndarray,
+) -> str:
+    """Say why a centre is a guess; "" where it is none.
+
+    The correlation of n pairs, each met twice, has the noise sqrt(2 (1 - r^2) / n). A centre is a guess if
+
+    - opposite pixels further than a few pixels from it correlate no better than chance (a lone bright spot is
+      its own partner);
+    - other places do as well within the noise, further than a few pixels off: noise, a flat frame, a lattice;
+    - the best place lies at the edge of where enough pixels have a partner;
+    - opposite pixels share less of the structure than neighbours do, whose noise is independent too, or a
+      large part of them differs as in a shadow: the pattern is about no such point, or a gradient.
+
+    Args:
+      correlation: about every half pixel, -1 where not searched, (2 height - 1, 2 width - 1).
+      peak: place of its largest value.
+      root: values that were correlated, (height, width).
+      used: bool, True = went in, shadows left out.
+      valid: bool, as before they were left out.
+    """
+    center = (peak[0] / 2, peak[1] / 2)
+    both = used & turn(used, center, False)
+    y, x = np.ogrid[: both.shape[0], : both.shape[1]]
+    distance = np.hypot(y - center[0], x - center[1])
+    both &= distance > np.clip(0.05 * min(both.shape), 1, 5)
+    pairs = int(both.sum())
+    if pairs < 2:
+        return "no opposite pixels to judge it by; the centre is a guess"
+    shared, contrast, near = _covariances(root, turn(root, center, 0.0), both)
+    noise = contrast * np.sqrt(2 / pairs)
+    if not shared > LEAST * noise:
+        here = shared / contrast if contrast > 0 else 0.0
+        return (
+            f"opposite pixels correlate with {here:.3f}, no better than chance; the centre is a guess"
+        )
+    best = correlation[peak]
+    margin = SIGMAS * np.sqrt(2 * max(0.0, 1 - best**2) / pairs)
+    rows, columns = np.nonzero(correlation >= best - margin)
+    furthest = float(np.hypot(rows / 2 - center[0], columns / 2 - center[1]).max())
+    if furthest > REACH:
+        return (
+            f"{len(rows)} places up to {furthest:.0f} pixels away do as well within the noise; the centre is "
+            "a guess"
+        )
+    around = correlation[tuple(slice(max(0, k - 1), k + 2) for k in peak)]
+    if around.size < 9 or around.min() <= -1.0:
+        return "the best place lies at the edge of where one can be told; the centre is a guess"
+    if shared + SIGMAS * noise < COMMON * near:
+        return (
+            f"opposite pixels have {100 * max(0.0, shared / near):.0f} % of the structure in common, a guess "
+            "at a pattern without this symmetry"
+        )
+    before = np.count_nonzero(valid & turn(valid, center, False))
+    shadow = 1 - np.count_nonzero(used & turn(used, center, False)) / before
+    if shadow > LARGEST_SHADOW:
+        return (
+            f"{100 * shadow:.0f} % of the opposite pixels differ as a shadow does, a guess at a pattern "
+            "without this symmetry"
+        )
+    return ""
+
+
+def _covariances(
+    root: np.ndarray, partner: np.ndarray, both: np.ndarray
+) -> tuple[float, float, float]:
+    """Return covariance of partners, variance, and covariance of neighbours, over pairs."""
+    off = np.where(both, root - root[both].mean(), 0.0)
+    there = np.where(both, partner - root[both].mean(), 0.0)
+    pairs = both.sum()
+    total, number = 0.0, 0
+    for first, second in ((np.s_[1:, :], np.s_[:-1, :]), (np.s_[:, 1:], np.s_[:, :-1])):
+        total += float((off[first] * off[second]).sum())
+        number += int((both[first] & both[second]).sum())
+    return (
+        float((off * there).sum() / pairs),
+        float((off**2).sum() / pairs),
+        total / max(1, number),
+    )
