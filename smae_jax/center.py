@@ -18,6 +18,7 @@ _SMALLEST_OVERLAP = 0.3  # share of the valid pixels that must have a valid part
 _FIT_REACH = 3  # half pixels to each side of the peak that the sub-pixel estimate looks at
 _EITHER = 0.35  # half pixels nearer to the estimate than this, in pixels, are tried
 _BEAMSTOP_REACH = 0.1  # a beamstop is smaller than this share of the frame's shorter side
+_SHADOW_RATIO = 2.0  # no asymmetry of a pattern makes many partners differ so much
 _LARGEST_INFLUENCE = 5e-3  # share of the contrast that one pixel may have ...
 _FEWEST_PIXELS = 20  # ... but so many pixels may always share it
 _AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.bool_)
@@ -75,7 +76,8 @@ def find_center(
     half_pixel = _nearest_half_pixel(counts, used, subpixel)
     row, column = (int(2 * c) for c in half_pixel)
     found = Center(half_pixel, subpixel, float(correlation[row, column]), "found by correlation")
-    reason = doubt(allowed, peak, root, used, valid)
+    shadows = find_shadows(counts, valid, half_pixel, ratio=_SHADOW_RATIO)
+    reason = doubt(allowed, peak, root, used, (valid, shadows))
     return found.doubted(reason) if reason else found
 
 

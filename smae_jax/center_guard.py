@@ -13,7 +13,7 @@ SIGMAS = 3.0
 """Standard deviations within which a correlation is as good as the best."""
 LEAST = 6.0
 """Standard deviations of its noise that a correlation has to have away from the centre."""
-COMMON = 0.8
+COMMON = 0.75
 """Least share of the structure, as neighbours show it, that opposite pixels have in common."""
 LARGEST_SHADOW = 0.3
 """Share of the pairs that may differ as shadows and hot spots do."""
@@ -24,7 +24,7 @@ def doubt(
     peak: tuple[int, int],
     root: np.ndarray,
     used: np.ndarray,
-    valid: np.ndarray,
+    pairs_differ: tuple[np.ndarray, np.ndarray],
 ) -> str:
     """Say why a centre is a guess; "" where it is none.
 
@@ -35,16 +35,21 @@ def doubt(
     - other places do as well within the noise, further than a few pixels off: noise, a flat frame, a lattice;
     - the best place lies at the edge of where enough pixels have a partner;
     - opposite pixels share less of the structure than neighbours do, whose noise is independent too, or a
-      large part of them differs as in a shadow: the pattern is about no such point, or a gradient.
+      large part of them differs as in a shadow: the pattern is about no such point, or a gradient. This is
+      the chi-square of partners above 1, against what the pattern itself would make it if they were
+      unrelated; noise of any kind drops out.
 
     Args:
       correlation: about every half pixel, -1 where not searched, (2 height - 1, 2 width - 1).
       peak: place of its largest value.
       root: values that were correlated, (height, width).
       used: bool, True = went in, shadows left out.
-      valid: bool, as before they were left out.
+      pairs_differ: bool (height, width) each: all valid pixels, and those that differ from their partner as
+        a shadow does.
     """
     center = (peak[0] / 2, peak[1] / 2)
+    valid, shadows = pairs_differ
+    every = valid & turn(valid, center, False)
     both = used & turn(used, center, False)
     y, x = np.ogrid[: both.shape[0], : both.shape[1]]
     distance = np.hypot(y - center[0], x - center[1])
@@ -52,13 +57,12 @@ def doubt(
     pairs = int(both.sum())
     if pairs < 2:
         return "no opposite pixels to judge it by; the centre is a guess"
-    shared, contrast, near = _covariances(root, turn(root, center, 0.0), both)
+    partner = turn(root, center, 0.0)
+    shared, contrast, _ = _covariances(root, partner, both)
     noise = contrast * np.sqrt(2 / pairs)
     if not shared > LEAST * noise:
         here = shared / contrast if contrast > 0 else 0.0
-        return (
-            f"opposite pixels correlate with {here:.3f}, no better than chance; the centre is a guess"
-        )
+        return f"opposite pixels correlate with {here:.3f}, no better than chance; the centre is a guess"
     best = correlation[peak]
     margin = SIGMAS * np.sqrt(2 * max(0.0, 1 - best**2) / pairs)
     rows, columns = np.nonzero(correlation >= best - margin)
@@ -71,17 +75,17 @@ def doubt(
     around = correlation[tuple(slice(max(0, k - 1), k + 2) for k in peak)]
     if around.size < 9 or around.min() <= -1.0:
         return "the best place lies at the edge of where one can be told; the centre is a guess"
-    if shared + SIGMAS * noise < COMMON * near:
+    shared, contrast, near = _covariances(root, partner, every)
+    if shared + SIGMAS * contrast * np.sqrt(2 / every.sum()) < COMMON * near:
         return (
-            f"opposite pixels have {100 * max(0.0, shared / near):.0f} % of the structure in common, a guess "
-            "at a pattern without this symmetry"
+            f"opposite pixels have {100 * max(0.0, shared / near):.0f} % of the structure in common; the "
+            "centre is a guess at a pattern without this symmetry"
         )
-    before = np.count_nonzero(valid & turn(valid, center, False))
-    shadow = 1 - np.count_nonzero(used & turn(used, center, False)) / before
+    shadow = np.count_nonzero(every & shadows) / np.count_nonzero(every)
     if shadow > LARGEST_SHADOW:
         return (
-            f"{100 * shadow:.0f} % of the opposite pixels differ as a shadow does, a guess at a pattern "
-            "without this symmetry"
+            f"{100 * shadow:.0f} % of the opposite pixels differ as a shadow does; the centre is a guess at "
+            "a pattern without this symmetry"
         )
     return ""
 

@@ -38,9 +38,7 @@ class Center:
     def given(cls, center: tuple[float, float], source: str = "given") -> Center:
         """Take a centre (y, x) as told, rounded to the half pixel that partners are counted from."""
         y, x = (round(2 * value) / 2 for value in center)
-        return cls(
-            half_pixel=(y, x), subpixel=(float(center[0]), float(center[1])), source=source
-        )
+        return cls(half_pixel=(y, x), subpixel=(float(center[0]), float(center[1])), source=source)
 
     def doubted(self, reason: str) -> Center:
         """Return the same centre, not trusted."""
@@ -51,26 +49,32 @@ class Center:
         return dataclasses.replace(self, remarks=(*self.remarks, *remarks))
 
     def judged(self, valid: np.ndarray) -> Center:
-        """Return the same centre, not trusted where hardly any valid pixel, (height, width), has a partner."""
+        """Return the same centre, not trusted where hardly any pixel of `valid` has a partner."""
         pairs = np.count_nonzero(valid & turn(valid, self.half_pixel, False))
         share = pairs / max(1, np.count_nonzero(valid))
         if share >= FEWEST_PARTNERS or not self.trusted:
             return self
         (y, x), (height, width) = self.half_pixel, valid.shape
         off = not (0 <= y <= height - 1 and 0 <= x <= width - 1)
-        where = "the beam is off the frame" if off else f"{100 * share:.1f} % of the pixels have one"
+        where = (
+            "the beam is off the frame" if off else f"{100 * share:.1f} % of the pixels have one"
+        )
         return self.doubted(f"no pixel has a partner about y {y:g}, x {x:g} ({where})")
 
     def in_words(self) -> str:
         """Say where the centre is and where it comes from."""
         (y, x), (sub_y, sub_x) = self.half_pixel, self.subpixel
-        between = "" if self.half_pixel == self.subpixel else f", sub-pixel {sub_y:.2f}, {sub_x:.2f}"
+        between = (
+            "" if self.half_pixel == self.subpixel else f", sub-pixel {sub_y:.2f}, {sub_x:.2f}"
+        )
         return f"centre y {y:g}, x {x:g} ({self.source}{between})"
 
     def warnings(self) -> list[str]:
         """List what the user should know of the centre, each beginning with WARNING."""
         doubt = (
-            [f"WARNING: no pixel is filled from its partner and partners are not used: {self.reason}"]
+            [
+                f"WARNING: no pixel is filled from its partner and partners are not used: {self.reason}"
+            ]
             if not self.trusted
             else []
         )

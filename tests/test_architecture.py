@@ -20,7 +20,17 @@ LAYERS = (
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
-        *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry", "patterns", "tilt"),
+        *(
+            "noise",
+            "geometry",
+            "measurements",
+            "canvas",
+            "center",
+            "center_guard",
+            "asymmetry",
+            "patterns",
+            "tilt",
+        ),
         *("errors", "named", "removed", "version", "progress", "stopping", "compilation"),
     ),
 )

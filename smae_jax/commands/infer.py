@@ -115,7 +115,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
     method, count = opened.method, opened.data.frames
     what = f"one answer to {count} repeats" if method.answers == "one" else f"{count} frames"
     known, filled = 100 * np.mean(answers.known), 100 * np.mean(answers.filled)
-    rest = f", {filled:.1f} % are filled from their partner" if opened.data.center else ""
+    rest = f", {filled:.1f} % are filled from their partner" if opened.data.symmetry else ""
     return (
         f"{config.output}: {what}, in counts; {known:.1f} % of pixels have an answer{rest}, the rest is "
         f"NaN; step {opened.step}, ensemble {opened.predictor.group}"

@@ -29,7 +29,7 @@ def inspect(config: InspectConfig, say: Say) -> None:
     if config.output:
         if not config.output.lower().endswith(".png"):
             raise UserError(f"--output: expected a name ending in .png, got '{config.output}'")
-        refuse_input(config.output, options.path, options.mask)
+        refuse_input(config.output, options.path, options.mask, options.geometry)
         refuse_existing(config.output, overwrite=config.overwrite)
     data = read_data(options)
     if data.center is None:

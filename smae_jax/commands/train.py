@@ -73,6 +73,8 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     placed = place(data, method, reference=reference, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
     survey = _survey(data, scale, noise, reference, base)
+    if config.data.geometry:
+        survey = dataclasses.replace(survey, geometry=data.geometry)
     if base is not None:
         centred = data.center is not None
         refuse_base(base, config, method, axes=len(data.spatial), centred=centred)
@@ -111,7 +113,9 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> tuple[RunFolder, TrainConf
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = [path for path in (options.path, options.mask, options.reference) if path]
+    inputs = [
+        path for path in (options.path, options.mask, options.reference, options.geometry) if path
+    ]
     refuse_input(config.run, *inputs, option="--run")
     folder.refuse(overwrite=config.overwrite)
     return folder, config
@@ -215,10 +219,7 @@ def _in_words(
     elif not data.valid.all():
         lines[0] += f"; {100 * (1 - data.valid.mean()):.2f} % not measured"
     if data.center is not None:
-        (y, x), (sub_y, sub_x) = data.center.half_pixel, data.center.subpixel
-        given = config.data.center != "auto"
-        how = "given" if given else f"found, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
-        lines.append(f"centre y {y:g}, x {x:g} ({how})")
+        lines += [data.center.in_words(), *data.center.warnings(), *data.geometry.in_words()]
     else:
         measured = "repeats" in method.needs and data.frames > 2
         lines.append(noise_in_words(noise, measured=measured))

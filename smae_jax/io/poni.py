@@ -57,7 +57,7 @@ def read_poni(path: str, shape: tuple[int, int], header: Geometry) -> Geometry:
         )
     y = (poni1 + distance * math.tan(rot2) / math.cos(rot1)) / size[0] - 0.5
     x = (poni2 - distance * math.tan(rot1)) / size[1] - 0.5
-    # Orientation 3 has rows and columns as they are; a mirror takes rotations about the other axes the other way.
+    # Orientation 3 has rows and columns as they are; a mirror turns the rotations about the other axes.
     orientation = config.get("orientation", 3)
     if orientation in (1, 2):
         y, rot2, rot3 = shape[0] - 1 - y, -rot2, -rot3
@@ -88,7 +88,7 @@ def _values(path: str) -> dict[str, str]:
     values = {key.strip().lower(): value.strip() for key, value in pairs}
     if not {"distance", "poni1", "poni2"} <= values.keys():
         raise UserError(
-            f"--data.geometry {path}: expected Distance, Poni1 and Poni2, got none; give a .poni file of pyFAI"
+            f"--data.geometry {path}: expected Distance, Poni1 and Poni2; give a .poni file of pyFAI"
         )
     return values
 
@@ -133,7 +133,10 @@ def _pixel_size(
         {key: str(value) for key, value in config.items()},
         {f"pixel{k}": values[f"pixelsize{k}"] for k in (1, 2) if f"pixelsize{k}" in values},
     ):
-        if {"pixel1", "pixel2"} <= given.keys() and "None" not in (given["pixel1"], given["pixel2"]):
+        if {"pixel1", "pixel2"} <= given.keys() and "None" not in (
+            given["pixel1"],
+            given["pixel2"],
+        ):
             y, x = (_number(path, given, key, least=1e-9) for key in ("pixel1", "pixel2"))
             return y, x
     name = values.get("detector", "")

@@ -9,6 +9,7 @@ import numpy as np
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.pairing import pair_frames
+from smae_jax.io.poni import read_poni
 from smae_jax.io.reading import is_spectra, masked, read, read_mask
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method, Say
@@ -36,6 +37,9 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     if not scan:
         _refuse_scan_options(options)
         return data
+    if options.geometry:
+        shape = (data.spatial[0], data.spatial[1])
+        data = dataclasses.replace(data, geometry=read_poni(options.geometry, shape, data.geometry))
     center = "auto" if options.center == "auto" else parse_center(options.center)
     return settle(data, center=center, hot_pixels=options.hot_pixels)
 
@@ -71,6 +75,7 @@ def _refuse_scan_options(options: DataOptions) -> None:
         "--data.hot-pixels": options.hot_pixels,
         f"--data.crop {options.crop}": options.crop != default.crop,
         f"--data.center {options.center}": options.center != default.center,
+        f"--data.geometry {options.geometry}": bool(options.geometry),
     }
     for option, asked in ignored.items():
         if asked:

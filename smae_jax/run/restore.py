@@ -19,7 +19,6 @@ from smae_jax.config import ApplyOptions, TrainConfig, check_ensemble, parse_cen
 from smae_jax.config_file import dump
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
-from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
 from smae_jax.io.reading import masked, read_mask
 from smae_jax.measurements import Measurements, mean_rate
@@ -29,7 +28,7 @@ from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.splitting import LARGEST
-from smae_jax.survey import center_of, frame_scales
+from smae_jax.survey import center_of, frame_scales, given
 from smae_jax.version import version
 
 
@@ -240,15 +239,19 @@ def _centred(
             f"{options.input}: the run was trained on patterns, got {len(data.spatial)}-D measurements; "
             "give it patterns"
         )
+    if survey.geometry is not None:
+        data = dataclasses.replace(data, geometry=survey.geometry.over(data.geometry))
     if options.center == "run" and survey.center is not None:
+        for line in survey.center.warnings():
+            say(line)
         return dataclasses.replace(data, center=survey.center)
-    given = options.center not in ("run", "auto")
+    told = options.center not in ("run", "auto")
     center = (
-        Center.given(parse_center(options.center, option="--center")) if given else center_of(data)
+        given(data, parse_center(options.center, option="--center")) if told else center_of(data)
     )
-    (y, x), (sub_y, sub_x) = center.half_pixel, center.subpixel
-    how = "given" if given else f"found on the input, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
-    say(f"centre y {y:g}, x {x:g} ({how})")
+    say(center.in_words().replace("(found ", "(found on the input "))
+    for line in center.warnings():
+        say(line)
     return dataclasses.replace(data, center=center)
 
 
