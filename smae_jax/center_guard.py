@@ -76,7 +76,7 @@ def doubt(
     if around.size < 9 or around.min() <= -1.0:
         return "the best place lies at the edge of where one can be told; the centre is a guess"
     shared, contrast, near = _covariances(root, partner, every)
-    if shared + SIGMAS * contrast * np.sqrt(2 / every.sum()) < COMMON * near:
+    if shared + contrast * np.sqrt(2 / every.sum()) < COMMON * near:
         return (
             f"opposite pixels have {100 * max(0.0, shared / near):.0f} % of the structure in common; the "
             "centre is a guess at a pattern without this symmetry"

@@ -71,14 +71,12 @@ class Center:
 
     def warnings(self) -> list[str]:
         """List what the user should know of the centre, each beginning with WARNING."""
-        doubt = (
-            [
-                f"WARNING: no pixel is filled from its partner and partners are not used: {self.reason}"
-            ]
-            if not self.trusted
-            else []
-        )
-        return [*doubt, *(f"WARNING: {remark}" for remark in self.remarks)]
+        remarks = [f"WARNING: {remark}" for remark in self.remarks]
+        if self.trusted:
+            return remarks
+        mend = "" if self.source == "given" else "; give it with --data.center y,x if you know it"
+        doubt = f"WARNING: partners are not used and fill no pixel: {self.reason}{mend}"
+        return [doubt, *remarks]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -219,7 +219,9 @@ def _in_words(
     elif not data.valid.all():
         lines[0] += f"; {100 * (1 - data.valid.mean()):.2f} % not measured"
     if data.center is not None:
-        lines += [data.center.in_words(), *data.center.warnings(), *data.geometry.in_words()]
+        known = "; ".join(data.geometry.in_words())
+        geometry = [f"geometry: {known}"] if known else []
+        lines += [data.center.in_words(), *data.center.warnings(), *geometry]
     else:
         measured = "repeats" in method.needs and data.frames > 2
         lines.append(noise_in_words(noise, measured=measured))

@@ -74,6 +74,7 @@ class Inspection:
         height, width = self.shape
         y, x = self.center.half_pixel
         sub_y, sub_x = self.center.subpixel
+        partners = f"partners correlate with {self.center.correlation:.3f}, " if self.pairs else ""
         told = "; ".join(self.geometry.in_words())
         seen = "frame" if self.frames == 1 else "frames"
         lines = [
@@ -83,8 +84,8 @@ class Inspection:
             f"{self.maximum:g} per pixel and frame; {100 * self.zeros:.1f} % zeros, which are data",
             f"mask: {self.masked}",
             f"centre: y {y:.1f}, x {x:.1f} pixels (estimated between half pixels: {sub_y:.2f}, "
-            f"{sub_x:.2f}), {self.center.source}; partners correlate with {self.center.correlation:.3f}, "
-            f"{100 * self.partners:.0f} % of the valid pixels have one",
+            f"{sub_x:.2f}), {self.center.source}; {partners}"
+            f"{100 * self.partners:.0f} % of the valid pixels have a partner",
             f"geometry: {told or 'distance, pixel size and wavelength are not told'}",
             f"symmetry: chi-square of opposite pixels {self.chi_square:.2f} per frame, "
             f"{self.chi_square_sum:.2f} for the sum of all frames (1 = symmetric within "
