@@ -15,6 +15,10 @@ LEAST = 6.0
 """Standard deviations of its noise that a correlation has to have away from the centre."""
 COMMON = 0.75
 """Least share of the structure, as neighbours show it, that opposite pixels have in common."""
+BLOCK = 3
+"""Side in pixels of the blocks that the correlation may come from."""
+BLOCKS = 2.8
+"""Least number by which the blocks' sum exceeds its own standard error: a few spots meet by chance."""
 LARGEST_SHADOW = 0.3
 """Share of the pairs that may differ as shadows and hot spots do."""
 
@@ -37,7 +41,8 @@ def doubt(
     - opposite pixels share less of the structure than neighbours do, whose noise is independent too, or a
       large part of them differs as in a shadow: the pattern is about no such point, or a gradient. This is
       the chi-square of partners above 1, against what the pattern itself would make it if they were
-      unrelated; noise of any kind drops out.
+      unrelated; noise of any kind drops out;
+    - a few spots make up all of the correlation.
 
     Args:
       correlation: about every half pixel, -1 where not searched, (2 height - 1, 2 width - 1).
@@ -81,6 +86,8 @@ def doubt(
             f"opposite pixels have {100 * max(0.0, shared / near):.0f} % of the structure in common; the "
             "centre is a guess at a pattern without this symmetry"
         )
+    if _standing(root, partner, every) < BLOCKS:
+        return "a few spots alone find a likeness opposite; the centre is a guess"
     shadow = np.count_nonzero(every & shadows) / np.count_nonzero(every)
     if shadow > LARGEST_SHADOW:
         return (
@@ -88,6 +95,17 @@ def doubt(
             "a pattern without this symmetry"
         )
     return ""
+
+
+def _standing(root: np.ndarray, partner: np.ndarray, both: np.ndarray) -> float:
+    """Return the covariance of partners over its error, from block to block; each pair is met twice."""
+    middle = root[both].mean()
+    product = np.where(both, (root - middle) * (partner - middle), 0.0)
+    height, width = product.shape
+    padded = np.pad(product, ((0, -height % BLOCK), (0, -width % BLOCK)))
+    rows, columns = (n // BLOCK for n in padded.shape)
+    blocks = padded.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3))
+    return float(blocks.sum() / np.sqrt(max(2 * np.sum(blocks**2), 1e-300)))
 
 
 def _covariances(

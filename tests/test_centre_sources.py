@@ -269,7 +269,7 @@ def test_a_beam_off_the_frame_is_trained_on_and_written_through(smae, tmp_path, 
 def test_a_tilt_that_displaces_partners_is_warned_of(tmp_path, rot1, warned):
     path = tmp_path / "scan.npy"
     np.save(path, scan().counts)
-    poni = write_poni(tmp_path / "a.poni", CENTER, rot1=rot1)
+    poni = write_poni(tmp_path / "a.poni", CENTER, rot1=rot1, distance=0.02)
     data = read_data(DataOptions(path=str(path), geometry=str(poni)))
     np.testing.assert_allclose(data.center.subpixel, CENTER)
     tilted = [line for line in data.center.warnings() if "tilted" in line]
