@@ -10,6 +10,7 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
+from smae_jax.center_guard import doubt
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center, turn
 
@@ -17,6 +18,10 @@ _SMALLEST_OVERLAP = 0.3  # share of the valid pixels that must have a valid part
 _FIT_REACH = 3  # half pixels to each side of the peak that the sub-pixel estimate looks at
 _EITHER = 0.35  # half pixels nearer to the estimate than this, in pixels, are tried
 _BEAMSTOP_REACH = 0.1  # a beamstop is smaller than this share of the frame's shorter side
+_SHADOW_RATIO = 2.0  # no asymmetry of a pattern makes many partners differ so much
+_LARGEST_INFLUENCE = 5e-3  # share of the contrast that one pixel may have ...
+_FEWEST_PIXELS = 20  # ... but so many pixels may always share it
+_AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.bool_)
 
 
 def find_center(
@@ -27,8 +32,9 @@ def find_center(
 ) -> Center:
     """Find the centre of 180-degree symmetry of a pattern.
 
-    Partners are compared after the variance-stabilising root. What the first estimate shows to be
-    a shadow or a hot spot (an unmasked beamstop, its arm) is left out of the second and third.
+    Partners are compared after the variance-stabilising root. A hot pixel correlates with itself: pixels
+    that stand out alone are left out, and no other may have much of the contrast. What the first estimate
+    shows to be a shadow or a hot spot (an unmasked beamstop, its arm) is left out of the second and third.
 
     Args:
       counts: summed over the scan, (height, width), >= 0; anything where invalid.
@@ -37,7 +43,7 @@ def find_center(
         leaves partners to 30 % of the valid pixels.
 
     Returns:
-      The centre with the largest correlation of partners.
+      The centre with the largest correlation of partners; not trusted where it is a guess, see `doubt`.
 
     Raises:
       UserError: if the shapes differ or no centre can be told: no valid pixel, a constant frame,
@@ -51,11 +57,12 @@ def find_center(
     if not valid.any():
         raise UserError("no centre can be found: the mask leaves no valid pixel")
     counts = np.maximum(np.where(valid, counts, 0), 0).astype(np.float64)
-    root = np.sqrt(counts + 0.375)
+    valid = valid & ~_stand_alone(counts)
+    root = _winsorised(np.sqrt(counts + 0.375), valid)
     usable = valid
     for _ in range(3):
         correlation = turn_correlation(root, usable)
-        peak = _peak(correlation, search)
+        allowed, peak = _peak(correlation, search)
         here = (peak[0] / 2, peak[1] / 2)
         used, usable = usable, valid & ~find_shadows(counts, valid, here)
         usable &= ~_dark_disc(counts, usable, here)
@@ -65,10 +72,13 @@ def find_center(
     # Noise makes the top of the peak rough: the fit sees a slightly smoothed frame.
     smooth = turn_correlation(_smooth(root, used, 1.0), used)
     around = tuple((k / 2 - 1, k / 2 + 1) for k in peak)
-    subpixel = _fit_peak(smooth, _peak(smooth, around))
+    subpixel = _fit_peak(smooth, _peak(smooth, around)[1])
     half_pixel = _nearest_half_pixel(counts, used, subpixel)
     row, column = (int(2 * c) for c in half_pixel)
-    return Center(half_pixel, subpixel, float(correlation[row, column]))
+    found = Center(half_pixel, subpixel, float(correlation[row, column]), "found by correlation")
+    shadows = find_shadows(counts, valid, half_pixel, ratio=_SHADOW_RATIO)
+    reason = doubt(allowed, peak, root, used, (valid, shadows))
+    return found.doubted(reason) if reason else found
 
 
 def turn_correlation(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -111,8 +121,8 @@ def turn_correlation(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def _peak(
     correlation: np.ndarray, search: tuple[tuple[float, float], ...] | None
-) -> tuple[int, int]:
-    """Find the largest value, as integers (2 y, 2 x)."""
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the correlation where it is searched, else -1, and the place (2 y, 2 x) of its largest value."""
     allowed = np.full(correlation.shape, -1.0)
     within = tuple(
         slice(max(0, int(np.ceil(2 * low))), max(0, int(np.floor(2 * high)) + 1))
@@ -126,7 +136,28 @@ def _peak(
             "partner; give the centre as y,x"
         )
     y, x = np.unravel_index(int(np.argmax(allowed)), allowed.shape)
-    return int(y), int(x)
+    return allowed, (int(y), int(x))
+
+
+def _stand_alone(counts: np.ndarray) -> np.ndarray:
+    """Mark pixels far above the second brightest of their eight neighbours, as no reflection is; bool."""
+    second = scipy.ndimage.rank_filter(counts, -2, footprint=_AROUND, mode="constant")
+    return counts > 2 * second + 10 * np.sqrt(second + 1)
+
+
+def _winsorised(root: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Bring values so near to the mean that no pixel has more than its share of the contrast."""
+    if not valid.any():
+        return root
+    middle = root[valid].mean()
+    squares = np.sort((root[valid] - middle) ** 2)
+    number = len(squares)
+    # The contrast that is left if all larger deviations are brought down to this one.
+    left = squares.cumsum() + squares * np.arange(number - 1, -1, -1)
+    share = max(_LARGEST_INFLUENCE, _FEWEST_PIXELS / number)
+    within = squares[squares <= share * left]
+    largest = np.sqrt(within[-1] if len(within) else squares[-1])
+    return middle + np.clip(root - middle, -largest, largest)
 
 
 def _fit_peak(correlation: np.ndarray, peak: tuple[int, int]) -> tuple[float, float]:

@@ -113,7 +113,10 @@ class DataOptions:
     mask_polarity: Literal["bad", "good"] = "bad"
     """What nonzero means in the mask files; detectors and pyFAI write nonzero = bad."""
     center: str = "auto"
-    """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
+    """Beam centre `y,x` in pixels (integer = middle of a pixel), on the frame or off it; auto = of the
+    geometry file, else found by correlation, else the header's."""
+    geometry: str = ""
+    """Geometry file of pyFAI (`.poni`): beam centre, distance, pixel size, wavelength and tilt."""
     saturation: float = 0.0
     """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
     marks: str = "auto"

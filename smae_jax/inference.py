@@ -91,7 +91,7 @@ class Predictor:
             canvas=canvas,
             size=self._frames_per_batch(canvas, frames=data.frames, devices=self._devices.size),
             unit=_common_exposure(data),
-            turned=data.center is not None,
+            turned=data.symmetry is not None,
             folds=folds,
             most=largest_count(data) if folds else 1,
         )

@@ -92,7 +92,7 @@ class Measurements:
       counts: (frames, *spatial) or (frames, *spatial, channel); int32 (int64 where it does not suffice) for
         whole numbers as the file had them, else float32; 0 where invalid, never NaN.
       exposure: full frames behind each pixel, float32, (1 or frames, *spatial); 0 = invalid.
-      center: of the symmetry under a half turn; None = no symmetry is known.
+      center: of the symmetry under a half turn, trusted or not (see `symmetry`); None = these are repeats.
       axis: of the last spatial axis of spectra; None = unknown.
       geometry: beam and detector.
       names: one per frame, for messages and for writing back.
@@ -129,6 +129,11 @@ class Measurements:
             raise TypeError(f"names: expected {len(self.counts)}, got {len(self.names)}")
         if self.axis is not None and self.axis.values.shape != self.spatial[-1:]:
             raise TypeError(f"axis: expected {self.spatial[-1:]}, got {self.axis.values.shape}")
+
+    @property
+    def symmetry(self) -> Center | None:
+        """The centre about which a pixel's partner may be used; None where there is none, or only a guess."""
+        return self.center if self.center is not None and self.center.trusted else None
 
     @property
     def frames(self) -> int:

@@ -95,8 +95,8 @@ def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     beside = np.sort(np.nan_to_num(around(known, y, x, SQUARE)), axis=0)
     # The brightest of the 3 x 3 pixels is the pixel itself, or it does not stand out.
     expected = np.fmax(upper_median(around(known, y, x, RING)), beside[-3])
-    if data.center is not None:
-        partner = around(known, *partner_of(data.center.half_pixel, y, x), SQUARE)
+    if data.symmetry is not None:
+        partner = around(known, *partner_of(data.symmetry.half_pixel, y, x), SQUARE)
         expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
     if data.frames > 2:
         others = data.counts[:, y, x].astype(np.float64)

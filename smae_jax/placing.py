@@ -130,7 +130,7 @@ def place(
     scale = frame_scales(data, rule=how.scale)
     if method.whole:
         return _whole(counts, exposure, scale, how)
-    shape = _patch_shape(canvas.shape, method=method, how=how, turned=data.center is not None)
+    shape = _patch_shape(canvas.shape, method=method, how=how, turned=data.symmetry is not None)
     frames, kept = np.arange(data.frames, dtype=np.int32), 0
     if how.held_out == "frames":
         kept = _frames_kept(data.frames, how)
@@ -151,7 +151,7 @@ def place(
             canvas.shape,
             share=how.share if how.held_out == "pixels" else 0.0,
             seed=how.seed,
-            turned=data.center is not None,
+            turned=data.symmetry is not None,
         ),
         frames=frames[kept:],
         judges=frames[:kept] if kept else frames,
@@ -161,7 +161,7 @@ def place(
         reference=paired,
         others=others,
         patch=shape,
-        turned=data.center is not None,
+        turned=data.symmetry is not None,
         beside=("others" if strategy == "X:1" else "own") if data.channels else None,
         pixels_judge=how.held_out == "pixels",
     )
@@ -194,15 +194,15 @@ def canvas_of(data: Measurements, *, extent: Literal["common", "all"], crop: int
     Raises:
       UserError: if hardly any pixel has a partner on the frame.
     """
-    if data.center is None:
+    if data.symmetry is None:
         return Canvas(data.spatial, (0,) * len(data.spatial), data.spatial)
-    canvas = centred_canvas(data.spatial, data.center.half_pixel, extent=extent, crop=crop)
+    canvas = centred_canvas(data.spatial, data.symmetry.half_pixel, extent=extent, crop=crop)
     if min(canvas.shape) < LEAST_SIDE:
         what = "give the right --data.center"
         if min(data.spatial) < LEAST_SIDE:
             what = f"the frame is too small, expected {LEAST_SIDE} pixels a side or more"
         raise UserError(
-            f"beam centre {data.center.half_pixel}: only {canvas.shape} pixels have a partner on the frame "
+            f"beam centre {data.symmetry.half_pixel}: only {canvas.shape} pixels have a partner on the frame "
             f"{data.spatial}; {what}"
         )
     return canvas
@@ -382,6 +382,7 @@ def gather(
     if placed.turned:
         partner = both(np.subtract(canvas, patch)[None] - origins)
         partner = tuple(xp.flip(x, axes) for x in partner)
+    if placed.turned or placed.origins is not None:
         identities = _identities(frame, origins, canvas, patch)
     elif placed.beside is not None:
         partner = _beside(placed, frame, origins, own, cut)

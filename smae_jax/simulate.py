@@ -180,7 +180,8 @@ def write_simulation(path: str | Path, simulation: Simulation, overwrite: bool =
 
     Args:
       path: `.h5`, `.hdf5` or `.nxs` for NeXus (/entry/data/data, /entry/truth, /entry/mask,
-        /entry/center), `.npz` for arrays `counts`, `truth`, `mask`, `center`, `raster_shape`. In
+        /entry/center, and both in /entry/instrument/detector, where readers look), `.npz`
+        for arrays `counts`, `truth`, `mask`, `center`, `raster_shape`. In
         both, nonzero in the mask means bad.
       simulation: what to write.
       overwrite: replace an existing file.
@@ -229,6 +230,14 @@ def _write_nexus(path: Path, simulation: Simulation) -> None:
         entry["center"].attrs.update(
             {"units": "pixel", "order": "y, x; integer = middle of a pixel"}
         )
+        instrument = entry.create_group("instrument")
+        instrument.attrs["NX_class"] = "NXinstrument"
+        detector = instrument.create_group("detector")
+        detector.attrs["NX_class"] = "NXdetector"
+        detector["pixel_mask"] = h5py.SoftLink("/entry/mask")
+        for axis, value in zip("yx", simulation.center, strict=True):
+            detector[f"beam_center_{axis}"] = float(value)
+            detector[f"beam_center_{axis}"].attrs["units"] = "pixel"
         entry["raster_shape"] = np.asarray(simulation.raster_shape)
         process = entry.create_group("process")
         process.attrs["NX_class"] = "NXprocess"

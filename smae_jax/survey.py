@@ -7,17 +7,22 @@ saved with a run, and inference makes the same ones.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from smae_jax.center import find_center
 from smae_jax.errors import UserError
-from smae_jax.geometry import Center
+from smae_jax.geometry import HEADER, Center
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.neighbours import RING, SQUARE, around, partner_of, upper_median
+from smae_jax.tilt import partner_displacement
 
 ScaleRule = Literal["scan", "frame", "scan_max", "frame_max"]
+
+DIFFER = 3.0
+"""Pixels from which a centre that was told is said to differ from the one found."""
+_NEAR = 10.0  # pixels about the header's centre that are searched where the whole frame tells none
 
 
 def settle(
@@ -30,7 +35,7 @@ def settle(
 
     Args:
       data: patterns; spectra and volumes have neither.
-      center: (y, x) in pixels; "auto" = found by correlation; None = no symmetry is assumed.
+      center: (y, x) in pixels; "auto" = see `center_of`; None = no symmetry is assumed.
       hot_pixels: whether to find and mask hot pixels.
 
     Returns:
@@ -46,24 +51,99 @@ def settle(
         )
     found: Center | None = None
     if center is not None:
-        found = center_of(data) if isinstance(center, str) else Center.given(center)
+        found = center_of(data) if isinstance(center, str) else given(data, center)
     if hot_pixels:
-        half_pixel = None if found is None else found.half_pixel
+        half_pixel = found.half_pixel if found is not None and found.trusted else None
         data = masked(data, find_hot_pixels(data, center=half_pixel), cause="hot")
     return dataclasses.replace(data, center=found)
 
 
 def center_of(data: Measurements) -> Center:
-    """Find the centre of a scan from the mean of its frames, each pixel over its valid frames.
+    """Tell the centre of a scan by its geometry file, by correlation, or by its header, in this order.
+
+    A geometry file is taken at its word. A header's centre is often left unset, or another experiment's: it
+    is where correlation is tried a second time, and it stands for the centre, not trusted, where correlation
+    tells none. Where a file and the correlation differ, that is remarked.
+
+    Raises:
+      UserError: if no centre can be told.
+    """
+    told, source = data.geometry.center, data.geometry.source_of("center")
+    try:
+        found = found_center(data)
+    except UserError as error:
+        if told is None:
+            raise UserError(f"{data.origin.source}: {error}") from None
+        found = None
+    if told is None:
+        if found is None:
+            raise TypeError("a centre is told or found")
+        return found
+    here = Center.given(told, f"from {source}")
+    off = np.inf if found is None else float(np.hypot(*np.subtract(found.subpixel, told)))
+    if source != HEADER:
+        center = given(data, told, here.source)
+        if found is not None and found.trusted and off > DIFFER:
+            center = center.remarked(_differing(here, found, off, "the file's is taken"))
+        return center
+    if found is not None and not found.trusted:
+        found = _found_near(data, told) or found
+    if found is not None and found.trusted:
+        said = _differing(here, found, off, "the one found is taken")
+        return found.remarked(said) if off > DIFFER else found
+    why = "the frames are constant" if found is None else found.reason
+    return here.doubted(f"correlation does not confirm the header's centre ({why})").judged(
+        np.asarray(data.valid.any(axis=0))
+    )
+
+
+def found_center(data: Measurements, **search: Any) -> Center:
+    """Find the centre of a scan from its frames added up, each pixel over its valid frames.
+
+    Args:
+      data: patterns.
+      search: see `find_center`.
 
     Raises:
       UserError: if no centre can be told.
     """
     mean, exposure = mean_of_frames(data)
+    return find_center(mean * exposure.max(), exposure > 0, **search)
+
+
+def given(data: Measurements, center: tuple[float, float], source: str = "given") -> Center:
+    """Take a centre (y, x) that the user gave; not trusted where the beam is off the frame.
+
+    A detector whose tilt takes opposite pixels off each other's places is remarked.
+    """
+    taken = Center.given(center, source).judged(np.asarray(data.valid.any(axis=0)))
+    shape = (data.spatial[0], data.spatial[1])
+    told = dataclasses.replace(data.geometry, center=taken.subpixel)
+    tilt = partner_displacement(told, shape) if taken.trusted else None
+    if tilt is None or tilt[0] <= 0.5:
+        return taken
+    return taken.remarked(
+        f"the detector is tilted: at y {tilt[1][0]}, x {tilt[1][1]} the opposite pixel is {tilt[0]:.1f} "
+        "pixels off the opposite scattering vector; --thinning.partner none leaves partners out"
+    )
+
+
+def _found_near(data: Measurements, told: tuple[float, float]) -> Center | None:
+    """Search near a header's centre; None where that tells nothing either."""
+    y, x = ((value - _NEAR, value + _NEAR) for value in told)
     try:
-        return find_center(mean, exposure > 0)
-    except UserError as error:
-        raise UserError(f"{data.origin.source}: {error}") from None
+        near = found_center(data, search=(y, x))
+    except UserError:
+        return None
+    return near if near.trusted else None
+
+
+def _differing(told: Center, found: Center, off: float, taken: str) -> str:
+    (y, x), (there_y, there_x) = told.subpixel, found.subpixel
+    return (
+        f"the centre {told.source} is y {y:.1f}, x {x:.1f}, {off:.1f} pixels from y {there_y:.1f}, x "
+        f"{there_x:.1f}, which correlation finds; {taken}, or give another with --data.center y,x"
+    )
 
 
 def frame_scales(data: Measurements, *, rule: ScaleRule) -> np.ndarray:

@@ -23,17 +23,9 @@ LAYERS = (
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
-        *("noise", "geometry", "measurements", "canvas", "center", "asymmetry", "patterns"),
-        *(
-            "neighbours",
-            "errors",
-            "named",
-            "removed",
-            "version",
-            "progress",
-            "stopping",
-            "compilation",
-        ),
+        *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
+        *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
+        *("stopping", "compilation"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

@@ -217,7 +217,8 @@ def test_missing_mask(smae, tmp_path, small_scan):
 # --- options --------------------------------------------------------------------------------------
 
 OPTIONS = [
-    ("--data.center", "99,3", ["center", "99"]),
+    ("--data.center", "inf,3", ["--data.center", "y,x"]),
+    ("--data.geometry", "none.poni", ["--data.geometry none.poni", "no such file"]),
     ("--data.center", "17", ["--data.center", "y,x"]),
     ("--data.crop", "7", ["--data.crop"]),
     ("--train.steps", "many", ["--train.steps", "many"]),

@@ -216,7 +216,7 @@ def assert_pilatus(scan):
     assert scan.geometry.pixel_size_m == (100e-6, 172e-6)  # (y, x); the header says x, y
     assert scan.geometry.wavelength_m == pytest.approx(1.54e-10)
     assert scan.geometry.distance_m == 2.5
-    assert scan.geometry.center is None
+    assert scan.geometry.center == (7.0, 12.0)
 
 
 def test_pilatus_header_in_tiff(tmp_path, stack):

@@ -121,7 +121,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
     one = method.answers == "one"
     what = f"one answer to {counted(count, 'repeat')}" if one else counted(count, "frame")
     known, filled = 100 * np.mean(answers.known), 100 * np.mean(answers.filled)
-    rest = f", {filled:.1f} % are filled from their partner" if opened.data.center else ""
+    rest = f", {filled:.1f} % are filled from their partner" if opened.data.symmetry else ""
     return (
         f"{config.output}: {what}, in counts; {known:.1f} % of pixels have an answer{rest}, the rest is "
         f"NaN; step {opened.step}, ensemble {opened.predictor.group}"

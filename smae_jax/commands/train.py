@@ -90,6 +90,8 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     placed = place(data, method, reference=reference, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
     survey = _survey(data, scale, noise, reference, base)
+    if config.data.geometry:
+        survey = dataclasses.replace(survey, geometry=data.geometry)
     if base is not None:
         centred = data.center is not None
         refuse_base(base, config, method, axes=len(data.spatial), centred=centred)
@@ -129,7 +131,7 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = (options.path, *options.mask, options.reference, options.monitor)
+    inputs = (options.path, *options.mask, options.reference, options.monitor, options.geometry)
     inputs = [path for path in inputs if path]
     refuse_input(config.run, *inputs, option="--run")
     return folder
@@ -249,10 +251,9 @@ def _in_words(
     elif not data.valid.all():
         lines[0] += f"; {100 * (1 - data.valid.mean()):.2f} % not measured"
     if data.center is not None:
-        (y, x), (sub_y, sub_x) = data.center.half_pixel, data.center.subpixel
-        given = config.data.center != "auto"
-        how = "given" if given else f"found, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
-        lines.append(f"centre y {y:g}, x {x:g} ({how})")
+        known = "; ".join(data.geometry.in_words())
+        geometry = [f"geometry: {known}"] if known else []
+        lines += [data.center.in_words(), *data.center.warnings(), *geometry]
     else:
         measured = "repeats" in method.needs and data.frames > 2
         lines.append(noise_in_words(noise, measured=measured))

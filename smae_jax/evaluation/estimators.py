@@ -20,7 +20,6 @@ from smae_jax.evaluation.filters import (
     rotated_average,
     total_variation,
 )
-from smae_jax.geometry import Center
 from smae_jax.measurements import Measurements
 
 Estimator = Callable[[Measurements], np.ndarray]
@@ -169,13 +168,19 @@ def crop_about(
 
 def cut(data: Measurements, window: tuple[slice, slice]) -> Measurements:
     """Cut patterns with a centre to a window (rows, columns)."""
-    (y, x), (sub_y, sub_x) = half_pixel(data), data.center.subpixel if data.center else (0, 0)
+    (y, x), center = half_pixel(data), data.center
     top, left = (side.start for side in window)
     return dataclasses.replace(
         data,
         counts=data.counts[:, *window],
         exposure=data.exposure[:, *window],
-        center=Center((y - top, x - left), (sub_y - top, sub_x - left)),
+        center=dataclasses.replace(
+            center,
+            half_pixel=(y - top, x - left),
+            subpixel=(center.subpixel[0] - top, center.subpixel[1] - left),
+        )
+        if center
+        else None,
     )
 
 

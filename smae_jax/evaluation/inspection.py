@@ -1,6 +1,6 @@
 """What the program understood of a scan before any training, in numbers and in plain words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from smae_jax.asymmetry import (
     symmetry_chi_square,
 )
 from smae_jax.center import find_shadows
-from smae_jax.geometry import Center
+from smae_jax.geometry import Center, Geometry
 from smae_jax.measurements import Measurements
 from smae_jax.survey import describe_mask
 
@@ -39,7 +39,8 @@ class Inspection:
       zeros: share of the valid pixels that counted 0, in [0, 1].
       masked: what is masked, in words.
       masked_by: cause -> share of all pixels, in [0, 1].
-      center: where partners correlate best, (y, x) in pixels.
+      center: about which partners are opposite, (y, x) in pixels, and whether it is trusted.
+      geometry: what else is known of beam and detector, and from where.
       pairs: number of pairs of valid opposite pixels.
       partners: share of the valid pixels that have a valid partner, in [0, 1].
       chi_square: mean (a - b)^2 / (a + b) of partners within frames; 1 = photon noise only.
@@ -59,6 +60,7 @@ class Inspection:
     masked: str
     masked_by: dict[str, float]
     center: Center
+    geometry: Geometry
     pairs: int
     partners: float
     chi_square: float
@@ -72,6 +74,8 @@ class Inspection:
         height, width = self.shape
         y, x = self.center.half_pixel
         sub_y, sub_x = self.center.subpixel
+        partners = f"partners correlate with {self.center.correlation:.3f}, " if self.pairs else ""
+        told = "; ".join(self.geometry.in_words())
         seen = "frame" if self.frames == 1 else "frames"
         lines = [
             f"scan: {self.frames} {seen} of {height} x {width} pixels (height x width), "
@@ -80,8 +84,9 @@ class Inspection:
             f"{self.maximum:g} per pixel and frame; {100 * self.zeros:.1f} % zeros, which are data",
             f"mask: {self.masked}",
             f"centre: y {y:.1f}, x {x:.1f} pixels (estimated between half pixels: {sub_y:.2f}, "
-            f"{sub_x:.2f}); partners correlate with {self.center.correlation:.3f}, "
-            f"{100 * self.partners:.0f} % of the valid pixels have one",
+            f"{sub_x:.2f}), {self.center.source}; {partners}"
+            f"{100 * self.partners:.0f} % of the valid pixels have a partner",
+            f"geometry: {told or 'distance, pixel size and wavelength are not told'}",
             f"symmetry: chi-square of opposite pixels {self.chi_square:.2f} per frame, "
             f"{self.chi_square_sum:.2f} for the sum of all frames (1 = symmetric within "
             "photon noise)",
@@ -91,16 +96,11 @@ class Inspection:
 
     def warnings(self) -> list[str]:
         """List what makes the scan unfit as it stands; empty if nothing does."""
-        found = []
-        if not self.partners > 0:
+        found = self.center.warnings()
+        if not self.partners > 0 and self.center.trusted:
             found.append(
                 "WARNING: no valid pixel has a valid partner about this centre; check centre and "
                 "mask"
-            )
-        elif self._guessed():
-            found.append(
-                f"WARNING: opposite pixels correlate with {self.center.correlation:.3f} only, no "
-                "better than chance; the centre is a guess, give it as y,x"
             )
         if not self.symmetric and self.partners > 0:
             found.append(
@@ -121,10 +121,10 @@ class Inspection:
         """Say in a few words whether the scan can be used as it stands."""
         if not self.partners > 0:
             return "no opposite pixels"
-        if not self.symmetric:
-            return f"no 180-degree symmetry ({100 * self.asymmetry.relative:.0f} % beyond noise)"
         if self._guessed():
             return "centre not found"
+        if not self.symmetric:
+            return f"no 180-degree symmetry ({100 * self.asymmetry.relative:.0f} % beyond noise)"
         if self.warnings():
             return f"symmetric but for {100 * self.shadows:.2g} % in shadow or hot: mask them"
         return "no asymmetry seen, but too noisy to tell" if self._noisy() else "symmetric"
@@ -146,7 +146,7 @@ class Inspection:
         return self.asymmetry.sigmas < _SIGMAS and self._hidden() > _LARGEST_ASYMMETRY
 
     def _guessed(self) -> bool:
-        return self.center.correlation * np.sqrt(self.pairs) < 6
+        return not self.center.trusted
 
     def _remarks(self) -> list[str]:
         """Explain a chi-square that is off though the pattern is symmetric."""
@@ -189,7 +189,7 @@ def inspect_scan(data: Measurements) -> Inspection:
         roots = np.sqrt(np.maximum(np.stack([own[both], partner[both]]), 0))
         flat = min(roots.std(axis=1)) == 0
         correlation = 0.0 if flat else float(np.corrcoef(roots)[0, 1])
-        center = Center(center.half_pixel, center.subpixel, correlation)
+        center = replace(center, correlation=correlation)
     number = own + partner
     counted = both & (number > 0)
     nothing = float("nan")
@@ -204,6 +204,7 @@ def inspect_scan(data: Measurements) -> Inspection:
         masked=describe_mask(data),
         masked_by=dict(data.origin.masked_by),
         center=center,
+        geometry=data.geometry,
         pairs=int(both.sum() // 2),
         partners=float(both.sum() / max(1, data.valid.any(axis=0).sum())),
         chi_square=symmetry_chi_square(data.counts, data.valid, center.half_pixel),

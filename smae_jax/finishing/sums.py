@@ -52,7 +52,12 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
     kept = np.zeros(counts.shape, bool) if answers.kept is None else answers.kept
     valid = evidence.valid & ~kept
     light = data.frame_exposure[:, None, None]
-    correction = correct_sums(counts * light, data.counts, valid, data.center.half_pixel)
+    nowhere = (
+        -float(data.spatial[0]),
+        -float(data.spatial[1]),
+    )  # about which no pixel has a partner
+    center = nowhere if data.symmetry is None else data.symmetry.half_pixel
+    correction = correct_sums(counts * light, data.counts, valid, center)
     variance = answers.variance
     found = counts.copy()
     variance = None if variance is None else np.array(variance)

@@ -90,6 +90,11 @@ def _geometry(entry: h5py.Group, like: Measurements) -> None:
     for axis, value in zip("yx", geometry.pixel_size_m or (), strict=False):
         _quantity(detector, f"{axis}_pixel_size", value, "m")
     _quantity(detector, "distance", geometry.distance_m, "m")
+    if geometry.rotations_rad is not None:
+        detector["rotations"] = np.asarray(geometry.rotations_rad, np.float64)
+        detector["rotations"].attrs.update(
+            {"units": "rad", "long_name": "rot1, rot2, rot3 of the detector, as pyFAI defines them"}
+        )
     if geometry.wavelength_m is not None:
         beam = _group(instrument, "beam", "NXbeam")
         _quantity(beam, "incident_wavelength", geometry.wavelength_m * 1e10, "angstrom")

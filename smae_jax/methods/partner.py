@@ -25,6 +25,8 @@ def choose_partner(data: Measurements) -> tuple[str, str]:
     """
     if data.center is None:
         return "none", "no centre of symmetry is known"
+    if not data.center.trusted:
+        return "none", data.center.reason
     # Every pair is summed over the frames in which both its pixels are valid.
     pairs = data.valid & turn(data.valid, data.center.half_pixel, False)
     total = np.where(pairs, data.counts, 0).sum(axis=0, dtype=np.float64)

@@ -200,6 +200,12 @@ def check_needs(method: Method, data: Measurements) -> None:
     """
     name, source = name_of(method), data.origin.source
     axes = len(data.spatial)
+    center = data.center
+    if "symmetry" in method.needs and center is not None and not center.trusted:
+        raise UserError(
+            f"--method {name}: needs a pixel's partner, and {source} has no such: {center.reason}; give the "
+            "right centre with --data.center (of infer: --center), or use --method thinning"
+        )
     if axes not in method.axes or ("symmetry" in method.needs and data.center is None):
         raise UserError(
             f"--method {name}: is for centro-symmetric patterns, and {source} holds "

@@ -46,7 +46,7 @@ class Supervised(Method):
 
     def settled(self, data: Measurements, *, say: Say = silent) -> "Supervised":
         """Return the method registered at the centre; without a centre there is one view of a pixel."""
-        if data.center is None:
+        if data.symmetry is None:
             return dataclasses.replace(self, rule="direct")
         shift = view_shift(data.center) if self.registration else self.shift
         return dataclasses.replace(self, shift=shift)

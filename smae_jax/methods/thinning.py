@@ -137,6 +137,11 @@ class Thinning(Method):
                 self, partner="none", shares=shares, variants=0, most=largest_count(data)
             )
         partner = self.partner
+        if partner == "channel" and not data.center.trusted:
+            raise UserError(
+                f"--thinning.partner channel: expected a centre of symmetry, got none: {data.center.reason}; "
+                "give the right one with --data.center (of infer: --center), or leave the option out"
+            )
         if partner == "auto":
             chosen, reason = choose_partner(data)
             partner: Partner = "channel" if chosen == "channel" else "none"

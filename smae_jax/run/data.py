@@ -11,6 +11,7 @@ from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.pairing import pair_frames
+from smae_jax.io.poni import read_poni
 from smae_jax.io.reading import How, choose_frames, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements
@@ -42,6 +43,9 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     if not scan:
         _refuse_scan_options(options)
         return data
+    if options.geometry:
+        shape = (data.spatial[0], data.spatial[1])
+        data = dataclasses.replace(data, geometry=read_poni(options.geometry, shape, data.geometry))
     center = "auto" if options.center == "auto" else parse_center(options.center)
     data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
@@ -98,6 +102,7 @@ def _refuse_scan_options(options: DataOptions) -> None:
     ignored = {
         f"--data.crop {options.crop}": options.crop != default.crop,
         f"--data.center {options.center}": options.center != default.center,
+        f"--data.geometry {options.geometry}": bool(options.geometry),
     }
     for option, asked in ignored.items():
         if asked:

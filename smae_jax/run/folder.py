@@ -26,7 +26,7 @@ import numpy as np
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import dump, load
 from smae_jax.errors import UserError
-from smae_jax.geometry import Center
+from smae_jax.geometry import FIELDS, Center, Geometry
 from smae_jax.io.atomic import atomic_path, refuse_existing
 from smae_jax.measurements import Measurements
 from smae_jax.noise import Noise
@@ -39,7 +39,8 @@ class Survey:
     """What training found out and inference has to know; None where a run had no data to find it on.
 
     Attributes:
-      center: of the symmetry; None also where there is no symmetry.
+      center: of the symmetry, trusted or not; None where there is none.
+      geometry: of the geometry file, where one was given.
       frame_shape: of a frame, (height, width) of patterns.
       scale: counts per unit of rate, the mean over the training frames.
       mean_counts: counts per valid pixel and frame in training.
@@ -57,6 +58,7 @@ class Survey:
     init_step: int | None = None
     reference_exposure: float | None = None
     noise: Noise = Noise()
+    geometry: Geometry | None = None
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values, as `from_record` reads them."""
@@ -64,6 +66,10 @@ class Survey:
         return {
             "center": None if center is None else center.half_pixel,
             "center_subpixel": None if center is None else center.subpixel,
+            "center_source": None if center is None else center.source,
+            "center_trusted": None if center is None else center.trusted,
+            "center_reason": None if center is None else center.reason,
+            "geometry": None if self.geometry is None else dataclasses.asdict(self.geometry),
             "frame_shape": self.frame_shape,
             "scale": self.scale,
             "mean_counts": self.mean_counts,
@@ -79,7 +85,16 @@ class Survey:
         half, sub = (_unless_null(tuple, values[k]) for k in ("center", "center_subpixel"))
         noise = {name: _unless_null(float, values.get(name)) for name in Noise._fields}
         return cls(
-            center=None if half is None else Center(half, half if sub is None else sub),
+            center=None
+            if half is None
+            else Center(
+                half,
+                half if sub is None else sub,
+                source=str(values.get("center_source") or "of the run"),
+                trusted=bool(values.get("center_trusted", True)),
+                reason=str(values.get("center_reason") or ""),
+            ),
+            geometry=_unless_null(_geometry, values.get("geometry")),
             frame_shape=_unless_null(tuple, values["frame_shape"]),
             scale=_unless_null(float, values["scale"]),
             mean_counts=_unless_null(float, values["mean_counts"]),
@@ -244,6 +259,14 @@ class RunFolder:
                 f"--run {self.path}: is not a run of this program and is not replaced; choose another "
                 "folder"
             )
+
+
+def _geometry(values: dict[str, Any]) -> Geometry:
+    told = {name: values[name] for name in FIELDS}
+    fields: dict[str, Any] = {
+        name: tuple(v) if isinstance(v, list) else v for name, v in told.items()
+    }
+    return Geometry(**fields, sources=values["sources"])
 
 
 def _unless_null(kind: Callable[[Any], Any], value: Any) -> Any:

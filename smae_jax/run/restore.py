@@ -25,7 +25,6 @@ from smae_jax.config import (
 from smae_jax.config_file import dump
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
-from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, answered
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.reading import choose_frames, masked, with_masks
@@ -37,7 +36,7 @@ from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.splitting import LARGEST
-from smae_jax.survey import center_of, find_hot_pixels, frame_scales
+from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
 
 
@@ -283,15 +282,19 @@ def _centred(
             f"{options.input}: the run was trained on patterns, got {len(data.spatial)}-D measurements; "
             "give it patterns"
         )
+    if survey.geometry is not None:
+        data = dataclasses.replace(data, geometry=survey.geometry.over(data.geometry))
     if options.center == "run" and survey.center is not None:
+        for line in survey.center.warnings():
+            say(line)
         return dataclasses.replace(data, center=survey.center)
-    given = options.center not in ("run", "auto")
+    told = options.center not in ("run", "auto")
     center = (
-        Center.given(parse_center(options.center, option="--center")) if given else center_of(data)
+        given(data, parse_center(options.center, option="--center")) if told else center_of(data)
     )
-    (y, x), (sub_y, sub_x) = center.half_pixel, center.subpixel
-    how = "given" if given else f"found on the input, sub-pixel {sub_y:.2f}, {sub_x:.2f}"
-    say(f"centre y {y:g}, x {x:g} ({how})")
+    say(center.in_words().replace("(found ", "(found on the input "))
+    for line in center.warnings():
+        say(line)
     return dataclasses.replace(data, center=center)
 
 
@@ -300,7 +303,8 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
     if len(data.spatial) != 2 or data.channels or data.center is None:
         return data
     if config.data.hot_pixels and data.frames >= FEWEST:
-        good = find_hot_pixels(data, center=data.center.half_pixel)
+        center = None if data.symmetry is None else data.symmetry.half_pixel
+        good = find_hot_pixels(data, center=center)
         if not (good | ~data.valid.any(axis=0)).all():
             say(f"{np.sum(~good)} pixels are hot here: masked")
             data = masked(data, good, cause="hot")
