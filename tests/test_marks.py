@@ -44,6 +44,7 @@ def said(data):
         *(("int64", value) for value in (65535, 2**32 - 1, -1)),
         *(("uint8", value) for value in (255, 254)),
         *(("uint16", value) for value in (255, 4095, 65535, 65534)),
+        *(("uint64", value) for value in (65535, 2**32 - 1, 2**64 - 1)),
         *(("uint32", value) for value in (65535, 2**31 - 1, 2**32 - 1, 2**32 - 2)),
         *(("int32", value) for value in (-1, -2, -100, -(2**31))),
     ],

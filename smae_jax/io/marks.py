@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import zlib
 
 import numpy as np
@@ -50,7 +51,7 @@ def parse_marks(text: str, option: str = "--data.marks") -> Asked:
       UserError: if it is none of these.
 
     >>> parse_marks("auto,65535").values, parse_marks("none").auto
-    ((65535.0,), False)
+    ((65535,), False)
     """
     words, values = set[str](), list[float]()
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -58,7 +59,7 @@ def parse_marks(text: str, option: str = "--data.marks") -> Asked:
             words.add(part)
             continue
         try:
-            values.append(float(part))
+            values.append(int(part) if re.fullmatch(r"[+-]?\d{1,20}", part) else float(part))
         except ValueError:
             values.append(math.nan)
     wrong = not (words or values) or not all(map(math.isfinite, values))
@@ -111,9 +112,9 @@ class Tally:
         self.frames += 1
         self.pixels = rest.size
         self._add_negative(rest)
-        ends = (*(2.0**n - k for n in _BITS for k in (1, 2)), *self.known)
+        ends = (*(2**n - k for n in _BITS for k in (1, 2)), *self.known)
         possible = {_rounded(rest.dtype, value) for value in ends if value > 0} | self.full
-        while (top := float(rest.max())) in possible:
+        while (top := rest.max().item()) in possible:
             here = equal(rest, top)
             self._count(top, here)
             rest = np.where(here, np.zeros((), rest.dtype), rest)
@@ -147,9 +148,9 @@ class Tally:
 
 
 def _rounded(dtype: np.dtype, value: float) -> float:
-    """Return a number as a floating-point type rounds it; integer types compare with it as it is."""
+    """Return a number as a floating-point type rounds it; integer types hold it as it is, or not at all."""
     if dtype.kind != "f":
-        return float(value)
+        return value
     with np.errstate(over="ignore"):
         return float(dtype.type(value))
 
@@ -179,7 +180,11 @@ def decide_marks(tally: Tally, asked: Asked) -> Marks:
     known = [_said(100 * tally.steady(v).mean(), v, "a mark as told beforehand") for v in told]
     notes, kept = [*known, *found.notes], ["auto"]
     notes += unit_note(tally)
-    kept += [f"{v:.17g}" for v in sorted({*found.anywhere, *found.places}) if v >= 0]
+    kept += [
+        str(v) if isinstance(v, int) else f"{v:.17g}"
+        for v in sorted({*found.anywhere, *found.places})
+        if v >= 0
+    ]
     kept += ["signed"] if found.signed else []
     return dataclasses.replace(found, notes=tuple(notes), kept=",".join(kept))
 
