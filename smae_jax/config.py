@@ -107,6 +107,8 @@ class DataOptions:
     """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = found by correlation."""
     saturation: float = 0.0
     """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
+    missing: Literal["refuse", "skip"] = "refuse"
+    """Frames that an HDF5 file announces and that are not there, as in a linked file that is gone."""
     hot_pixels: bool = False
     """Find and mask hot pixels by comparing them with their neighbours and their partner."""
     crop: int = 0
@@ -525,6 +527,8 @@ class ApplyOptions:
     """What nonzero means in the mask file."""
     overwrite: bool = False
     """Replace the output if it exists."""
+    missing: Literal["run", "refuse", "skip"] = "run"
+    """Frames that an HDF5 file announces and that are not there; run = as the training did."""
     checkpoint: str = "best"
     """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
     ensemble: Literal["run", "none", "flips", "d4"] = "run"

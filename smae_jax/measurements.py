@@ -50,6 +50,7 @@ class Origin:
         `saturated`, `user`, `hot`.
       exposure_s: measuring time of each frame in seconds, where the files tell it.
       leading: shape that the frames had on disk, such as (rows, columns) of a raster; () = one axis.
+      motors: coordinates along each of these axes, None where there are none; () = of no axis.
     """
 
     source: str = "arrays"
@@ -58,6 +59,7 @@ class Origin:
     masked_by: Mapping[str, float] = dataclasses.field(default_factory=dict)
     exposure_s: tuple[float, ...] | None = None
     leading: tuple[int, ...] = ()
+    motors: tuple[Axis | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +156,7 @@ class Measurements:
         origin = dataclasses.replace(
             self.origin,
             leading=(),
+            motors=() if self.origin.leading else _taken(self.origin.motors, index),
             exposure_s=None if exposure_s is None else tuple(exposure_s[i] for i in index),
         )
         return dataclasses.replace(
@@ -163,6 +166,10 @@ class Measurements:
             names=tuple(self.names[i] for i in index),
             origin=origin,
         )
+
+
+def _taken(motors: tuple[Axis | None, ...], index: np.ndarray) -> tuple[Axis | None, ...]:
+    return tuple(m and dataclasses.replace(m, values=m.values[index]) for m in motors)
 
 
 def not_counted(values: np.ndarray) -> float | None:

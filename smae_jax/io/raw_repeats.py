@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 
+from smae_jax.measurements import Axis
+
 # Names that a spectral axis goes by, and the unit where the name alone settles it.
 AXIS_NAMES = {
     "energy": "",
@@ -45,6 +47,7 @@ class RawRepeats:
       notes: what was recognised.
       oriented: whether repeats lie along axis 0 already (text files).
       dtype: of the numbers on disk, where `values` have another one.
+      motors: coordinates along the leading axes of `values`, where the file names them.
     """
 
     values: np.ndarray
@@ -57,6 +60,7 @@ class RawRepeats:
     notes: tuple[str, ...] = ()
     oriented: bool = False
     dtype: str = ""
+    motors: tuple[Axis | None, ...] = ()
 
 
 def split_label(text: str) -> tuple[str, str]:

@@ -42,6 +42,7 @@ def read(
     channel_axis: int | None = None,
     axis_label: str = "",
     saturation: float | None = None,
+    missing: str = "refuse",
 ) -> Measurements:
     """Read measurements: frames of a scan, or repeats of spectra, patterns or volumes.
 
@@ -57,6 +58,8 @@ def read(
       axis_label: such as `energy (keV)`, where the file does not tell.
       saturation: counts from which a pixel of a pattern is saturated; None takes each file's own cutoff,
         where it has one; infinity takes none.
+      missing: what becomes of frames that an HDF5 file announces and that are not there, as of a linked file
+        that is missing: "refuse" names them, "skip" leaves them out and notes it.
 
     Returns:
       The measurements; whole numbers stay whole. Values that are not finite are invalid and 0, of patterns
@@ -72,12 +75,12 @@ def read(
     kind = _one_kind(path, files, dimensions)
     told = dimensions > 0 or channel_axis is not None or repeats_axis != 0 or kind == "text"
     if not told and not (kind == "array" and array_files.is_spectrum(files[0], inside)):
-        return choose_frames(read_scan(path, saturation=saturation), repeats)
+        return choose_frames(read_scan(path, saturation=saturation, missing=missing), repeats)
     # Of an .npz file the exposures and the mask beside the frames count as well.
     plain = repeats_axis == 0 and channel_axis is None and not files[0].lower().endswith(".npz")
     if (kind == "image" and dimensions != 3) or (kind == "array" and dimensions == 2 and plain):
-        return choose_frames(_patterns(path, saturation), repeats)
-    parts = [_raw(file, inside, kind, repeats_axis) for file in files]
+        return choose_frames(_patterns(path, saturation, missing), repeats)
+    parts = [_raw(file, inside, kind, repeats_axis, missing) for file in files]
     dimensions = dimensions or _guess(path, kind, parts[0], channel_axis)
     layout = Layout(dimensions, repeats_axis, channel_axis, axis_label)
     return choose_frames(join(path, files, parts, layout), repeats)
@@ -127,7 +130,7 @@ def _one_kind(path: str, files: list[str], dimensions: int) -> str:
     return kinds[0]
 
 
-def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
+def _raw(file: str, inside: str, kind: str, repeats_axis: int, missing: str) -> RawRepeats:
     if not os.access(file, os.R_OK):
         raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
     if kind == "text":
@@ -138,7 +141,7 @@ def _raw(file: str, inside: str, kind: str, repeats_axis: int) -> RawRepeats:
         scan = read_scan(file)
         valid = np.broadcast_to(scan.valid, scan.counts.shape)
         return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype)
-    return array_files.read_array(file, inside)
+    return array_files.read_array(file, inside, missing=missing)
 
 
 def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> int:
@@ -153,9 +156,9 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
     )
 
 
-def _patterns(path: str, saturation: float | None) -> Measurements:
+def _patterns(path: str, saturation: float | None, missing: str) -> Measurements:
     """Read the frames of a scan as repeats: with their exposures, and a note of what is masked."""
-    scan = read_scan(path, saturation=saturation)
+    scan = read_scan(path, saturation=saturation, missing=missing)
     notes = [
         f"{100 * share:.2f} % of pixels masked: {cause}"
         for cause, share in scan.origin.masked_by.items()

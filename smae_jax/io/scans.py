@@ -10,14 +10,17 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.locations import display_names, find_files, opener_of, split_inside
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.sentinels import CAUSES, causes_of
 from smae_jax.io.whole_numbers import as_counts, wider
-from smae_jax.measurements import Measurements, Origin
+from smae_jax.measurements import Axis, Measurements, Origin
 
 
-def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
+def read_scan(
+    path: str, *, saturation: float | None = None, missing: str = "refuse"
+) -> Measurements:
     """Read the frames of a scan, and decide which pixels are measurements.
 
     Args:
@@ -26,6 +29,7 @@ def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
         height, width).
       saturation: counts from which a pixel is saturated; None takes each file's own cutoff, where it has
         one; infinity takes none.
+      missing: "skip" leaves out frames of an HDF5 file that are announced and not there; "refuse" names them.
 
     Returns:
       The frames, of exposure 1 where they are valid. Sentinels, pixel masks of the file, not-a-number and
@@ -43,14 +47,16 @@ def read_scan(path: str, *, saturation: float | None = None) -> Measurements:
     files = find_files(file_path)
     assembly = Assembly(path, len(files), saturation)
     for file, name in zip(files, display_names(files), strict=True):
-        with open_frames(file, inside) as frames:
+        with open_frames(file, inside, missing=missing) as frames:
             assembly.add(file, name, frames)
     assembly.refuse_empty()
     return assembly.close()
 
 
 @contextmanager
-def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+def open_frames(
+    file: str, inside: str, *, mask: bool = False, missing: str = "refuse"
+) -> Iterator[Frames]:
     """Open one file of frames, or a mask, and refuse what is no stack of real numbers.
 
     Raises:
@@ -61,7 +67,8 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
         raise TypeError(f"{file}: `find_files` refuses such a suffix")
     if not os.access(file, os.R_OK):
         raise UserError(f"{file}: no permission to read this file; change its mode or copy it")
-    with opener(file, inside, mask=mask) as frames:
+    options = {"missing": missing} if opener is open_hdf5 else {}
+    with opener(file, inside, mask=mask, **options) as frames:
         shape, dtype = tuple(frames.values.shape), np.dtype(frames.values.dtype)
         where = f"{file}{frames.inside}"
         if dtype.kind not in ("biuf" if mask else "iuf"):
@@ -77,7 +84,11 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
 
 
 def decide(
-    values: np.ndarray, cutoff: float | None, bad: np.ndarray | None
+    values: np.ndarray,
+    cutoff: float | None,
+    bad: np.ndarray | None,
+    *,
+    bit_depth: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decide which pixels are measurements.
 
@@ -85,11 +96,12 @@ def decide(
       values: as on disk, (frames, height, width).
       cutoff: counts from which a pixel is saturated; None = no limit.
       bad: the file's own mask, True = bad, broadcastable to `values`; None = none.
+      bit_depth: of the detector's counters, as the file tells; None = it does not.
 
     Returns:
       (counts, 0 where invalid; valid, bool; number of pixels that are usable and that each of `CAUSES` took).
     """
-    causes = causes_of(values, saturation=cutoff)
+    causes = causes_of(values, saturation=cutoff, bit_depth=bit_depth)
     if bad is not None:
         causes[np.broadcast_to(bad, causes.shape)] = 1
     valid = causes == 0
@@ -112,6 +124,7 @@ class Assembly:
         self.causes = np.zeros(1 + len(CAUSES), np.int64)
         self.dtype, self.geometry = "", Geometry()
         self.leading: tuple[int, ...] = ()
+        self.motors: tuple[Axis | None, ...] = ()
 
     def add(
         self, file: str, name: str, frames: Frames, wanted: Sequence[int] | None = None
@@ -121,11 +134,10 @@ class Assembly:
         self._check(file, frames) if self.first else self._start(file, frames, len(wanted))
         header = frames.header
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
-        mask = None if frames.pixel_mask is None else frames.pixel_mask != 0
         room = self.filled + len(wanted)
         for first, last in frames.runs(wanted):
-            bad = mask if mask is None or mask.ndim == 2 else mask[first:last]
-            self._take(*decide(frames.part(first, last), cutoff, bad), room=room)
+            values, bad = frames.part(first, last), frames.bad(first, last)
+            self._take(*decide(values, cutoff, bad, bit_depth=header.bit_depth), room=room)
         labels, times = frames.labels(name), frames.exposure_s
         self.names += [labels[index] for index in wanted]
         self.exposures += [times[index] for index in wanted] if times else []
@@ -166,6 +178,7 @@ class Assembly:
             },
             exposure_s=tuple(self.exposures) or None,
             leading=self.leading,
+            motors=self.motors,
         )
         exposure, names = self._valid().astype(np.float32), tuple(self.names)
         return Measurements(counts, exposure, geometry=self.geometry, names=names, origin=origin)
@@ -176,8 +189,9 @@ class Assembly:
         self.geometry = frames.header.geometry
         kind = np.float32 if np.dtype(frames.values.dtype).kind == "f" else np.int32
         self.counts = np.empty((self.files * count, *shape[-2:]), kind)
-        if self.files == 1 and len(shape) == 4 and count == frames.count:
-            self.leading = (int(shape[0]), int(shape[1]))
+        if self.files == 1 and count == frames.count:
+            self.leading = (int(shape[0]), int(shape[1])) if len(shape) == 4 else ()
+            self.motors = frames.motors
 
     def _check(self, file: str, frames: Frames) -> None:
         here, first = tuple(frames.values.shape[-2:]), self.counts.shape[1:]

@@ -10,7 +10,9 @@ import numpy as np
 CAUSES = ("detector", "not finite", "saturated")
 
 
-def causes_of(values: np.ndarray, *, saturation: float | None) -> np.ndarray:
+def causes_of(
+    values: np.ndarray, *, saturation: float | None, bit_depth: int | None = None
+) -> np.ndarray:
     """Tell why each pixel may not be used.
 
     Detectors mark gaps and bad pixels by negative integers (Pilatus: -1, -2) or by the largest
@@ -21,6 +23,7 @@ def causes_of(values: np.ndarray, *, saturation: float | None) -> np.ndarray:
     Args:
       values: as read, any real number type, any shape.
       saturation: counts from which a pixel is saturated; None = no limit.
+      bit_depth: bits of the detector's counters, where the file tells: their two largest values are marks.
 
     Returns:
       0 = usable, else 1 + index into `CAUSES`; uint8, shape of `values`.
@@ -46,4 +49,6 @@ def causes_of(values: np.ndarray, *, saturation: float | None) -> np.ndarray:
         causes[(values == 2**32 - 1) | (values == 2**32 - 2)] = 1
     elif bits > 32 or (kind == "f" and bits == 32):
         causes[values == values.dtype.type(2**32 - 1)] = 1
+    if bit_depth is not None:
+        causes[(values == 2.0**bit_depth - 1) | (values == 2.0**bit_depth - 2)] = 1
     return causes

@@ -11,7 +11,7 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.locations import display_names, find_files, split_inside
 from smae_jax.io.scans import Assembly, open_frames
-from smae_jax.measurements import Measurements
+from smae_jax.measurements import Axis, Measurements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,11 @@ class Source:
       geometry: beam and detector, of the first file.
       exposure_s: measuring time of each frame in seconds; None where not all files tell.
       leading: (rows, columns) of a raster in one file; () = one axis.
+      motors: coordinates along the leading axes; () = unknown.
       names: one per frame.
       parts: the files.
       saturation: counts from which a pixel is saturated; None = each file's own cutoff.
+      missing: "skip" leaves out frames that are announced and not there; "refuse" names them.
     """
 
     path: str
@@ -56,6 +58,8 @@ class Source:
     names: tuple[str, ...]
     parts: tuple[Part, ...]
     saturation: float | None = None
+    missing: str = "refuse"
+    motors: tuple[Axis | None, ...] = ()
 
     @property
     def frames(self) -> int:
@@ -82,7 +86,7 @@ class Source:
         for part in self.parts:
             own = wanted[(wanted >= part.first) & (wanted < part.first + part.count)] - part.first
             if len(own):
-                with open_frames(part.file, inside) as opened:
+                with open_frames(part.file, inside, missing=self.missing) as opened:
                     if opened.count != part.count:
                         raise UserError(
                             f"{part.file}: has {opened.count} frames now, and had {part.count}; is it still "
@@ -93,12 +97,13 @@ class Source:
         return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
 
 
-def open_source(path: str, *, saturation: float | None = None) -> Source:
+def open_source(path: str, *, saturation: float | None = None, missing: str = "refuse") -> Source:
     """Look at every file of a scan without reading its frames.
 
     Args:
       path: see `reading.read`; patterns only.
       saturation: see `reading.read`.
+      missing: see `reading.read`.
 
     Raises:
       UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
@@ -109,7 +114,7 @@ def open_source(path: str, *, saturation: float | None = None) -> Source:
     parts, names, times = list[Part](), list[str](), list[float]()
     first: Source | None = None
     for file, label in zip(files, display_names(files), strict=True):
-        with open_frames(file, inside) as frames:
+        with open_frames(file, inside, missing=missing) as frames:
             shape = tuple(int(n) for n in frames.values.shape)
             if first is None:
                 first = Source(
@@ -122,6 +127,8 @@ def open_source(path: str, *, saturation: float | None = None) -> Source:
                     names=(),
                     parts=(),
                     saturation=saturation,
+                    missing=missing,
+                    motors=frames.motors if len(files) == 1 else (),
                 )
             elif shape[-2:] != first.shape[1:]:
                 raise UserError(

@@ -50,6 +50,7 @@ def read_files(options: DataOptions, path: str, *, repeats: str) -> Measurements
         channel_axis=options.channel_axis,
         axis_label=options.axis_label,
         saturation=options.saturation or None,
+        missing=options.missing,
     )
 
 

@@ -191,7 +191,9 @@ def stages_of(options: ApplyOptions, *, conserve_totals: bool = True) -> tuple[S
 def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    return read_files(config.data, options.input, repeats="" if chosen == "all" else chosen)
+    missing = config.data.missing if options.missing == "run" else options.missing
+    as_read = dataclasses.replace(config.data, missing=missing)
+    return read_files(as_read, options.input, repeats="" if chosen == "all" else chosen)
 
 
 def _masked(
