@@ -271,6 +271,8 @@ def _is_flat(path: str, tree: Tree, inside: str) -> tuple[bool, bool]:
     It may be with two axes, one of them named, or with one and no frames beside it.
     """
     found = choose_dataset(path, tree, inside, REPEATS)
+    if found.broken:
+        return False, False
     dataset, group = tree.get(found.members[0]), tree.get(parent_of(found.members[0]))
     if _is_told(attribute(dataset, "interpretation")):
         return True, True

@@ -90,6 +90,11 @@ class Found:
     broken: dict[str, Broken] = dataclasses.field(default_factory=dict)
     signal: bool = False
 
+    def __str__(self) -> str:
+        """Name it with its shape, or with what is wrong."""
+        why = next((one.why for one in self.broken.values()), "empty")
+        return f"{self.name} {self.shape or f'({why})'}"
+
 
 def choose_dataset(path: str, tree: Tree, inside: str, wanted: Wanted) -> Found:
     """Return the dataset or series that is meant, by the rule above.
@@ -104,9 +109,7 @@ def choose_dataset(path: str, tree: Tree, inside: str, wanted: Wanted) -> Found:
     if isinstance(node, Broken) and node.file:
         return Found(inside, (), (inside,), {inside: node})
     group = isinstance(node, h5py.Group)
-    broken, every = dict[str, Broken](), dict[str, Found]()
-    if not inside or group:
-        every = _candidates(tree, inside, wanted, broken)
+    every = _candidates(tree, inside, wanted) if not inside or group else {}
     fitting = {name: one for name, one in every.items() if not _is_other(name, wanted)}
     if wanted.default and (one := _default(tree, inside, fitting, wanted)):
         return one
@@ -116,18 +119,15 @@ def choose_dataset(path: str, tree: Tree, inside: str, wanted: Wanted) -> Found:
     for few in (named, signals, [*fitting.values()]):
         if len(few) == 1:
             return few[0]
-    if not fitting and broken:
-        first = next(iter(broken.values()))
-        return Found(first.name, (), (first.name,), {first.name: first})
     if inside and not group:
-        every = fitting = _candidates(tree, "", wanted, {})
+        every = fitting = _candidates(tree, "", wanted)
     raise _undecided(path, inside, fitting or every, wanted, group=group, several=bool(fitting))
 
 
 def _undecided(
     path: str, inside: str, found: dict[str, Found], wanted: Wanted, *, group: bool, several: bool
 ) -> UserError:
-    listed = ", ".join(f"{one.name} {one.shape}" for one in [*found.values()][:_LISTED])
+    listed = ", ".join(map(str, [*found.values()][:_LISTED]))
     more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     if group:
         problem = f"'{inside}' is a group, not a dataset"
@@ -141,14 +141,12 @@ def _undecided(
 
 def has_frames(tree: Tree) -> bool:
     """Whether anything in a file can hold frames."""
-    found = _candidates(tree, "", FRAMES, {})
-    return any(not _is_other(name, FRAMES) for name in found)
+    found = _candidates(tree, "", FRAMES)
+    return any(one.shape and not _is_other(name, FRAMES) for name, one in found.items())
 
 
-def _candidates(
-    tree: Tree, inside: str, wanted: Wanted, broken: dict[str, Broken]
-) -> dict[str, Found]:
-    """Return every dataset that may be the wanted one, and note links that lead to no file."""
+def _candidates(tree: Tree, inside: str, wanted: Wanted) -> dict[str, Found]:
+    """Return every dataset that may be the wanted one, also where its file is missing."""
     found: dict[str, Found] = {}
     aliases: dict[tuple[str, int], Found] = {}
     members: dict[str, list[str]] = {}
@@ -162,8 +160,8 @@ def _candidates(
         if isinstance(node, Broken):
             if node.file and _SERIES.fullmatch(_last(name)):
                 members.setdefault(parent_of(name), []).append(name)
-            elif node.file and not _is_other(name, wanted):
-                broken[name] = node
+            elif node.file and (_last(name) in _IMAGES or not _rank(tree, name)[0]):
+                found[name] = Found(name, (), (name,), {name: node})
         elif (one := _fitting(tree, name, node, wanted)) is not None:
             known = aliases.setdefault(identity_of(node), one)
             if _rank(tree, name) < _rank(tree, known.name):

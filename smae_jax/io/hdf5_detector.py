@@ -46,7 +46,10 @@ def groups_beside(tree: Tree, name: str, dataset: Any) -> Beside:
       dataset: itself; of a virtual one the first source counts as well.
     """
     found = [_around(tree.file, tree.get(parent_of(name)), name, dataset)]
-    found.append(_around(dataset.file, dataset.parent, dataset.name, dataset))
+    own = dataset.name or ""
+    if _node(dataset.file, own) != dataset:  # h5py does not know the name behind a link to a link
+        own = ""
+    found.append(_around(dataset.file, _node(dataset.file, parent_of(own)), own, dataset))
     return Beside(
         tuple(group for one in found for group in one.detector),
         tuple(group for one in found for group in one.beam),
@@ -56,16 +59,17 @@ def groups_beside(tree: Tree, name: str, dataset: Any) -> Beside:
 def _around(file: Any, parent: Any, name: str, dataset: Any) -> Beside:
     """Find the groups about a name in one file."""
     first = name.strip("/").split("/")[0]
-    entry = _node(file, first)
+    entries = [_node(file, first)] if first else [node for _, node in children(file)]
     instruments = [
         node
+        for entry in entries
         for part, node in children(entry)
         if class_of(node) == "NXinstrument"
         or (part == "instrument" and isinstance(node, h5py.Group))
     ]
     detectors = [
         (part, node)
-        for holder in (*instruments, entry)
+        for holder in (*instruments, *entries)
         for part, node in children(holder)
         if _is_detector(part, node)
     ]
@@ -79,7 +83,7 @@ def _around(file: Any, parent: Any, name: str, dataset: Any) -> Beside:
             *([] if isinstance(parent, Broken) else [parent]),
             *(inner for node in own[:1] for inner in _within(node)),
         ),
-        tuple(node for holder in (*instruments, entry) for node in _beams(holder)),
+        tuple(node for holder in (*instruments, *entries) for node in _beams(holder)),
     )
 
 
