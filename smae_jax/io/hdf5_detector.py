@@ -46,10 +46,13 @@ def groups_beside(tree: Tree, name: str, dataset: Any) -> Beside:
       dataset: itself; of a virtual one the first source counts as well.
     """
     found = [_around(tree.file, tree.get(parent_of(name)), name, dataset)]
-    own = dataset.name or ""
-    if _node(dataset.file, own) != dataset:  # h5py does not know the name behind a link to a link
-        own = ""
-    found.append(_around(dataset.file, _node(dataset.file, parent_of(own)), own, dataset))
+    for one in (dataset, tree.source_of(dataset)):
+        if one is None:
+            continue
+        own = one.name or ""
+        if _node(one.file, own) != one:  # h5py does not know the name behind a link to a link
+            own = ""
+        found.append(_around(one.file, _node(one.file, parent_of(own)), own, one))
     return Beside(
         tuple(group for one in found for group in one.detector),
         tuple(group for one in found for group in one.beam),

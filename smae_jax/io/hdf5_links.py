@@ -92,6 +92,17 @@ class Tree:
             return Broken(name, link.filename, f"{link.filename} holds no '{link.path}'")
         return node
 
+    def source_of(self, dataset: Any) -> Any:
+        """Return the dataset that the first part of a virtual one comes from; None if there is none."""
+        source = next(iter(dataset.virtual_sources()), None) if dataset.is_virtual else None
+        there = source and found_beside(source.file_name, dataset.file.filename)
+        try:
+            file = self._keep.enter_context(open_file(there)) if there else None
+            node = file.get(source.dset_name) if file and source else None
+        except FAULTS:
+            return None
+        return node if isinstance(node, h5py.Dataset) else None
+
     def walk(self, enter: Callable[[str, Any], bool], start: str = "") -> Iterator[tuple[str, Any]]:
         """Yield what lies below a group: each name once, and each group once.
 
