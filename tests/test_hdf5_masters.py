@@ -105,6 +105,22 @@ def test_a_named_file_of_a_series_is_read_alone(series, stack):
     assert read(f"{series}::/entry/data").frames == 9
 
 
+@pytest.mark.parametrize("pattern", ["", "/*.h5", "/s_*"])
+def test_a_folder_with_its_master_is_read_once(series, stack, pattern):
+    path = f"{series.rpartition('/')[0]}{pattern}"
+    scan = read(path)
+    assert scan.frames == 9
+    assert any("3 files are read through" in note for note in scan.origin.notes)
+    assert open_source(path).names == scan.names
+
+
+def test_files_without_links_are_all_read(tmp_path, stack):
+    for number in (1, 2):
+        data_file(tmp_path / f"a{number}.h5", stack[:number])
+    scan = read(f"{tmp_path}/a*.h5")
+    assert (scan.frames, scan.origin.notes) == (3, ())
+
+
 def test_only_files_asked_for_are_sliced_and_each_is_opened_once(series, stack, monkeypatch):
     opened = open_source(series)
     sliced, found = [], []

@@ -37,6 +37,8 @@ def inspect(config: InspectConfig, say: Say) -> None:
             f"--data.path {options.path}: expected patterns of a scan to inspect, got "
             f"{KINDS[len(data.spatial)]} that are repeats; leave --data.dimensions out"
         )
+    for note in data.origin.notes:
+        say(f"note: {note}")
     inspection = inspect_scan(data)
     for line in inspection.lines():
         say(line)

@@ -102,7 +102,9 @@ def _listed(why: list[str]) -> str:
 
 
 def _refusal(path: str, why: list[str]) -> str:
+    gone = any(one.endswith("is missing") for one in why)
+    mend = f"put it beside {os.path.basename(path)}" if gone else "wait for it, or copy it again"
     return (
-        f"{path}: {_listed(why)}; put the files beside {os.path.basename(path)}, or leave out these "
-        "frames with --data.missing skip"
+        f"{path}: {_listed(why)}; {mend}, or leave out these frames with --data.missing skip "
+        "(infer, evaluate: --missing skip)"
     )

@@ -172,36 +172,62 @@ def linked_files(path: str) -> set[str]:
     return found
 
 
+def without_linked(files: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Leave out files that others of them get their numbers from, as a master beside its data files does.
+
+    Returns:
+      (the rest, what was left out in one sentence; none where nothing was).
+    """
+    hdf5 = [file for file in files if h5py.is_hdf5(file)] if len(files) > 1 else []
+    linked = {
+        os.path.realpath(one)
+        for file in hdf5
+        for one in linked_files(file)
+        if os.path.realpath(one) != os.path.realpath(file)
+    }
+    kept = [file for file in files if os.path.realpath(file) not in linked]
+    if not kept or len(kept) == len(files):  # files that link to each other are not told apart
+        return files, ()
+    count = len(files) - len(kept)
+    return kept, (f"{count} files are read through those that link to them: not read twice",)
+
+
 def _names_in(path: str) -> set[str]:
     """Names of other files in one file: of external links, of virtual datasets and of raw data."""
     names: set[str] = set()
-
-    def visit(_: str, link: object) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            names.add(link.filename)
-
-    def visit_dataset(_: str, node: object) -> None:
-        if not isinstance(node, h5py.Dataset):
-            return
-        names.update(name for name, *_ in node.external or ())
-        for source in node.virtual_sources() if node.is_virtual else ():
-            if "%" in source.file_name:  # a number per block
-                pattern = source.file_name.replace("%%", "%").replace("%b", "*")
-                folder = os.path.dirname(path)
-                names.update(
-                    os.path.relpath(one, folder or ".")
-                    for one in glob.glob(os.path.join(glob.escape(folder), pattern))
-                )
-            elif source.file_name != ".":
-                names.add(source.file_name)
-
     try:
         with open_file(path) as file:
-            file.visititems_links(visit)
-            file.visititems(visit_dataset)
+            waiting, seen = [file["/"]], set[tuple[str, int]]()
+            while waiting:
+                group = waiting.pop()
+                for part in group:
+                    link = _link(group, part)
+                    if isinstance(link, h5py.ExternalLink):
+                        names.add(link.filename)
+                    if not isinstance(link, h5py.HardLink):
+                        continue
+                    node = group[part]
+                    if isinstance(node, h5py.Dataset):
+                        names |= _sources(path, node)
+                    elif isinstance(node, h5py.Group) and identity_of(node) not in seen:
+                        seen.add(identity_of(node))
+                        waiting.append(node)
     except FAULTS:
         pass  # reading it will say what is wrong
     return names
+
+
+def _sources(path: str, dataset: Any) -> set[str]:
+    names = {name for name, *_ in dataset.external or ()}
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if "%" not in source.file_name:
+            names.add(source.file_name)
+            continue
+        folder = os.path.dirname(path) or "."  # a file per block, by its number
+        pattern = source.file_name.replace("%%", "%").replace("%b", "*")
+        found = glob.glob(os.path.join(glob.escape(folder), pattern))
+        names |= {os.path.relpath(one, folder) for one in found}
+    return names - {"."}
 
 
 def parent_of(name: str) -> str:

@@ -14,7 +14,7 @@ import hdf5plugin  # noqa: F401  (registers the compression filters of Eiger and
 from smae_jax.errors import UserError
 from smae_jax.io.raw_frames import unreadable
 
-FAULTS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+FAULTS = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)
 """What h5py raises of a file, a link or a type that it cannot read."""
 
 _FILTERS = {
@@ -51,7 +51,7 @@ def open_file(path: str) -> Iterator[h5py.File]:
     with file:
         try:
             yield file
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # h5py raises either of a damaged tree
             raise unreadable(path, "an HDF5 file", error) from error
 
 

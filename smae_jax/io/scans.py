@@ -11,6 +11,7 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.hdf5_files import open_hdf5
+from smae_jax.io.hdf5_links import without_linked
 from smae_jax.io.locations import display_names, find_files, opener_of, split_inside
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.sentinels import CAUSES, causes_of
@@ -44,8 +45,9 @@ def read_scan(
             f"saturation: expected counts above 0, got {saturation}; leave it out for the file's own"
         )
     file_path, inside = split_inside(path)
-    files = find_files(file_path)
+    files, told = without_linked(find_files(file_path))
     assembly = Assembly(path, len(files), saturation)
+    assembly.notes += told
     for file, name in zip(files, display_names(files), strict=True):
         with open_frames(file, inside, missing=missing) as frames:
             assembly.add(file, name, frames)

@@ -9,6 +9,7 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.io.hdf5_links import without_linked
 from smae_jax.io.locations import display_names, find_files, split_inside
 from smae_jax.io.scans import Assembly, open_frames
 from smae_jax.measurements import Axis, Measurements
@@ -110,7 +111,7 @@ def open_source(path: str, *, saturation: float | None = None, missing: str = "r
         or frames differ in shape.
     """
     file_path, inside = split_inside(path)
-    files = find_files(file_path)
+    files, _ = without_linked(find_files(file_path))
     parts, names, times = list[Part](), list[str](), list[float]()
     first: Source | None = None
     for file, label in zip(files, display_names(files), strict=True):

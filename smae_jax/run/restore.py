@@ -129,7 +129,10 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     config, survey = folder.config(), folder.survey()
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
     group = check_ensemble(wanted, trained=config.data.augment)
-    data = read_input(options, config) if data is None else data
+    if data is None:
+        data = read_input(options, config)
+        for note in data.origin.notes:
+            say(f"note: {note}")
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
     method = build_method(config).with_rule(options.rule)
