@@ -1,5 +1,7 @@
 """Files that other programs write are read, and other programs read what is written here."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportCallIssue=false
 import fabio
 import h5py
 import numpy as np

@@ -1,5 +1,7 @@
 """Where beamlines put frames, masks and geometry in HDF5, and what is no frame."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportCallIssue=false
 import h5py
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """HDF5 as detectors write it: masters, links, virtual datasets, and files that are not whole."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportCallIssue=false
 import subprocess
 import sys
 

@@ -1,5 +1,7 @@
 """A scan over rows and columns keeps its shape and its motors in the output, and is read back."""
 
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportArgumentType=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportCallIssue=false
 import h5py
 import numpy as np
 import pytest
