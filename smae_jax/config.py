@@ -122,6 +122,8 @@ class DataOptions:
     marks: str = "auto"
     """Values that mark gaps and bad pixels: auto (found by how they behave; a run keeps what it found), none,
     signed (negative values are measurements), or values: `65535`, `-1,-2`, `auto,65535`."""
+    missing: Literal["refuse", "skip"] = "refuse"
+    """Frames that an HDF5 file announces and that are not there, as in a linked file that is gone."""
     hot_pixels: bool = True
     """Find and mask pixels that count too much in 3 frames or more, frame after frame."""
     outliers: Literal["put_back", "mask", "keep"] = "put_back"
@@ -558,6 +560,8 @@ class ApplyOptions:
     """What nonzero means in the mask files."""
     overwrite: bool = False
     """Replace the output if it exists."""
+    missing: Literal["run", "refuse", "skip"] = "run"
+    """Frames that an HDF5 file announces and that are not there; run = as the training did."""
     checkpoint: str = "best"
     """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
     ensemble: Literal["run", "none", "flips", "d4"] = "run"

@@ -51,6 +51,7 @@ class Origin:
       exposure_s: measuring time of each frame in seconds, where the files tell it.
       leading: shape that the frames had on disk, such as (rows, columns) of a raster; () = one axis.
       marks: how further data of this detector are read, as `--data.marks`.
+      motors: coordinates along each of these axes, None where there are none; () = of no axis.
     """
 
     source: str = "arrays"
@@ -60,6 +61,7 @@ class Origin:
     exposure_s: tuple[float, ...] | None = None
     leading: tuple[int, ...] = ()
     marks: str = "auto"
+    motors: tuple[Axis | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +187,7 @@ class Measurements:
         origin = dataclasses.replace(
             self.origin,
             leading=(),
+            motors=() if self.origin.leading else _taken(self.origin.motors, index),
             exposure_s=None if exposure_s is None else tuple(exposure_s[i] for i in index),
         )
         return dataclasses.replace(
@@ -195,6 +198,10 @@ class Measurements:
             origin=origin,
             outliers=None if self.outliers is None else self.outliers.take(index),
         )
+
+
+def _taken(motors: tuple[Axis | None, ...], index: np.ndarray) -> tuple[Axis | None, ...]:
+    return tuple(m and dataclasses.replace(m, values=m.values[index]) for m in motors)
 
 
 def not_counted(values: np.ndarray) -> float | None:

@@ -339,8 +339,8 @@ def test_missing_things_are_refused(tmp_path, stack):
 
 def test_wrong_names_inside_a_file_list_what_is_there(tmp_path, stack):
     path = nexus(tmp_path / "n.h5", stack)
-    refused(f"{path}::/entry/gone", "no dataset '/entry/gone'", "detector/data (3, 9, 7)", path)
-    refused(f"{path}::/entry/data", "is a group", "detector/data (3, 9, 7)")
+    refused(f"{path}::/entry/gone", "no dataset '/entry/gone'", "/entry/data/data (3, 9, 7)", path)
+    refused(f"{path}::/entry/instrument/beam", "is a group", "it holds none")
     with h5py.File(path, "a") as file:
         file["other"] = stack[0]
     refused(path, "several datasets", "/other (9, 7)", "name one as in")

@@ -68,7 +68,9 @@ def test_only_the_files_asked_for_are_opened(tmp_path, stack, monkeypatch):
     opened, seen = open_source(f"{tmp_path}/f*.npy"), []
     whole = source.open_frames
     monkeypatch.setattr(
-        source, "open_frames", lambda file, inside: seen.append(file) or whole(file, inside)
+        source,
+        "open_frames",
+        lambda file, *rest, **named: seen.append(file) or whole(file, *rest, **named),
     )
     opened.read([5, 2])
     assert seen == [f"{tmp_path}/f2.npy", f"{tmp_path}/f5.npy"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +23,7 @@ class Answered:
       filled: answered but not measured, bool, (1 or k, *spatial); None = nothing is said of it.
       sigma: shaped as `counts`; None = none.
       names: one per frame.
+      leading: (rows, columns) where the frames are a raster and each has an answer, else (k,).
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Answered:
             self.known = self.known | self.filled
         together = len(counts) == 1 and (like.frames > 1 or len(like.spatial) != 2)
         self.names = ("denoised",) if together else like.names
+        raster = like.origin.leading
+        self.leading = raster if math.prod(raster) == len(counts) and raster else (len(counts),)
 
     def _per_frame(self, flags: np.ndarray) -> np.ndarray:
         spatial, flags = self.like.spatial, np.asarray(flags, np.bool_)
@@ -64,6 +68,11 @@ class Answered:
                 f"known, filled: {flags.shape} does not fit ({len(self.counts)}, *{spatial})"
             )
         return flags
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape that the counts are written in, (*leading, *spatial[, channel])."""
+        return (*self.leading, *self.counts.shape[1:])
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield each frame's counts, float32, NaN where there is no answer."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  (registers the compression filters of detectors)
 import numpy as np
 
 from smae_jax.errors import UserError
-from smae_jax.io.hdf5_datasets import FRAMES, REPEATS, choose_dataset, datasets, text_of
+from smae_jax.io.hdf5_datasets import REPEATS, choose_dataset, has_frames
+from smae_jax.io.hdf5_files import motors_of
+from smae_jax.io.hdf5_join import Joined, join
+from smae_jax.io.hdf5_links import Tree, parent_of
+from smae_jax.io.hdf5_opening import open_file
+from smae_jax.io.nexus_attributes import attribute, axes_of, children, text_of
 from smae_jax.io.numpy_files import open_archive, open_npy, open_npz
-from smae_jax.io.raw_frames import unreadable
 from smae_jax.io.raw_repeats import AXIS_NAMES, EXPOSURE_NAMES, RawRepeats, is_axis, usual_name
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx")
@@ -23,35 +28,50 @@ Lookup = Callable[[str], Any]
 """Name beside the signal -> its array, or None."""
 
 
-def read_array(path: str, inside: str) -> RawRepeats:
+def read_array(path: str, inside: str, *, missing: str = "refuse") -> RawRepeats:
     """Read one array with what stands beside it, in the format of the suffix.
+
+    Args:
+      path: the file.
+      inside: name within it; "" = none is given.
+      missing: of HDF5, see `reading.read`.
 
     Raises:
       UserError: in one line, if the choice is not clear or the file is damaged.
     """
-    reader = {".npy": read_npy, ".npz": read_npz}.get(os.path.splitext(path)[1].lower(), read_hdf5)
-    return reader(path, inside)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix == ".npy":
+        return read_npy(path, inside)
+    return read_npz(path, inside) if suffix == ".npz" else read_hdf5(path, inside, missing=missing)
 
 
 def is_spectrum(path: str, inside: str) -> bool:
-    """Whether an array of one or two axes has coordinates beside it, as spectra have.
+    """Whether an array has coordinates beside it, as spectra have; of more axes than two, if it says so.
 
-    A larger array is never read for the answer, and what cannot be read is no spectrum.
+    Another array of more axes is never read for the answer, and what cannot be read is no spectrum.
     """
-    suffix = os.path.splitext(path)[1].lower()
+    suffix, said = os.path.splitext(path)[1].lower(), False
     try:
         if suffix == ".npy":
-            likely = os.path.exists(axis_beside(path))
+            likely = said = os.path.exists(axis_beside(path))
         elif suffix == ".npz":
             with open_archive(path) as archive:
                 likely = any(map(usual_name, archive.files)) and "y" not in archive.files
+                said = "interpretation" in archive.files and _is_told(archive["interpretation"])
         else:
-            with h5py.File(path, "r") as file:
-                likely = _is_flat(path, file, inside)
+            with ExitStack() as keep, open_file(path) as file:
+                likely, said = _is_flat(path, Tree(file, keep), inside)
         raw = read_array(path, inside) if likely else None
     except (ValueError, OSError):
         return False
-    return raw is not None and raw.values.ndim <= 2 and raw.axis is not None
+    if raw is None or raw.axis is None:
+        return False
+    return raw.values.ndim <= 2 or (said and len(raw.axis) == raw.values.shape[-1])
+
+
+def _is_told(interpretation: Any) -> bool:
+    """Whether NeXus's word for the kind of an array says that it holds spectra."""
+    return text_of(interpretation) == "spectrum"
 
 
 def axis_beside(path: str) -> str:
@@ -116,7 +136,7 @@ def read_npz(path: str, inside: str) -> RawRepeats:
         return _beside(values, lookup, axis, name, unit, [f"array '{inside}'", *notes])
 
 
-def read_hdf5(path: str, inside: str) -> RawRepeats:
+def read_hdf5(path: str, inside: str, *, missing: str = "refuse") -> RawRepeats:
     """Read one dataset of an HDF5 file, with its axis and units.
 
     Without a name it is the signal of the default plot (NeXus), else the only dataset that can hold repeats.
@@ -126,30 +146,34 @@ def read_hdf5(path: str, inside: str) -> RawRepeats:
     Raises:
       UserError: in one line, if the dataset is missing or the choice is not clear, or the file is damaged.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            dataset = choose_dataset(path, file, inside, REPEATS)
-            values = _real(np.asarray(dataset[()]), f"{path}::{dataset.name}")
-            group = dataset.parent
-            nodes: dict[str, Any] = {name: group[name] for name in group if name in group}
-            arrays = {
-                name: node
-                for name, node in nodes.items()
-                if isinstance(node, h5py.Dataset) and node.name != dataset.name
-            }
-            axis, name, unit, notes = _nexus_axis(group, arrays, values.shape)
-            if axis is None:
-                found = {key: arrays[key][()] for key in arrays if usual_name(key)}
-                axis, name, notes = _axis_among(found, values.shape)
-                key = next((key for key in found if usual_name(key) == name), "")
-                unit = text_of(arrays[key].attrs.get("units", "")) if key else ""
+    with ExitStack() as keep, open_file(path) as file:
+        tree = Tree(file, keep)
+        found = choose_dataset(path, tree, inside, REPEATS)
+        joined = join(path, tree, found, missing)
+        values = _real(np.asarray(joined.values[:]), f"{path}::{found.name}")
+        dataset, group = tree.get(joined.first), tree.get(parent_of(joined.first))
+        arrays = {
+            name: node
+            for name, node in children(group)
+            if isinstance(node, h5py.Dataset) and node != dataset
+        }
+        axis, name, unit, notes = _nexus_axis(axes_of(group, dataset), arrays, values.shape)
+        if axis is None:
+            found_axes = {key: arrays[key][()] for key in arrays if usual_name(key)}
+            axis, name, notes = _axis_among(found_axes, values.shape)
+            key = next((key for key in found_axes if usual_name(key) == name), "")
+            unit = attribute(arrays[key], "units") if key else ""
 
-            def lookup(name: str) -> Any:
-                return np.asarray(arrays[name][()]) if name in arrays else None
+        def lookup(name: str) -> Any:
+            return np.asarray(arrays[name][()]) if name in arrays else None
 
-            return _beside(values, lookup, axis, name, unit, [f"dataset {dataset.name}", *notes])
-    except OSError as error:
-        raise unreadable(path, "an HDF5 file", error) from error
+        told = [f"dataset {found.name}", *joined.notes, *notes]
+        raw = _beside(values, lookup, axis, name, unit, told)
+        return dataclasses.replace(raw, motors=_motors(tree, joined, dataset))
+
+
+def _motors(tree: Tree, joined: Joined, dataset: Any) -> tuple[Any, ...]:
+    return motors_of(tree, joined.first, dataset, tuple(joined.values.shape[:-1]))
 
 
 def _real(values: np.ndarray, where: str) -> np.ndarray:
@@ -241,32 +265,35 @@ def _beside(
     return RawRepeats(values, axis, name, unit, names, exposure, valid, tuple(notes))
 
 
-def _is_flat(path: str, file: h5py.File, inside: str) -> bool:
-    """Whether a dataset may be spectra: two axes with one of them named, or one and no frames beside it."""
-    dataset = choose_dataset(path, file, inside, REPEATS)
-    if dataset.ndim == 1:
-        return bool(inside) or not datasets(file, FRAMES)
-    axes = np.atleast_1d(dataset.parent.attrs.get("axes", []))
-    named = [one for one in map(text_of, axes) if one != "."]
-    return dataset.ndim == 2 and len(named) < 2 and "y" not in dataset.parent
+def _is_flat(path: str, tree: Tree, inside: str) -> tuple[bool, bool]:
+    """Whether a dataset may be spectra, and whether it says so itself.
+
+    It may be with two axes, one of them named, or with one and no frames beside it.
+    """
+    found = choose_dataset(path, tree, inside, REPEATS)
+    if found.broken:
+        return False, False
+    dataset, group = tree.get(found.members[0]), tree.get(parent_of(found.members[0]))
+    if _is_told(attribute(dataset, "interpretation")):
+        return True, True
+    if len(found.shape) == 1:
+        return bool(inside) or not has_frames(tree), False
+    named = [one for one in axes_of(group, dataset) if one != "."]
+    return len(found.shape) == 2 and len(named) < 2 and "y" not in group, False
 
 
 def _nexus_axis(
-    group: Any, arrays: dict[str, Any], shape: tuple[int, ...]
+    names: list[str], arrays: dict[str, Any], shape: tuple[int, ...]
 ) -> tuple[np.ndarray | None, str, str, list[str]]:
-    """Follow the `axes` attribute of NXdata: one name per axis of the signal, "." = none."""
-    axes = group.attrs.get("axes")
-    if axes is None:
-        return None, "", "", []
-    names = [text_of(one) for one in np.atleast_1d(axes)]
-    for place in range(len(names) - 1, -1, -1):
+    """Follow the names of the signal's axes, one per axis, "." = none; of many only the last two."""
+    for place in range(len(names) - 1, max(-1, len(names) - 3), -1):
         node = arrays.get(names[place])
         if node is None or node.ndim != 1 or node.dtype.kind not in "iuf":
             continue
         values = np.asarray(node[()], np.float64)
         side = shape[place - len(names)] if len(names) <= len(shape) else None
         if len(values) == side and len(values) > 1 and is_axis(values):
-            unit = text_of(node.attrs.get("units", ""))
+            unit = attribute(node, "units")
             name = usual_name(names[place]) or names[place]
             name = "" if name == "axis" else name
             return values, name, unit, [f"axis '{names[place]}', {_span(values)} {unit}".strip()]

@@ -1,135 +1,119 @@
-"""HDF5 and NeXus: one dataset of frames, with the pixel mask and header that stand beside it."""
+"""HDF5 and NeXus: frames of one dataset or series, with the pixel mask and header that stand beside it."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  (registers the compression filters of Eiger and other detectors)
 import numpy as np
 
-from smae_jax.errors import UserError
-from smae_jax.geometry import Geometry
-from smae_jax.io.hdf5_datasets import FRAMES, MASK, choose_dataset, text_of
-from smae_jax.io.raw_frames import Frames, Header, unreadable
-
-_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "a": 1e-10}
+from smae_jax.io.hdf5_datasets import FRAMES, MASK, choose_dataset
+from smae_jax.io.hdf5_detector import announced, groups_beside, header_of, mask_of
+from smae_jax.io.hdf5_join import Joined, join
+from smae_jax.io.hdf5_links import Tree, parent_of
+from smae_jax.io.hdf5_opening import open_file
+from smae_jax.io.hdf5_stack import Segment, Stack
+from smae_jax.io.nexus_attributes import attribute, axes_of
+from smae_jax.io.raw_frames import Frames
+from smae_jax.measurements import Axis
 
 
 @contextmanager
-def open_hdf5(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
-    """Open one dataset of an HDF5 file; it stays on disk until it is sliced.
+def open_hdf5(
+    path: str, inside: str, *, mask: bool = False, missing: str = "refuse"
+) -> Iterator[Frames]:
+    """Open one dataset or series of an HDF5 file; it stays on disk until it is sliced.
 
-    Without a name it is the signal of the default plot, where the file declares one (NeXus), else
-    the only dataset that can hold frames. With `mask` the default plot does not count, and any 2-D
-    dataset may be it.
+    Without a name it is what `hdf5_datasets` makes out; with `mask` the default plot does not count, and any
+    2-D dataset may be it.
+
+    Args:
+      path: the file.
+      inside: name within it; "" = none is given.
+      mask: whether a mask is wanted.
+      missing: "skip" leaves out frames that are announced and not there.
 
     Raises:
-      UserError: if the dataset is missing or there are several (the message lists them with their
-        shapes), or the file is damaged or packed with a filter that is not installed.
+      UserError: if the dataset is missing or there are several (the message lists them with their shapes), a
+        linked file is missing, or a file is damaged or packed with a filter that is not installed.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            dataset = choose_dataset(path, file, inside, MASK if mask else FRAMES)
-            detectors = _detectors(file, dataset)
-            yield Frames(
-                dataset,
-                inside=f"::{dataset.name}",
-                header=_header(detectors, dataset),
-                pixel_mask=None if mask else _pixel_mask(detectors, dataset),
-            )
-    except OSError as error:
-        if "not registered" in str(error) or "plugin" in str(error):
-            raise UserError(
-                f"{path}: packed with an HDF5 filter that is not installed ({error}); repack it "
-                "with gzip"
-            ) from error
-        raise unreadable(path, "an HDF5 file", error) from error
+    with ExitStack() as keep, open_file(path) as file:
+        tree = Tree(file, keep)
+        found = choose_dataset(path, tree, inside, MASK if mask else FRAMES)
+        joined = join(path, tree, found, missing)
+        if mask or len(joined.values.shape) < 2:
+            yield Frames(joined.values, inside=f"::{found.name}")
+        else:
+            yield _with_header(tree, found.name, joined)
 
 
-def _detectors(file: h5py.File, dataset: Any) -> list[Any]:
-    """Groups that may describe the detector of this dataset, nearest first."""
-    groups: list[Any] = [dataset.parent]
-    entry = file.get(dataset.name.split("/")[1])
-    instrument: Any = entry.get("instrument") if isinstance(entry, h5py.Group) else None
-    if isinstance(instrument, h5py.Group):
-        named: list[Any] = [node for node in instrument.values() if _is_detector(node)]
-        if len(named) == 1:  # of several detectors nothing says which one this is
-            groups.append(named[0])
-            specific = named[0].get("detectorSpecific")  # where Eiger keeps its mask
-            groups += [specific] if isinstance(specific, h5py.Group) else []
-    return groups
-
-
-def _is_detector(group: object) -> bool:
-    if not isinstance(group, h5py.Group):
-        return False
-    kind = text_of(group.attrs.get("NX_class", ""))
-    return kind == "NXdetector" or (
-        not kind and str(group.name).rsplit("/", 1)[-1].startswith("detector")
+def _with_header(tree: Tree, name: str, joined: Joined) -> Frames:
+    first = tree.get(joined.first)
+    beside = groups_beside(tree, joined.first, first)
+    count = math.prod(joined.leading)
+    planned = announced(beside.detector)
+    header = header_of(beside, count, joined.places)
+    mask, notes = mask_of(beside.detector, tuple(joined.values.shape[-2:]), count)
+    notes = (*joined.notes, *header.notes, *notes)
+    if planned is not None and count < planned:
+        notes = (*notes, f"the file announces {planned} frames and holds {count}")
+    places = None
+    if joined.places is not None:
+        index = np.unravel_index(joined.places, joined.leading or (1,))
+        places = tuple(zip(*(one.tolist() for one in index), strict=True))
+    return Frames(
+        joined.values,
+        inside=f"::{name}",
+        header=dataclasses.replace(header, notes=notes),
+        pixel_mask=None if mask is None else _mask(mask, joined.places),
+        places=places,
+        motors=motors_of(tree, joined.first, first, joined.leading, joined.places),
     )
 
 
-def _pixel_mask(detectors: list[Any], dataset: Any) -> np.ndarray | None:
-    for group in detectors:
-        mask = group.get("pixel_mask")
-        if isinstance(mask, h5py.Dataset) and mask.shape in (
-            dataset.shape[-2:],
-            dataset.shape[-3:],
-        ):
-            return np.asarray(mask[()])
-    return None
+def _mask(mask: Any, places: np.ndarray | None) -> Any:
+    """Return one mask as an array, or masks of all frames that are read as the frames are."""
+    count = math.prod(mask.shape[:-2])
+    if count == 1:
+        return np.asarray(mask[()]).reshape(mask.shape[-2:])
+    frames = np.arange(count) if places is None else places
+    return Stack([Segment(lambda: mask, mask.shape, mask.dtype, frames)])
 
 
-def _header(detectors: list[Any], dataset: Any) -> Header:
-    frames = int(np.prod(dataset.shape[:-2]))
-    exposure = _numbers(detectors, "count_time")
-    exposure_s: float | tuple[float, ...] | None = None
-    notes: tuple[str, ...] = ()
-    if exposure is not None and exposure.size not in (1, frames):
-        notes = (f"{exposure.size} exposures 'count_time' for {frames} frames: left out",)
-    elif exposure is not None and np.all(exposure > 0):
-        each = tuple(float(value) for value in exposure)
-        exposure_s = each if exposure.size == frames else each[0]
-    center = _scalar(detectors, "beam_center_y"), _scalar(detectors, "beam_center_x")
-    size = _scalar(detectors, "y_pixel_size", 1.0), _scalar(detectors, "x_pixel_size", 1.0)
-    instrument = detectors[1].parent if len(detectors) > 1 else None
-    beams = [] if instrument is None else [instrument.get("beam"), instrument.get("monochromator")]
-    beams = [group for group in beams if isinstance(group, h5py.Group)]
-    return Header(
-        exposure_s=exposure_s,
-        notes=notes,
-        count_cutoff=_scalar(detectors, "saturation_value")
-        or _scalar(detectors, "countrate_correction_count_cutoff"),
-        geometry=Geometry(
-            center=(center[0], center[1]) if center[0] and center[1] else None,
-            pixel_size_m=(size[0], size[1]) if size[0] and size[1] else None,
-            wavelength_m=_scalar(beams, "incident_wavelength", 1e-10)
-            or _scalar(beams, "wavelength", 1e-10),
-            distance_m=_scalar(detectors, "distance", 1.0)
-            or _scalar(detectors, "detector_distance", 1.0),
-        ),
-    )
+def motors_of(
+    tree: Tree, name: str, dataset: Any, leading: tuple[int, ...], places: np.ndarray | None = None
+) -> tuple[Axis | None, ...]:
+    """Return the coordinates along the leading axes of a dataset, where its NXdata group names them.
 
+    Args:
+      tree: the file.
+      name: of the dataset as it was reached.
+      dataset: itself.
+      leading: sides of these axes.
+      places: which frames there are; of several axes nothing is left then.
 
-def _numbers(groups: list[Any], name: str) -> np.ndarray | None:
-    for group in groups:
-        node = group.get(name)
-        if isinstance(node, h5py.Dataset) and node.dtype.kind in "iuf" and node.size:
-            return np.ravel(np.asarray(node[()], dtype=np.float64))
-    return None
-
-
-def _scalar(groups: list[Any], name: str, metres: float | None = None) -> float | None:
-    """Read one positive number; with `metres` a length, that being its unit where none is given."""
-    values = _numbers(groups, name)
-    if values is None or values.size != 1 or not np.isfinite(values[0]) or values[0] <= 0:
-        return None
-    if metres is None:
-        return float(values[0])
-    node = next(group[name] for group in groups if name in group)
-    unit = text_of(node.attrs.get("units", "")).strip().lower()
-    factor = _METRES.get(unit, None if unit else metres)
-    return None if factor is None else float(values[0]) * factor
+    Returns:
+      One for each leading axis, None where it has none; () where none has.
+    """
+    group = tree.get(parent_of(name))
+    names = axes_of(group, dataset)
+    found: list[Axis | None] = []
+    for axis, side in zip(names, leading, strict=False):
+        node: Any = None
+        if isinstance(group, h5py.Group) and axis not in ("", "."):
+            node = group.get(axis)
+        fits = isinstance(node, h5py.Dataset) and node.shape == (side,)
+        if not fits or node.dtype.kind not in "iuf":
+            found.append(None)
+            continue
+        values = np.asarray(node[()], np.float64)
+        found.append(Axis(values, axis, attribute(node, "units")))
+    if not any(found) or (places is not None and len(leading) > 1):
+        return ()
+    if places is not None:
+        found = [dataclasses.replace(one, values=one.values[places]) for one in found if one]
+    return tuple(found)

@@ -32,14 +32,15 @@ def write_nexus(path: Path, answers: Answered, process: dict[str, str]) -> None:
         if answers.sigma is not None:
             errors = _frames(data, "data_errors", answers, answers.sigmas())
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
-        _flags(data, "pixel_mask", ~answers.known, np.uint32, "nonzero = no answer")
+        leading = answers.leading
+        _flags(data, "pixel_mask", ~answers.known, leading, np.uint32, "nonzero = no answer")
         nowhere = np.zeros((1, *like.spatial), bool)
         filled = nowhere if answers.filled is None else answers.filled
         if filled.any() or patterns:
-            _flags(data, "filled", filled, np.uint8, "1 = not measured, filled from the partner")
+            said = "1 = not measured, filled from the partner"
+            _flags(data, "filled", filled, leading, np.uint8, said)
         data["source" if patterns else "names"] = list(answers.names)
-        if like.axis is not None:
-            _axis(data, like.axis, like)
+        _axes(data, answers)
         _geometry(entry, like)
         group = _group(entry, "process", "NXprocess")
         for name, text in answers.process(process).items():
@@ -53,31 +54,55 @@ def _packed(chunks: Any) -> dict[str, Any]:
 def _frames(
     group: h5py.Group, name: str, answers: Answered, frames: Iterator[np.ndarray]
 ) -> h5py.Dataset:
-    shape = answers.counts.shape
-    chunks = (1, *shape[1:]) if len(answers.like.spatial) == 2 else True
-    dataset = group.create_dataset(name, shape, np.float32, **_packed(chunks))
+    leading, frame = answers.leading, answers.counts.shape[1:]
+    chunks = (*(1 for _ in leading), *frame) if len(answers.like.spatial) == 2 else True
+    dataset = group.create_dataset(name, answers.shape, np.float32, **_packed(chunks))
     dataset.attrs["units"] = "counts"
-    for index, frame in enumerate(frames):
-        dataset[index] = frame
+    for place, values in zip(np.ndindex(leading), frames, strict=True):
+        dataset[place] = values
     return dataset
 
 
-def _flags(group: h5py.Group, name: str, flags: np.ndarray, kind: type, meaning: str) -> None:
+def _flags(
+    group: h5py.Group,
+    name: str,
+    flags: np.ndarray,
+    leading: tuple[int, ...],
+    kind: type,
+    meaning: str,
+) -> None:
     """Write what is said of every pixel; once where all frames agree."""
     one = len(flags) == 1 or bool((flags == flags[:1]).all())
-    flags = flags[0] if one else flags
-    chunks = True if one else (1, *flags.shape[1:])
+    frame = flags.shape[1:]
+    flags = flags[0] if one else flags.reshape(*leading, *frame)
+    chunks = True if one else (*(1 for _ in leading), *frame)
     dataset = group.create_dataset(name, data=flags.astype(kind), **_packed(chunks))
     dataset.attrs["long_name"] = meaning
 
 
-def _axis(data: h5py.Group, axis: Axis, like: Measurements) -> None:
-    name, trailing = axis.name or "axis", ["."] if like.channels else []
-    leading = ["."] * len(like.spatial)
-    data.attrs["axes"] = [*leading, name, *trailing]
-    data.attrs[f"{name}_indices"] = len(leading)
+def _axes(data: h5py.Group, answers: Answered) -> None:
+    """Write the coordinates of the motors and of the spectra, and name the axes of the data by them."""
+    like, leading = answers.like, answers.leading
+    motors = like.origin.motors or [None] * len(leading)
+    names = [
+        "." if motor is None or len(motor.values) != side else _coordinates(data, motor, place)
+        for place, (motor, side) in enumerate(zip(motors, leading, strict=False))
+    ]
+    names += ["."] * (len(leading) - len(names))
+    names += ["."] * (len(like.spatial) - 1)
+    names.append("." if like.axis is None else _coordinates(data, like.axis, len(names)))
+    if any(name != "." for name in names):
+        data.attrs["axes"] = [*names, *(["."] if like.channels else [])]
+
+
+def _coordinates(data: h5py.Group, axis: Axis, place: int) -> str:
+    """Write coordinates along one axis of the data; return the name that they got."""
+    name = (axis.name or "axis").replace("/", "_")
+    name = f"{name}_axis" if name in data else name
     data[name] = axis.values
     data[name].attrs["units"] = axis.unit
+    data.attrs[f"{name}_indices"] = place
+    return name
 
 
 def _geometry(entry: h5py.Group, like: Measurements) -> None:

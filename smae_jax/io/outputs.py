@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import h5py
 import tifffile
 
 from smae_jax.io import text_files
 from smae_jax.io.array_files import HDF5_SUFFIXES, axis_beside
 from smae_jax.io.atomic import OutputError, refuse_existing
+from smae_jax.io.hdf5_links import linked_files
 from smae_jax.io.locations import matching, split_inside
 from smae_jax.measurements import Measurements
 
@@ -163,28 +163,7 @@ def _files_read(location: str) -> Iterator[str]:
         if suffix == ".npy":
             yield axis_beside(file)
         elif suffix in HDF5_SUFFIXES:
-            yield from _linked_files(file)
-
-
-def _linked_files(file: str) -> list[str]:
-    """List the files that an HDF5 file only points to, as the master file of an Eiger does."""
-    found: set[str] = set()
-
-    def visit(name: str, link: object) -> None:
-        if isinstance(link, h5py.ExternalLink):
-            found.add(link.filename)
-
-    def visit_dataset(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset) and node.is_virtual:
-            found.update(source.file_name for source in node.virtual_sources())
-
-    try:
-        with h5py.File(file, "r") as opened:
-            opened.visititems_links(visit)
-            opened.visititems(visit_dataset)
-    except (OSError, RuntimeError):
-        return []  # reading it will say what is wrong
-    return [os.path.join(os.path.dirname(file), name) for name in found - {"."}]
+            yield from linked_files(file)
 
 
 def _is_own_folder(path: str) -> bool:

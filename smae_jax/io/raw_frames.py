@@ -17,6 +17,7 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.measurements import Axis
 
 CHUNK_BYTES = 64 * 2**20
 
@@ -29,6 +30,7 @@ class Header:
       exposure_s: measuring time in seconds, of all frames or of each.
       count_cutoff: counts from which a pixel is saturated.
       geometry: beam and detector.
+      bit_depth: bits of the detector's counters, whose two largest values are marks.
       notes: what the user should know of this, one sentence each.
     """
 
@@ -36,6 +38,7 @@ class Header:
     count_cutoff: float | None = None
     geometry: Geometry = dataclasses.field(default_factory=Geometry)
     notes: tuple[str, ...] = ()
+    bit_depth: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +50,17 @@ class Frames:
       height, width) or (rows, columns, height, width).
       inside: name within the file, `::/entry/data/data`, or empty.
       header: exposure, cutoff and geometry.
-      pixel_mask: nonzero = bad, (height, width) or (frames, height, width).
+      pixel_mask: nonzero = bad, (height, width) or (frames, height, width), read when it is sliced.
+      places: where each frame stood on the leading axes of its file, where some are left out.
+      motors: coordinates along the leading axes, where the file names them.
     """
 
     values: Any
     inside: str = ""
     header: Header = dataclasses.field(default_factory=Header)
-    pixel_mask: np.ndarray | None = None
+    pixel_mask: Any = None
+    places: tuple[tuple[int, ...], ...] | None = None
+    motors: tuple[Axis | None, ...] = ()
 
     @property
     def count(self) -> int:
@@ -63,7 +70,8 @@ class Frames:
     def labels(self, name: str) -> tuple[str, ...]:
         """Name every frame, given the name of the file."""
         leading = self.values.shape[:-2]
-        indices = ("".join(f"[{','.join(map(str, i))}]") for i in np.ndindex(*leading))
+        places = np.ndindex(*leading) if self.places is None else self.places
+        indices = ("".join(f"[{','.join(map(str, i))}]") for i in places)
         return tuple(f"{name}{self.inside}{index if leading else ''}" for index in indices)
 
     @property
@@ -94,6 +102,13 @@ class Frames:
             last = index + 1
         if first >= 0:
             yield first, last
+
+    def bad(self, first: int, last: int) -> np.ndarray | None:
+        """Read the file's mask of one run of frames, True = bad, (1 or last - first, height, width)."""
+        mask = self.pixel_mask
+        if mask is None or len(mask.shape) == 2:
+            return None if mask is None else np.asarray(mask[:]) != 0
+        return np.asarray(mask[first:last]) != 0
 
     def part(self, first: int, last: int) -> np.ndarray:
         """Read one run of frames, (last - first, height, width)."""

@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 
+from smae_jax.measurements import Axis
+
 # Names that a spectral axis goes by, and the unit where the name alone settles it.
 AXIS_NAMES = {
     "energy": "",
@@ -46,6 +48,7 @@ class RawRepeats:
       oriented: whether repeats lie along axis 0 already (text files).
       dtype: of the numbers on disk, where `values` have another one.
       quantity: what the columns of a text file are called that were chosen for it, such as `raw data`.
+      motors: coordinates along the leading axes of `values`, where the file names them.
     """
 
     values: np.ndarray
@@ -59,6 +62,7 @@ class RawRepeats:
     oriented: bool = False
     dtype: str = ""
     quantity: str = ""
+    motors: tuple[Axis | None, ...] = ()
 
 
 def split_label(text: str) -> tuple[str, str]:

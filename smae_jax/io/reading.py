@@ -55,6 +55,8 @@ class How:
         where it has one; infinity takes none.
       marks: which values of patterns and volumes are marks and not measurements: `auto` decides by how they
         behave, `none`, `signed` (negative values are measurements), or values; see `marks.parse_marks`.
+      missing: what becomes of frames that an HDF5 file announces and that are not there, as of a linked file
+        that is missing: "refuse" names them, "skip" leaves them out and notes it.
       table: what the user says of tables of text: their decimal mark and columns.
       left_out: locations of files that are no frames even where a path matches them: masks, the reference.
     """
@@ -66,6 +68,7 @@ class How:
     axis_label: str = ""
     saturation: float | None = None
     marks: str = "auto"
+    missing: str = "refuse"
     table: TableOptions = dataclasses.field(default_factory=TableOptions)
     left_out: Sequence[str] = ()
 
@@ -191,7 +194,7 @@ def _raw(file: str, inside: str, kind: str, how: How) -> RawRepeats:
         valid = np.broadcast_to(scan.valid, scan.counts.shape)
         said = scan.origin.notes
         return RawRepeats(scan.counts, valid=valid, dtype=scan.origin.dtype, notes=said)
-    return array_files.read_array(file, inside)
+    return array_files.read_array(file, inside, missing=how.missing)
 
 
 def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> int:
@@ -207,7 +210,13 @@ def _guess(path: str, kind: str, raw: RawRepeats, channel_axis: int | None) -> i
 
 
 def _scan(path: str, how: How) -> Measurements:
-    return read_scan(path, saturation=how.saturation, left_out=how.left_out, marks=how.marks)
+    return read_scan(
+        path,
+        saturation=how.saturation,
+        left_out=how.left_out,
+        marks=how.marks,
+        missing=how.missing,
+    )
 
 
 def _patterns(path: str, how: How) -> Measurements:

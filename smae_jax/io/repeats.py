@@ -177,6 +177,7 @@ def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -
             notes=tuple(dict.fromkeys([*notes, *said])),
             leading=leading,
             marks=marks.kept,
+            motors=_motors(parts[0], leading) if len(parts) == 1 else (),
         ),
         channels=layout.channel_axis is not None,
     )
@@ -235,6 +236,13 @@ def _axis(raw: RawRepeats, layout: Layout) -> Axis | None:
         return None
     name, unit = split_label(layout.axis_label) if layout.axis_label else ("", "")
     return Axis(raw.axis.astype(np.float64), raw.axis_name or name, raw.axis_unit or unit)
+
+
+def _motors(raw: RawRepeats, leading: tuple[int, ...]) -> tuple[Axis | None, ...]:
+    """Return the coordinates along the leading axes, where these lie as they do in the file."""
+    motors = raw.motors[: len(leading)]
+    fits = all(m is None or len(m.values) == n for m, n in zip(motors, leading, strict=False))
+    return motors if len(motors) == len(leading) and fits else ()
 
 
 def _names(file: str, raw: RawRepeats, placed: Placed, *, many: bool) -> list[str]:

@@ -10,13 +10,15 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
+from smae_jax.io.hdf5_files import open_hdf5
+from smae_jax.io.hdf5_links import without_linked
 from smae_jax.io.locations import display_names, opener_of, split_inside
 from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.readable import steady
 from smae_jax.io.sentinels import CAUSES, Marks, causes_of
 from smae_jax.io.whole_numbers import as_counts, wider
-from smae_jax.measurements import Measurements, Origin
+from smae_jax.measurements import Axis, Measurements, Origin
 
 _LOOKED_AT_BYTES = 2**30
 _OWN_MASK = "masked by the file's own pixel mask"
@@ -28,6 +30,7 @@ def read_scan(
     saturation: float | None = None,
     left_out: Sequence[str] = (),
     marks: str = "auto",
+    missing: str = "refuse",
 ) -> Measurements:
     """Read the frames of a scan, and decide which pixels are measurements.
 
@@ -39,6 +42,7 @@ def read_scan(
         one; infinity takes none.
       left_out: locations of files that are no frames of it, see `find_frames`.
       marks: which values are marks, as `parse_marks` reads it; decided from frames spread over the scan.
+      missing: "skip" leaves out frames of an HDF5 file that are announced and not there; "refuse" names them.
 
     Returns:
       The frames, of exposure 1 where they are valid. Marks, pixel masks of the file, not-a-number and
@@ -54,17 +58,21 @@ def read_scan(
         )
     file_path, inside = split_inside(path)
     files, notes = find_frames(file_path, left_out)
-    assembly = Assembly(path, len(files), saturation, find_marks(files, inside, marks))
-    assembly.notes += notes
+    files, told = without_linked(files)
+    found = find_marks(files, inside, marks, missing=missing)
+    assembly = Assembly(path, len(files), saturation, found)
+    assembly.notes += [*notes, *told]
     for file, name in zip(files, display_names(files), strict=True):
-        with open_frames(file, inside) as frames:
+        with open_frames(file, inside, missing=missing) as frames:
             assembly.add(file, name, frames)
     assembly.refuse_empty()
     return assembly.close()
 
 
 @contextmanager
-def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
+def open_frames(
+    file: str, inside: str, *, mask: bool = False, missing: str = "refuse"
+) -> Iterator[Frames]:
     """Open one file of frames, or a mask, and refuse what is no stack of real numbers.
 
     Raises:
@@ -73,7 +81,8 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
     opener = opener_of(file, mask=mask)
     if opener is None:
         raise TypeError(f"{file}: `find_files` refuses such a suffix")
-    with steady(file), opener(file, inside, mask=mask) as frames:
+    options = {"missing": missing} if opener is open_hdf5 else {}
+    with steady(file), opener(file, inside, mask=mask, **options) as frames:
         shape, dtype = tuple(frames.values.shape), np.dtype(frames.values.dtype)
         where = f"{file}{frames.inside}"
         if dtype.kind not in ("biuf" if mask else "iuf"):
@@ -88,13 +97,14 @@ def open_frames(file: str, inside: str, *, mask: bool = False) -> Iterator[Frame
         yield frames
 
 
-def find_marks(files: Sequence[str], inside: str, asked: str) -> Marks:
+def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = "refuse") -> Marks:
     """Decide what the marks of a scan are, from frames spread over its files.
 
     Args:
       files: of the scan, in their order.
       inside: name of the dataset in each; "" = none.
       asked: as `parse_marks` reads it.
+      missing: see `read_scan`.
 
     Raises:
       UserError: if `asked` is no such text, or one of the files cannot be read.
@@ -103,7 +113,7 @@ def find_marks(files: Sequence[str], inside: str, asked: str) -> Marks:
     tally = Tally(wanted.values)
     chosen = [files[index] for index in _spread(len(files), FRAMES)]
     for file in chosen:
-        with open_frames(file, inside) as frames:
+        with open_frames(file, inside, missing=missing) as frames:
             here = tuple(frames.values.shape[-2:])
             shape = here if shape is None else shape
             if here != shape:
@@ -113,22 +123,14 @@ def find_marks(files: Sequence[str], inside: str, asked: str) -> Marks:
             depth = getattr(frames.header, "bit_depth", None)  # where the format tells it
             for index in _spread(frames.count, max(1, most // len(chosen))):
                 values = frames.part(index, index + 1)[0]
-                tally.add(values, _bad(frames, index, index + 1), depth)
+                bad = frames.bad(index, index + 1)
+                tally.add(values, bad if bad is None else bad.reshape(here), depth)
     return decide_marks(tally, wanted)
 
 
 def _spread(count: int, most: int) -> list[int]:
     """Choose so many of so many, from the first to the last."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
-
-
-def _bad(frames: Frames, first: int, last: int) -> np.ndarray | None:
-    """Return the file's own mask of some frames, True = bad, without the axis of the frames if they agree."""
-    mask = frames.pixel_mask
-    if mask is None:
-        return None
-    here = np.asarray(mask[:] if len(mask.shape) == 2 else mask[first:last]) != 0
-    return here[0] if here.ndim == 3 and last - first == 1 else here
 
 
 def decide(
@@ -169,6 +171,7 @@ class Assembly:
         self.dtype, self.geometry = "", Geometry()
         self.types: dict[str, tuple[str, int]] = {}  # of numbers: the first file, how many files
         self.leading: tuple[int, ...] = ()
+        self.motors: tuple[Axis | None, ...] = ()
 
     def add(
         self, file: str, name: str, frames: Frames, wanted: Sequence[int] | None = None
@@ -183,7 +186,7 @@ class Assembly:
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
         room = self.filled + len(wanted)
         for first, last in frames.runs(wanted):
-            values, bad = frames.part(first, last), _bad(frames, first, last)
+            values, bad = frames.part(first, last), frames.bad(first, last)
             if bad is not None and not any(_OWN_MASK in note for note in self.notes):
                 self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
             before = self.causes[3]
@@ -238,6 +241,7 @@ class Assembly:
             exposure_s=tuple(self.exposures) or None,
             leading=self.leading,
             marks=self.marks.kept,
+            motors=self.motors,
         )
         exposure, names = self._valid().astype(np.float32), tuple(self.names)
         return Measurements(counts, exposure, geometry=self.geometry, names=names, origin=origin)
@@ -248,8 +252,9 @@ class Assembly:
         self.geometry = frames.header.geometry
         kind = np.float32 if np.dtype(frames.values.dtype).kind == "f" else np.int32
         self.counts = np.empty((self.files * count, *shape[-2:]), kind)
-        if self.files == 1 and len(shape) == 4 and count == frames.count:
-            self.leading = (int(shape[0]), int(shape[1]))
+        if self.files == 1 and count == frames.count:
+            self.leading = (int(shape[0]), int(shape[1])) if len(shape) == 4 else ()
+            self.motors = frames.motors
 
     def _check(self, file: str, frames: Frames) -> None:
         here, first = tuple(frames.values.shape[-2:]), self.counts.shape[1:]

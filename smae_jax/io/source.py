@@ -11,11 +11,12 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
+from smae_jax.io.hdf5_links import without_linked
 from smae_jax.io.locations import display_names, split_inside
 from smae_jax.io.marks import parse_marks
 from smae_jax.io.scans import Assembly, find_marks, open_frames
 from smae_jax.io.sentinels import Marks
-from smae_jax.measurements import Measurements
+from smae_jax.measurements import Axis, Measurements
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +47,12 @@ class Source:
       geometry: beam and detector, of the first file.
       exposure_s: measuring time of each frame in seconds; None where not all files tell.
       leading: (rows, columns) of a raster in one file; () = one axis.
+      motors: coordinates along the leading axes; () = unknown.
       names: one per frame.
       parts: the files.
       saturation: counts from which a pixel is saturated; None = each file's own cutoff.
       asked: which values are marks, as the user says it.
+      missing: "skip" leaves out frames that are announced and not there; "refuse" names them.
     """
 
     path: str
@@ -62,13 +65,14 @@ class Source:
     parts: tuple[Part, ...]
     saturation: float | None = None
     asked: str = "auto"
+    missing: str = "refuse"
+    motors: tuple[Axis | None, ...] = ()
 
     @functools.cached_property
     def marks(self) -> Marks:
         """Marks of the scan, decided once from frames spread over it."""
-        return find_marks(
-            [part.file for part in self.parts], split_inside(self.path)[1], self.asked
-        )
+        files, inside = [part.file for part in self.parts], split_inside(self.path)[1]
+        return find_marks(files, inside, self.asked, missing=self.missing)
 
     @property
     def frames(self) -> int:
@@ -95,7 +99,7 @@ class Source:
         for part in self.parts:
             own = wanted[(wanted >= part.first) & (wanted < part.first + part.count)] - part.first
             if len(own):
-                with open_frames(part.file, inside) as opened:
+                with open_frames(part.file, inside, missing=self.missing) as opened:
                     if opened.count != part.count:
                         raise UserError(
                             f"{part.file}: has {opened.count} frames now, and had {part.count}; is it still "
@@ -112,6 +116,7 @@ def open_source(
     saturation: float | None = None,
     left_out: Sequence[str] = (),
     marks: str = "auto",
+    missing: str = "refuse",
 ) -> Source:
     """Look at every file of a scan without reading its frames.
 
@@ -120,6 +125,7 @@ def open_source(
       saturation: see `reading.read`.
       left_out: locations of files that are no frames of it, see `find_frames`.
       marks: see `reading.read`.
+      missing: see `reading.read`.
 
     Raises:
       UserError: in one line, if there is no such file or dataset, a file is damaged or no stack of numbers,
@@ -128,10 +134,11 @@ def open_source(
     parse_marks(marks)  # refused at once, if it is
     file_path, inside = split_inside(path)
     files, _ = find_frames(file_path, left_out)
+    files, _ = without_linked(files)
     parts, names, times = list[Part](), list[str](), list[float]()
     first: Source | None = None
     for file, label in zip(files, display_names(files), strict=True):
-        with open_frames(file, inside) as frames:
+        with open_frames(file, inside, missing=missing) as frames:
             shape = tuple(int(n) for n in frames.values.shape)
             if first is None:
                 first = Source(
@@ -145,6 +152,8 @@ def open_source(
                     parts=(),
                     saturation=saturation,
                     asked=marks,
+                    missing=missing,
+                    motors=frames.motors if len(files) == 1 else (),
                 )
             elif shape[-2:] != first.shape[1:]:
                 raise UserError(

@@ -58,7 +58,8 @@ def write(
     Args:
       path: the output; `reading.read` reads it back with the same axis. Files beside an output that is
         overwritten are replaced with it, or removed.
-      counts: (k, *spatial[, channel]): k = frames of `like`, or 1 for one answer to all. NaN = no answer.
+      counts: (k, *spatial[, channel]): k = frames of `like`, or 1 for one answer to all. NaN = no answer. The
+        frames of a raster are written as rows and columns again in HDF5, `.npz` and `.npy`.
       like: what they were made of: axis, geometry, centre and names come from it.
       known: True = there is an answer, bool, (*spatial) or (1 or k, *spatial); None = where `counts` are
         finite.
@@ -98,11 +99,13 @@ def files_written(path: str, like: Measurements, *, sigma: bool) -> list[str]:
 
 def _write_npz(path: Path, answers: Answered) -> None:
     packed: dict[str, Any] = {
-        "counts": np.stack([*answers.frames()]),
+        "counts": np.stack([*answers.frames()]).reshape(answers.shape),
         "names": np.array(answers.names),
     }
+    if len(answers.like.spatial) == 1:
+        packed["interpretation"] = np.array("spectrum")
     if answers.sigma is not None:
-        packed["sigma"] = np.stack([*answers.sigmas()])
+        packed["sigma"] = np.stack([*answers.sigmas()]).reshape(answers.shape)
     if (axis := answers.like.axis) is not None:
         name = axis.name or "axis"
         packed |= {name: axis.values, f"{name}_unit": np.array(axis.unit)}
@@ -126,7 +129,7 @@ def _write_text(path: Path, answers: Answered, process: dict[str, str]) -> None:
 def _write_frames(path: Path, suffix: str, answers: Answered, frames: Iterator[np.ndarray]) -> None:
     shape = answers.counts.shape
     if suffix == ".npy":
-        _write_npy(path, frames, shape)
+        _write_npy(path, frames, answers.shape)
     elif suffix:
         _write_tiff(path, frames, shape)
     else:

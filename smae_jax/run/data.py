@@ -79,6 +79,7 @@ def read_files(
         axis_label=options.axis_label,
         saturation=options.saturation or None,
         marks=options.marks,
+        missing=options.missing,
         table=TableOptions(options.decimal, options.columns),
         left_out=(*options.mask, *left_out),
     )

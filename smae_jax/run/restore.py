@@ -214,7 +214,8 @@ def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
     chosen = "" if chosen == "all" else chosen
     marks = config.data.marks if options.marks == "run" else options.marks
-    how = dataclasses.replace(config.data, marks=marks)
+    missing = config.data.missing if options.missing == "run" else options.missing
+    how = dataclasses.replace(config.data, marks=marks, missing=missing)
     reference = options.reference if isinstance(options, EvaluateConfig) else ""
     left_out = (*options.mask, reference)
     if not options.monitor:

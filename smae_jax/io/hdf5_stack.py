@@ -1,0 +1,79 @@
+"""Datasets of frames joined into one stack, read only as far as asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from smae_jax.io.raw_frames import unreadable
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Frames of one dataset.
+
+    Attributes:
+      dataset: opens it, or gives the one that is open.
+      shape: of the dataset, with two axes (one frame) or more.
+      dtype: of its numbers.
+      frames: indices over its leading axes, ascending.
+    """
+
+    dataset: Callable[[], Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    frames: np.ndarray
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Read frames by their place in the segment, (last - first, height, width)."""
+        dataset = self.dataset()
+        leading = self.shape[:-2]
+        row = leading[-1] if leading else 1
+        pieces: list[np.ndarray] = []
+        try:
+            for start, stop in _runs(self.frames[first:last], row):
+                if not leading:
+                    pieces.append(np.asarray(dataset[()])[None])
+                    continue
+                *outer, column = np.unravel_index(start, leading)
+                pieces.append(np.asarray(dataset[(*outer, slice(column, column + stop - start))]))
+        except OSError as error:
+            raise unreadable(dataset.file.filename, "an HDF5 file", error) from error
+        return np.concatenate(pieces)
+
+
+class Stack:
+    """Frames of several datasets, (frames, height, width), as if they were one."""
+
+    def __init__(self, segments: list[Segment]) -> None:
+        """Join segments of one frame shape, one at least."""
+        self.segments = segments
+        self.ends = [0, *itertools.accumulate(len(one.frames) for one in segments)]
+        self.shape = (self.ends[-1], *segments[0].shape[-2:])
+        self.dtype = np.result_type(*(one.dtype for one in segments))
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, frames: slice) -> np.ndarray:
+        """Read a run of frames; of the whole stack with `[:]`."""
+        first, last, step = frames.indices(self.shape[0])
+        if step != 1:
+            raise TypeError(f"a stack is read in runs, got a step of {step}")
+        pieces = [
+            one.read(max(first, start) - start, min(last, end) - start)
+            for one, start, end in zip(self.segments, self.ends, self.ends[1:], strict=False)
+            if max(first, start) < min(last, end)
+        ]
+        empty = np.empty((0, *self.shape[1:]), self.dtype)
+        return np.concatenate(pieces).astype(self.dtype, copy=False) if pieces else empty
+
+
+def _runs(frames: np.ndarray, row: int) -> Iterator[tuple[int, int]]:
+    """Split ascending indices into runs that lie in one row: (first, one past the last)."""
+    breaks = np.flatnonzero((np.diff(frames) != 1) | (frames[1:] % row == 0)) + 1
+    for part in np.split(frames, breaks):
+        if len(part):
+            yield int(part[0]), int(part[-1]) + 1
