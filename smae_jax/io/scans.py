@@ -11,7 +11,7 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.hdf5_files import open_hdf5
-from smae_jax.io.hdf5_links import without_linked
+from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, find_files, opener_of, split_inside
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.sentinels import CAUSES, causes_of

@@ -9,7 +9,7 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
-from smae_jax.io.hdf5_links import without_linked
+from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, find_files, split_inside
 from smae_jax.io.scans import Assembly, open_frames
 from smae_jax.measurements import Axis, Measurements
