@@ -12,7 +12,7 @@ import pytest
 
 from smae_jax.errors import UserError
 from smae_jax.io import hdf5_links
-from smae_jax.io.hdf5_links import linked_files
+from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.reading import read
 from smae_jax.io.source import open_source
 from smae_jax.io.writing import OutputError, refuse_input

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 import h5py
@@ -12,15 +11,21 @@ import numpy as np
 
 from smae_jax.geometry import Geometry
 from smae_jax.io.hdf5_links import Broken, Tree, parent_of
-from smae_jax.io.hdf5_opening import FAULTS
-from smae_jax.io.nexus_attributes import attribute, children, class_of
+from smae_jax.io.hdf5_numbers import (
+    LARGEST,
+    dataset_of,
+    length_of,
+    node_of,
+    number_of,
+    numbers_of,
+    pixels_of,
+)
+from smae_jax.io.nexus_attributes import children, class_of
 from smae_jax.io.raw_frames import Header
 
-_METRES = {"m": 1.0, "cm": 1e-2, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10, "a": 1e-10}
 _SECONDS = {"s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _TIMES = ("count_time", "exposure_time", "frame_time")
 _CUTOFFS = ("saturation_value", "countrate_correction_count_cutoff")
-_LARGEST = 1e30  # of anything that a header tells in its own unit
 _MOST_GROUPS = 64  # of one detector
 
 
@@ -50,9 +55,9 @@ def groups_beside(tree: Tree, name: str, dataset: Any) -> Beside:
         if one is None:
             continue
         own = one.name or ""
-        if _node(one.file, own) != one:  # h5py does not know the name behind a link to a link
+        if node_of(one.file, own) != one:  # h5py does not know the name behind a link to a link
             own = ""
-        found.append(_around(one.file, _node(one.file, parent_of(own)), own, one))
+        found.append(_around(one.file, node_of(one.file, parent_of(own)), own, one))
     return Beside(
         tuple(group for one in found for group in one.detector),
         tuple(group for one in found for group in one.beam),
@@ -62,7 +67,7 @@ def groups_beside(tree: Tree, name: str, dataset: Any) -> Beside:
 def _around(file: Any, parent: Any, name: str, dataset: Any) -> Beside:
     """Find the groups about a name in one file."""
     first = name.strip("/").split("/")[0]
-    entries = [_node(file, first)] if first else [node for _, node in children(file)]
+    entries = [node_of(file, first)] if first else [node for _, node in children(file)]
     instruments = [
         node
         for entry in entries
@@ -142,7 +147,7 @@ def mask_of(
     """
     unfit: list[str] = []
     for group in groups:
-        mask = _dataset(group, "pixel_mask")
+        mask = dataset_of(group, "pixel_mask")
         if mask is None or mask.dtype.kind not in "biuf":
             continue
         if mask.shape[-2:] == frame and math.prod(mask.shape[:-2]) in (1, frames):
@@ -164,12 +169,12 @@ def header_of(beside: Beside, frames: int, places: np.ndarray | None) -> Header:
     """
     groups = beside.detector
     exposure_s, notes = _exposures(groups, frames, places)
-    size = tuple(_length(groups, f"{axis}_pixel_size", 1.0) for axis in "yx")
+    size = tuple(length_of(groups, f"{axis}_pixel_size", 1.0) for axis in "yx")
     center = tuple(
-        _pixels(groups, f"beam_center_{axis}", n) for axis, n in zip("yx", size, strict=True)
+        pixels_of(groups, f"beam_center_{axis}", n) for axis, n in zip("yx", size, strict=True)
     )
-    cutoffs = [value for name in _CUTOFFS if (value := _number(groups, name)) is not None]
-    bits = _number(groups, "bit_depth_image")
+    cutoffs = [value for name in _CUTOFFS if (value := number_of(groups, name)) is not None]
+    bits = number_of(groups, "bit_depth_image")
     return Header(
         exposure_s=exposure_s,
         notes=notes,
@@ -178,18 +183,18 @@ def header_of(beside: Beside, frames: int, places: np.ndarray | None) -> Header:
         geometry=Geometry(
             center=(center[0], center[1]) if center[0] and center[1] else None,
             pixel_size_m=(size[0], size[1]) if size[0] and size[1] else None,
-            wavelength_m=_length(beside.beam, "incident_wavelength", 1e-10)
-            or _length(beside.beam, "wavelength", 1e-10)
-            or _length(groups, "incident_wavelength", 1e-10),
-            distance_m=_length(groups, "distance", 1.0)
-            or _length(groups, "detector_distance", 1.0),
+            wavelength_m=length_of(beside.beam, "incident_wavelength", 1e-10)
+            or length_of(beside.beam, "wavelength", 1e-10)
+            or length_of(groups, "incident_wavelength", 1e-10),
+            distance_m=length_of(groups, "distance", 1.0)
+            or length_of(groups, "detector_distance", 1.0),
         ),
     )
 
 
 def announced(groups: tuple[Any, ...]) -> int | None:
     """Return how many frames a detector was told to take: images times triggers."""
-    images, triggers = _number(groups, "nimages"), _number(groups, "ntrigger")
+    images, triggers = number_of(groups, "nimages"), number_of(groups, "ntrigger")
     total = (images or 0) * (triggers or 1)
     return int(total) if 0 < total < 2**31 else None
 
@@ -199,12 +204,12 @@ def _exposures(
 ) -> tuple[float | tuple[float, ...] | None, tuple[str, ...]]:
     there = frames if places is None else len(places)
     for name in _TIMES:
-        found = _numbers(groups, name)
+        found = numbers_of(groups, name)
         if found is None:
             continue
         values, unit = found
         factor = _SECONDS.get(unit, None if unit else 1.0)
-        if factor is None or not (np.isfinite(values) & (values > 0) & (values < _LARGEST)).all():
+        if factor is None or not (np.isfinite(values) & (values > 0) & (values < LARGEST)).all():
             continue
         notes = ("exposures are those of 'frame_time', dead time included",)
         notes = notes if name == "frame_time" else ()
@@ -215,57 +220,3 @@ def _exposures(
         each = tuple(float(value) * factor for value in values)
         return each if values.size == there else each[0], notes
     return None, ()
-
-
-def _node(group: Any, name: str) -> Any:
-    try:
-        return group.get(name, None)
-    except FAULTS:
-        return None
-
-
-def _dataset(group: Any, name: str) -> Any:
-    node = _node(group, name)
-    return node if isinstance(node, h5py.Dataset) and node.shape is not None else None
-
-
-def _numbers(groups: tuple[Any, ...], name: str) -> tuple[np.ndarray, str] | None:
-    """Return the values of the first group that has them, float64, and their unit in small letters."""
-    for group in groups:
-        node = _dataset(group, name)
-        try:
-            if node is not None and node.dtype.kind in "iuf" and node.size:
-                values = np.ravel(np.asarray(node[()], dtype=np.float64))
-                return values, attribute(node, "units").lower()
-        except FAULTS:
-            continue
-    return None
-
-
-def _single(groups: tuple[Any, ...], name: str) -> tuple[float, str] | None:
-    """Return one positive number, the same for all frames, and its unit."""
-    found = _numbers(groups, name)
-    if found is None or not (found[0] == found[0][0]).all() or not 0 < found[0][0] < _LARGEST:
-        return None
-    return float(found[0][0]), found[1]
-
-
-def _number(groups: tuple[Any, ...], name: str) -> float | None:
-    found = _single(groups, name)
-    return None if found is None else found[0]
-
-
-def _length(groups: tuple[Any, ...], name: str, otherwise: float) -> float | None:
-    """Return a length in metres; `otherwise` is its unit where none is given."""
-    found = _single(groups, name)
-    factor = None if found is None else _METRES.get(found[1], None if found[1] else otherwise)
-    return None if found is None or factor is None else found[0] * factor
-
-
-def _pixels(groups: tuple[Any, ...], name: str, pixel_m: float | None) -> float | None:
-    """Return a coordinate on the detector in pixels."""
-    found = _single(groups, name)
-    if found is None or re.fullmatch(r"(pixels?|px)?", found[1]):
-        return None if found is None or found[0] > 1e6 else found[0]
-    factor = _METRES.get(found[1])
-    return None if factor is None or pixel_m is None else found[0] * factor / pixel_m

@@ -11,7 +11,7 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.hdf5_files import open_hdf5
-from smae_jax.io.hdf5_links import without_linked
+from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, opener_of, split_inside
 from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import Frames
@@ -120,7 +120,7 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
                 continue  # refused when it is read
             size = int(np.prod(here)) * np.dtype(frames.values.dtype).itemsize
             most = min(FRAMES, max(4, _LOOKED_AT_BYTES // size))
-            depth = getattr(frames.header, "bit_depth", None)  # where the format tells it
+            depth = frames.header.bit_depth
             for index in _spread(frames.count, max(1, most // len(chosen))):
                 values = frames.part(index, index + 1)[0]
                 bad = frames.bad(index, index + 1)

@@ -11,7 +11,7 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
-from smae_jax.io.hdf5_links import without_linked
+from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, split_inside
 from smae_jax.io.marks import parse_marks
 from smae_jax.io.scans import Assembly, find_marks, open_frames
