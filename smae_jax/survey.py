@@ -237,7 +237,7 @@ def find_hot_pixels(
     *,
     center: tuple[float, float] | None = None,
     threshold: float = 8.0,
-    margin: float = 1.0,
+    margin: float = 3.0,
 ) -> np.ndarray:
     """Find pixels that count too much, frame after frame, without touching sharp reflections.
 
@@ -246,11 +246,10 @@ def find_hot_pixels(
     times. Expected is the largest of
 
     - the median of its valid neighbours in 5 x 5 pixels, itself left out;
-    - with a centre, the brightest of the 3 x 3 pixels about its partner: a reflection has one
-      there, a hot pixel has not;
-    - where there is no centre or no valid partner, the second brightest of its eight neighbours: a
-      reflection is blurred over several pixels, so that there a cluster of three hot pixels or more
-      is kept.
+    - the second brightest of its eight neighbours: a reflection is blurred over several pixels. So a
+      cluster of three hot pixels or more is kept;
+    - with a centre, the brightest of the 3 x 3 pixels about its partner: a sharp reflection has one
+      there, a hot pixel has not.
 
     It must stand out in this way also after the brightest quarter of its frames, at least one, is
     left out: a Bragg spot that flashes up in few frames is not hot. A single frame cannot tell:
@@ -261,7 +260,7 @@ def find_hot_pixels(
       data: patterns.
       center: (y, x) in pixels, to the nearest half pixel.
       threshold: in standard deviations, above 0.
-      margin: 1 = at least twice what is expected; above or equal to 0.
+      margin: 3 = at least four times what is expected; above or equal to 0.
 
     Returns:
       valid, True = not hot, bool (height, width); to be given to `masked` with `cause="hot"`.
@@ -284,13 +283,10 @@ def find_hot_pixels(
     expected = upper_median(around(rate, y, x, RING))
     adjacent = np.sort(np.nan_to_num(around(rate, y, x, SQUARE)), axis=0)
     second = adjacent[-3]  # of the 3 x 3 pixels the brightest is the pixel itself, or it is not hot
-    if center is None:
-        expected = np.fmax(expected, second)
-    else:
+    expected = np.fmax(expected, second)
+    if center is not None:
         partner = around(rate, *partner_of(center, y, x), SQUARE)
-        known = np.isfinite(partner).any(axis=0)
-        brightest = np.where(known, np.nan_to_num(partner).max(axis=0), second)
-        expected = np.fmax(expected, brightest)
+        expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
 
     own = np.where(valid[:, y, x], counts[:, y, x], np.nan)  # (frames, candidates), NaN sorts last
     seen = np.isfinite(own).sum(axis=0)

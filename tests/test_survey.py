@@ -39,6 +39,17 @@ def test_hot_pixels_are_masked_with_and_without_symmetry(center):
     assert data.origin.masked_by["hot"] == pytest.approx(1 / 45 / 32)
 
 
+def test_a_blurred_spot_without_a_partner_is_not_hot():
+    """A reflection off the symmetry, in all frames: masked as hot it would be lost."""
+    y, x = np.mgrid[:45, :32]
+    spot = 300 * np.exp(-(((y - 36) / 1.0) ** 2) - ((x - 25) / 1.3) ** 2)
+    data = pattern()
+    extra = np.random.default_rng(2).poisson(spot, data.counts.shape).astype(np.int32)
+    data = Measurements(data.counts + extra, data.exposure)
+    settled = settle(data, center=CENTER, hot_pixels=True)
+    assert np.argwhere(~settled.valid[0]).tolist() == [[30, 5]]
+
+
 def test_centre_is_found_where_frames_are_masked_unlike():
     data = pattern()
     valid = np.random.default_rng(0).random(data.counts.shape) > 0.3
