@@ -19,6 +19,8 @@ from smae_jax.io.text_tables import Table, TableOptions
 
 _PROBE = 1 << 16
 _LISTED = 8  # scans that a message names
+# silx copies the characters of a number into 100 bytes, however many there are.
+_ENDLESS = re.compile(rb"^(?!#).*?([0-9.eE+-]{64,})", re.M)
 
 
 def is_spec(path: str) -> bool:
@@ -73,14 +75,25 @@ def read_spec(path: str, inside: str, options: TableOptions) -> RawRepeats:
 
 @contextlib.contextmanager
 def _as_silx_reads(path: str) -> Iterator[str]:
-    """Give the path of the file, or of a copy with the line ends that silx understands."""
+    """Give the path of the file, or of a copy with the line ends that silx understands.
+
+    Raises:
+      UserError: if a number in it is so long that silx would write over its own memory.
+    """
     raw = Path(path).read_bytes()
-    if b"\r" not in raw:
+    lines = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if endless := _ENDLESS.search(lines):
+        told = endless[1][:20].decode()
+        raise UserError(
+            f"{path}: expected numbers of less than 64 characters, got '{told}...'; the file is damaged: copy "
+            "it again"
+        )
+    if lines == raw:
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "scans.spec"
-        copy.write_bytes(raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
+        copy.write_bytes(lines)
         yield str(copy)
 
 
