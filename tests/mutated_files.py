@@ -69,12 +69,14 @@ class Format:
       name: of the file or folder that is read, with the name inside.
       read: how.
       text: whether header numbers are text.
+      header: bytes that are damaged, from the start of the file; None = all.
     """
 
     write: Callable[[Path], object]
     name: str
     read: Callable[[str], object] = read
     text: bool = False
+    header: int | None = None
 
 
 def tiff(**options):
@@ -224,7 +226,7 @@ FORMATS = {
     "tiff-zstd": Format(tiff(compression="zstd"), "a.tif"),
     "cbf": Format(cbf, "a.cbf", text=True),
     "edf": Format(edf, "a.edf", text=True),
-    "mar345": Format(mar345, "a.mar345"),
+    "mar345": Format(mar345, "a.mar345", header=4096),
     "mccd": Format(mccd, "a.mccd"),
     "npy": Format(lambda p: np.save(p / "a.npy", STACK), "a.npy", text=True),
     "npz": Format(npz, "a.npz", text=True),
@@ -337,7 +339,7 @@ def raw_bytes(dataset: h5py.Dataset) -> list[tuple[int, int]]:
     return [(chunk.byte_offset, chunk.size) for chunk in chunks]
 
 
-def damage(folder: Path, rng: np.random.Generator, *, text: bool) -> None:
+def damage(folder: Path, rng: np.random.Generator, made: Format) -> None:
     """Damage one file of a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = files[rng.integers(len(files))]
@@ -345,7 +347,9 @@ def damage(folder: Path, rng: np.random.Generator, *, text: bool) -> None:
         return mutate_hdf5(path, rng)
     content = path.read_bytes()
     within = content[:2] in (b"\x1f\x8b", b"PK") and rng.random() < 0.5
-    path.write_bytes((mutated_within if within else mutated)(content, rng, text=text))
+    mutate = mutated_within if within else mutated
+    end = len(content) if made.header is None else made.header
+    path.write_bytes(mutate(content[:end], rng, text=made.text) + content[end:])
     return None
 
 
@@ -411,7 +415,7 @@ def main(folder: Path, count: int, start: int, names: list[str], log: TextIO) ->
             ready = name
         shutil.copytree(whole, here)
         rng = np.random.default_rng([seed_of(name), index])
-        damage(here, rng, text=made.text)
+        damage(here, rng, made)
         fault, there = fault_of(str(here / made.name), made.read)
         faulthandler.cancel_dump_traceback_later()
         word = "fault" if fault else "data" if there else "refused"
@@ -425,7 +429,12 @@ def seed_of(name: str) -> int:
     return sum(place * byte for place, byte in enumerate(name.encode(), 1))
 
 
+def run(arguments: list[str]) -> None:
+    """Take folder, count, start and names from the command line."""
+    folder = Path(arguments[0])
+    with open(folder / "log.txt", "w", buffering=1, encoding="utf-8") as log:  # C writes to stdout
+        main(folder, int(arguments[1]), int(arguments[2]), arguments[3:], log)
+
+
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    with open(place / "log.txt", "w", buffering=1, encoding="utf-8") as lines:  # C writes to stdout
-        main(place, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:], lines)
+    run(sys.argv[1:])

@@ -2,11 +2,14 @@
 
 Each of 2,160 files is damaged in one way: bytes flipped, a range zeroed, doubled or deleted, the end cut
 off, a number of the header replaced by an absurd one; of packed files also within, with right checksums.
-Of HDF5 only raw data, the tail and the values of datasets are damaged: the HDF5 library itself may hang while
-it reads metadata with flipped bytes, and nothing here can mend that.
+
+Two libraries have faults that nothing here can mend. The HDF5 library may hang while it reads metadata with
+flipped bytes: of HDF5 only raw data, the tail and the values of datasets are damaged. The unpacker of MAR345
+in fabio does not check where it writes: of MAR345 only the header is damaged.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,19 +25,21 @@ from mutated_files import FORMATS
 ROOT = Path(__file__).parents[1]
 
 
-def outcomes(folder: Path, count: int, names: list[str]) -> list[tuple[str, str, str]]:
+def outcomes(
+    folder: Path, count: int, names: list[str], program: Path = ROOT / "tests" / "mutated_files.py"
+) -> list[tuple[str, str, str]]:
     """Damage and read so many files of each format: (file, `data`, `refused` or `fault`, what it was).
 
     A process that dies or is killed for its time names the file, and another one goes on behind it.
     """
     found: list[tuple[str, str, str]] = []
-    command = [sys.executable, str(ROOT / "tests" / "mutated_files.py"), str(folder), str(count)]
+    command = [sys.executable, str(program), str(folder), str(count)]
     while len(found) < count * len(names):
         done = subprocess.run(
             [*command, str(len(found)), *names],
             capture_output=True,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
         )
         reading = ""
         for line in (folder / "log.txt").read_text().splitlines():
@@ -59,7 +64,7 @@ def assert_sound(found: list[tuple[str, str, str]]) -> None:
 
 
 def test_a_few_damaged_files_of_every_format(tmp_path):
-    assert_sound(outcomes(tmp_path, 8, [*FORMATS]))
+    assert_sound(outcomes(tmp_path, 7, [*FORMATS]))
 
 
 @pytest.mark.slow
@@ -68,8 +73,26 @@ def test_damaged_files(tmp_path, name):
     assert_sound(outcomes(tmp_path, 80, [name]))
 
 
-def test_a_hang_and_a_crash_are_found(tmp_path):
-    """The judge itself can fail: files that hang, crash, flood the memory, or raise something else."""
-    found = outcomes(tmp_path, 1, ["hang", "crash", "flood", "raise"])
-    told = [what for _, word, what in found if word == "fault"]
-    assert len(told) == 4
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import time; time.sleep(60)", "Timeout"),
+        ("import ctypes; ctypes.string_at(0)", "Segmentation fault"),
+        ("np.empty(2**27)", "MiB were taken"),
+        ("raise KeyError('a')", "KeyError"),
+    ],
+)
+def test_the_judge_finds_each_kind_of_fault(tmp_path, code, said):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, mutated_files\nfrom mutated_files import *\nmutated_files.SECONDS = 2\n"
+        f"def reader(path):\n    {code}\n"
+        "whole = FORMATS['npy'].read\n"
+        "def read_then_fail(path):\n    return whole(path) if '/whole/' in path else reader(path)\n"
+        "made = dataclasses.replace(FORMATS['npy'], read=read_then_fail)\n"
+        "mutated_files.FORMATS['npy'] = made\n"
+        "run(sys.argv[1:])\n"
+    )
+    found = outcomes(tmp_path, 1, ["npy"], program=program)
+    assert [word for _, word, _ in found] == ["fault"]
+    assert re.search(said, found[0][2])

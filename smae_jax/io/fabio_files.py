@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,9 @@ from smae_jax.io.readable import refuse_inflated
 
 # What fabio only logs; it then fills the missing part of the frame with zeros.
 _DAMAGE = ("incomplete", "unable to convert", "less data", "Cannot decompress", "truncated")
+_CBF_SIZES = re.compile(
+    rb"X-Binary-(Size|Size-Fastest-Dimension|Size-Second-Dimension|Number-of-Elements):[ \t]*([0-9]{1,18})"
+)
 _EXPOSURE_KEYS = ("count_time", "exposure_time", "exposuretime", "acq_expo_time", "dwell_time")
 
 
@@ -87,12 +91,34 @@ def open_fabio(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames
 
 
 def _refuse_endless(path: str) -> None:
-    """Refuse a CBF that ends before its numbers begin: fabio would look for them for ever."""
+    """Refuse headers over which fabio would go on for ever, or make room for more than the file holds."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        is_cbf = content[:3] == b"###" or os.path.splitext(path)[1].lower() == ".cbf"
-        section = content.find(b"--CIF-BINARY-FORMAT-SECTION--")
-        if is_cbf and (section < 0 or content.find(b"\x0c\x1a\x04\xd5", section) < 0):
-            raise unreadable(path, "a detector image", "the binary section is missing")
+        if content[:3] == b"###" or os.path.splitext(path)[1].lower() == ".cbf":
+            _refuse_cbf(path, content)
+        elif b"{" in content[:2]:
+            _refuse_edf(path, content)
+
+
+def _refuse_cbf(path: str, content: mmap.mmap) -> None:
+    """Refuse a CBF that ends before its numbers begin, or has fewer bytes than it claims numbers."""
+    section = content.find(b"--CIF-BINARY-FORMAT-SECTION--")
+    start = content.find(b"\x0c\x1a\x04\xd5", section)
+    if section < 0 or start < 0:
+        raise unreadable(path, "a detector image", "the binary section is missing")
+    told = {key: int(number) for key, number in _CBF_SIZES.findall(content[section:start])}
+    sides = told.get(b"Size-Fastest-Dimension", 0) * told.get(b"Size-Second-Dimension", 0)
+    if max(sides, 0, *told.values()) > len(content):  # a number takes a byte or more
+        raise unreadable(path, "a detector image", "its header claims more than the file holds")
+
+
+def _refuse_edf(path: str, content: mmap.mmap) -> None:
+    """Refuse an EDF with `Dim_2147483647`: fabio would go through all axes up to that one."""
+    for name in (b"Dim_", b"DIM_", b"dim_"):
+        place = content.find(name)
+        while place >= 0:
+            if re.match(rb"\d\d", content[place + 4 : place + 6]):
+                raise unreadable(path, "a detector image", "its header tells of ten axes or more")
+            place = content.find(name, place + 1)
 
 
 def _told_shape(header: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -85,8 +85,8 @@ def _as_silx_reads(path: str) -> Iterator[str]:
     if endless := _ENDLESS.search(lines):
         told = endless[1][:20].decode()
         raise UserError(
-            f"{path}: expected numbers of less than 64 characters, got '{told}...'; the file is damaged: copy "
-            "it again"
+            f"{path}: expected numbers of less than 64 characters, got '{told}...'; the file is damaged: "
+            "copy it again"
         )
     if lines == raw:
         yield path
