@@ -313,7 +313,7 @@ def mutate_hdf5(path: Path, rng: np.random.Generator) -> None:
     kind = rng.choice(["raw", "raw", "cut", "tail", "told"])
     if kind == "told" and told:
         with h5py.File(path, "r+") as file:
-            name = rng.choice(told)
+            name = str(told[rng.integers(len(told))])
             del file[name]
             values = [np.nan, -1.0, 1e300, 0.0, -np.inf, 2**62, 1e-300, "text", [], [1.0, np.nan]]
             file[name] = values[rng.integers(len(values))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,6 +28,7 @@ def open_mrc(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
             f"{path}: is MRC, which the package mrcfile reads; install it with 'pip install smae_jax[mrc]'"
         ) from None
     with hushed("mrcfile"):
+        _refuse_claim(path)
         try:
             file = mrcfile.mmap(path, mode="r")
         except Exception as error:  # a damaged header raises whatever it likes
@@ -35,3 +37,12 @@ def open_mrc(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
             if file.data is None:
                 raise unreadable(path, "an MRC file", "no data")
             yield Frames(file.data)
+
+
+def _refuse_claim(path: str) -> None:
+    """Refuse an extended header longer than the file, which mrcfile would make room for."""
+    with open(path, "rb") as file:
+        header = file.read(216)
+    order = "big" if header[212:213] == b"\x11" else "little"
+    if int.from_bytes(header[92:96], order) > os.path.getsize(path):
+        raise unreadable(path, "an MRC file", "its extended header is longer than the file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.io.raw_frames import Frames, unreadable
 from smae_jax.io.readable import refuse_inflated
+
+# What zipfile and the parser of array headers raise of damage, beside ValueError.
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError),
+    *(tokenize.TokenError, SyntaxError),
+)
 
 
 @contextmanager
@@ -82,7 +89,7 @@ def open_archive(path: str) -> Iterator[np.lib.npyio.NpzFile]:
                 if archive.zip is not None:
                     _refuse_claims(path, archive.zip)
                 yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise unreadable(path, "an .npz file", error) from error
     except ValueError as error:
         if "allow_pickle" in str(error):  # what numpy says of a file that is no archive at all

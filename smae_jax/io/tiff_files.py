@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,15 @@ class _Pages:
         return values
 
 
+class _Bounded(io.FileIO):
+    """A file that makes room for no more than it holds, whatever length a tag claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read up to the end of the file."""
+        rest = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(rest if size is None or size < 0 else min(size, rest)) or b""
+
+
 @contextmanager
 def open_tiff(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]:
     """Open all pages of a TIFF; uncompressed ones are memory-mapped, others unpacked when they are read.
@@ -46,10 +56,10 @@ def open_tiff(path: str, inside: str, *, mask: bool = False) -> Iterator[Frames]
         colour, packed in a way that nothing here unpacks, or its pages differ in shape.
     """
     del mask
-    with hushed("tifffile") as messages:
+    with hushed("tifffile") as messages, _Bounded(path) as file:
         try:
             # No file that the metadata names is opened beside this one.
-            tiff = tifffile.TiffFile(path, _multifile=False)
+            tiff = tifffile.TiffFile(file, name=os.path.basename(path), _multifile=False)
         except Exception as error:  # damaged tags raise whatever they like
             raise unreadable(path, "a TIFF", error) from error
         with tiff:

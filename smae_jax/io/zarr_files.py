@@ -139,11 +139,13 @@ def _named(metadata: Any) -> set[str]:
 def _header(path: str, name: str, array: Any) -> Header:
     """Refuse a shape that nothing stands behind; note chunks that are not there."""
     try:
-        stored, there, chunks = int(array.nbytes_stored()), array.nchunks_initialized, array.nchunks
+        claimed = math.prod(map(int, array.shape)) * np.dtype(array.dtype).itemsize
+        refuse_inflated(path, claimed, stored=int(array.nbytes_stored()))
+        there, chunks = array.nchunks_initialized, array.nchunks  # lists every chunk of the shape
+    except UserError:
+        raise
     except Exception as error:  # damaged metadata raise whatever they like
         raise unreadable(path, "Zarr", error) from error
-    claimed = math.prod(map(int, array.shape)) * np.dtype(array.dtype).itemsize
-    refuse_inflated(path, claimed, stored=stored)
     if there >= chunks:
         return Header()
     return Header(
