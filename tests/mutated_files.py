@@ -385,10 +385,11 @@ def limit_memory() -> None:
     """Let no fault take the machine down; where there are no such limits, what is taken is still measured."""
     try:
         import resource
-    except ImportError:
+
+        with open("/proc/self/statm", encoding="ascii") as file:
+            here = int(file.read().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError):
         return
-    with open("/proc/self/statm", encoding="ascii") as file:
-        here = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (here + 3 * 2**30, resource.RLIM_INFINITY))
 
 
