@@ -199,18 +199,18 @@ def test_error_bars_are_written_beside_the_counts(smae):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "photons"), [("saxs", 1.0), ("waxd", 1.0)])
 def test_error_bars_cover_the_truth(smae, kind, photons):
-    """68 % of the truths lie within one error bar, give or take 5 %; two fifths of the default steps."""
-    simulated = ("simulate", "--kind", kind, "--frames", 64, "--size", 128, "--output", "s.h5")
+    """68 % of the truths lie within one error bar, give or take 6 %; a smaller scan and fewer steps."""
+    simulated = ("simulate", "--kind", kind, "--frames", 32, "--size", 96, "--output", "s.h5")
     assert smae(*simulated, "--photons", photons).status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
-    assert smae("train", "--run", "r", *scan, "--train.steps", 600).status == 0
+    assert smae("train", "--run", "r", *scan, "--train.steps", 400).status == 0
     infer = ("infer", "--run", "r", "--input", "s.h5::/entry/data/data", "--output", "out.h5")
     assert smae(*infer, "--sigma").status == 0
     with h5py.File("out.h5") as file, h5py.File("s.h5") as made:
         counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
         truth, valid = made["entry/truth"][()], made["entry/mask"][()] == 0
     within = np.abs(counts - truth)[:, valid] < sigma[:, valid]
-    assert 0.63 < within.mean() < 0.73
+    assert 0.62 < within.mean() < 0.74
 
 
 @pytest.mark.parametrize(

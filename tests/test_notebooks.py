@@ -1,8 +1,9 @@
-"""The tutorials: executed, without errors, with their figures, and on paths that every checkout has."""
+"""The tutorials: executed, without errors, with their figures, on paths that every checkout has.
+
+`make notebooks` runs them.
+"""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,12 +32,3 @@ def test_tutorial_is_executed_and_shows_figures(path):
     assert "../../../shared/data" in text
     assert str(ROOT) not in text
     assert path.stat().st_size < 4 * 2**20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_tutorial_runs(path, shared_data):
-    pytest.importorskip("nbclient", reason="needs the extra `notebooks`")
-    command = [sys.executable, "-m", "docs.run_notebook", "--check", str(path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
