@@ -111,6 +111,8 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
     """
     wanted, shape = parse_marks(asked), None
     tally = Tally(wanted.values)
+    if wanted.text == "none":
+        return decide_marks(tally, wanted)  # whatever the frames hold
     chosen = [files[index] for index in _spread(len(files), FRAMES)]
     for file in chosen:
         with open_frames(file, inside, missing=missing) as frames:
