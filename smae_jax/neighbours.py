@@ -9,6 +9,13 @@ RING = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0
 SQUARE = [(dy, dx) for dy in range(-1, 2) for dx in range(-1, 2)]
 """The 3 x 3 pixels about a pixel, itself among them."""
 
+CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+"""The four nearest pixels."""
+FAR_RING = [
+    (dy, dx) for dy in range(-4, 5) for dx in range(-4, 5) if max(abs(dy), abs(dx)) in (3, 4)
+]
+"""The 56 pixels three and four pixels away, which a streak or a small spot does not fill."""
+
 
 def around(
     image: np.ndarray, y: np.ndarray, x: np.ndarray, offsets: list[tuple[int, int]]

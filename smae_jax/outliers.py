@@ -14,13 +14,13 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import poisson
 
 from smae_jax.measurements import Measurements, Outliers
-from smae_jax.neighbours import RING, SQUARE, around, partner_of, upper_median
+from smae_jax.neighbours import FAR_RING, RING, SQUARE, around, partner_of, upper_median
 
 CHANCE = 1e-12
 """Probability below which a count is no noise: one in a million frames of a megapixel."""
 CONTRAST = 4.0
 """Times that it must exceed what is expected: a sharp spot has more than a quarter of its peak beside it."""
-REACH = 2
+REACH = 4
 """Pixels to each side in which neighbours are looked at."""
 _GOLDEN = 0.6180339887498949
 
@@ -31,11 +31,14 @@ def take_out(data: Measurements) -> Measurements:
     A count stands out if Poisson noise reaches it with a probability below `CHANCE`, and if it exceeds
     `CONTRAST` times what is expected there, which is the largest of
 
-    - the median of its valid neighbours in 5 x 5 pixels;
-    - the second brightest of its eight neighbours: a spot is blurred over several pixels;
-    - the brightest of the 3 x 3 pixels about its partner, where there is a centre: a reflection has one;
-    - the median of the same pixel in the other frames: what stands out in all of them is a hot pixel, see
-      `survey.find_hot_pixels`, or signal.
+    - the median of the valid pixels three and four pixels away, which a streak or a spot does not fill;
+    - the brightest of the 3 x 3 pixels about its partner, where there is one: a reflection has one;
+    - the brightest of the 3 x 3 pixels in the median over the other frames: what stands out in all of them is
+      a hot pixel, see `survey.find_hot_pixels`, or signal.
+
+    Where there is neither a partner nor two other frames, it is the median of the neighbours in 5 x 5 pixels,
+    or the second brightest of the eight nearest: a spot is blurred over several pixels. A spot that stands in
+    one frame alone is taken out too: its counts come back as they are.
 
     Args:
       data: patterns, masked, with their centre if they have one.
@@ -92,17 +95,19 @@ def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     if not len(y):
         return np.empty((0, 2), np.int64), np.empty(0, image.dtype)
     known = np.where(valid, image, np.nan)
-    beside = np.sort(np.nan_to_num(around(known, y, x, SQUARE)), axis=0)
-    # The brightest of the 3 x 3 pixels is the pixel itself, or it does not stand out.
-    expected = np.fmax(upper_median(around(known, y, x, RING)), beside[-3])
+    expected = upper_median(around(known, y, x, RING))
+    partner = np.full((1, len(y)), np.nan)
     if data.symmetry is not None:
         partner = around(known, *partner_of(data.symmetry.half_pixel, y, x), SQUARE)
-        expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
-    if data.frames > 2:
-        others = data.counts[:, y, x].astype(np.float64)
-        others[~np.broadcast_to(data.valid, data.counts.shape)[:, y, x]] = np.nan
-        others[frame] = np.nan
-        expected = np.fmax(expected, upper_median(others))
+    others = _in_other_frames(data, frame, y, x)
+    # Where neither partner nor other frames can tell, a spot is told by its neighbours. The brightest of
+    # the 3 x 3 pixels is the pixel itself, or it does not stand out.
+    beside = np.sort(np.nan_to_num(around(known, y, x, SQUARE)), axis=0)[-3]
+    seen = np.isfinite(partner).any(axis=0) | np.isfinite(others)
+    expected = np.where(seen, upper_median(around(known, y, x, FAR_RING)), expected)
+    for told in (np.nan_to_num(partner).max(axis=0), np.nan_to_num(others)):
+        expected = np.fmax(expected, told)
+    expected = np.where(seen, expected, np.fmax(expected, beside))
     expected, own = np.nan_to_num(expected), image[y, x]
     out = (own > CONTRAST * expected) & (poisson.sf(own - 1, expected + 1) < CHANCE)
     y, x = y[out], x[out]
@@ -113,6 +118,22 @@ def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     # Dithered by place, so that whole counts keep the mean, without a random number.
     dither = (y * 7919 + x) * _GOLDEN % 1
     return np.column_stack([y, x]), np.floor(mean + dither).astype(image.dtype)
+
+
+def _in_other_frames(data: Measurements, frame: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the brightest of the 3 x 3 pixels in the median over the other frames; NaN of fewer than two."""
+    if data.frames < 3:
+        return np.full(len(y), np.nan)
+    found = np.full(len(y), np.nan)
+    height, width = data.spatial
+    valid = np.broadcast_to(data.valid, data.counts.shape)
+    for dy, dx in SQUARE:
+        inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
+        at_y, at_x = y[inside] + dy, x[inside] + dx
+        each = np.where(valid[:, at_y, at_x], data.counts[:, at_y, at_x].astype(np.float64), np.nan)
+        each[frame] = np.nan
+        found[inside] = np.fmax(found[inside], upper_median(each))
+    return found
 
 
 def _candidates(image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,17 +11,22 @@ from typing import Any, Literal
 
 import numpy as np
 
+from smae_jax.asymmetry import opposite, relative_asymmetry
 from smae_jax.center import find_center
 from smae_jax.errors import UserError
 from smae_jax.geometry import HEADER, Center
 from smae_jax.measurements import Measurements, mean_of_frames
-from smae_jax.neighbours import RING, SQUARE, around, partner_of, upper_median
+from smae_jax.neighbours import CROSS, RING, SQUARE, around, partner_of, upper_median
 from smae_jax.tilt import partner_displacement
 
 ScaleRule = Literal["scan", "frame", "scan_max", "frame_max"]
 
 DIFFER = 3.0
 """Pixels from which a centre that was told is said to differ from the one found."""
+BLURRED = 5.0
+"""Standard deviations by which the neighbours of a reflection stand out."""
+UNEVEN, SIGNIFICANT = 0.1, 3.0
+"""Asymmetry from which a centre that was found is a guess, and the standard deviations that it needs."""
 _NEAR = 10.0  # pixels about the header's centre that are searched where the whole frame tells none
 
 
@@ -108,7 +113,17 @@ def found_center(data: Measurements, **search: Any) -> Center:
       UserError: if no centre can be told.
     """
     mean, exposure = mean_of_frames(data)
-    return find_center(mean * exposure.max(), exposure > 0, **search)
+    found = find_center(mean * exposure.max(), exposure > 0, **search)
+    if not found.trusted:
+        return found
+    total = np.where(exposure > 0, mean * exposure.max(), 0.0)
+    sides = relative_asymmetry(*opposite(total, exposure > 0, found.half_pixel))
+    if sides.relative > UNEVEN and sides.sigmas > SIGNIFICANT:
+        return found.doubted(
+            f"opposite pixels differ by {100 * sides.relative:.0f} % about it, and the centre of an uneven "
+            "pattern is found where they differ least; the centre is a guess"
+        )
+    return found
 
 
 def given(data: Measurements, center: tuple[float, float], source: str = "given") -> Center:
@@ -247,7 +262,9 @@ def find_hot_pixels(
 
     - the median of its valid neighbours in 5 x 5 pixels, itself left out;
     - the second brightest of its eight neighbours: a reflection is blurred over several pixels. So a
-      cluster of three hot pixels or more is kept;
+      cluster of three hot pixels or more is kept. Where three of the four nearest pixels lie 2.5
+      times above the median about them, by five Poisson standard deviations and by 2 % of the pixel's
+      own excess, it is a reflection;
     - with a centre, the brightest of the 3 x 3 pixels about its partner: a sharp reflection has one
       there, a hot pixel has not.
 
@@ -288,11 +305,18 @@ def find_hot_pixels(
         partner = around(rate, *partner_of(center, y, x), SQUARE)
         expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
 
+    # A reflection lights its four nearest pixels; beside a hot one there is one more at most.
+    nearest = np.sort(np.nan_to_num(around(rate, y, x, CROSS)), axis=0)[1]
+    ground = np.nan_to_num(upper_median(around(rate, y, x, RING)))
+    number = np.nan_to_num(frames[y, x])
+    blurred = (nearest - ground) * number > BLURRED * np.sqrt(np.maximum(ground * number, 1))
+    # More than a slope makes, and a part of the peak that a pixel's own light can have beside it.
+    blurred &= (nearest > 2.5 * ground) & (nearest - ground > 0.02 * (rate[y, x] - ground))
     own = np.where(valid[:, y, x], counts[:, y, x], np.nan)  # (frames, candidates), NaN sorts last
     seen = np.isfinite(own).sum(axis=0)
     steady = np.where(seen > 1, np.minimum(seen - 1, np.ceil(0.75 * seen)), seen).astype(int)
     own = np.where(np.arange(len(own))[:, None] < steady, np.sort(own, axis=0), 0)
-    hot = np.isfinite(expected)
+    hot = np.isfinite(expected) & ~blurred
     for total, number in ((rate[y, x] * seen, seen), (own.sum(axis=0), steady)):
         mean = np.nan_to_num(expected) * number
         hot &= total > mean + np.maximum(threshold * np.sqrt(np.maximum(mean, 1)), margin * mean)

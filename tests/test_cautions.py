@@ -120,9 +120,17 @@ def test_small_frames_are_named_small_by_train_and_inspect(smae, tmp_path):
     answer = smae("inspect", "--data.path", "tiny.npy", "--output", "")
     assert answer.status == 0
     assert "12 x 12 pixels are small" in answer.out
-    answer = smae("train", "--data.path", "tiny.npy", "--run", "run")
+    few = ("--train.steps", 1, "--unet.widths", 8, "--unet.blocks", 0, "--train.validation", "none")
+    answer = smae(
+        "train", "--data.path", "tiny.npy", "--run", "run", "--data.center", "5.5,5.5", *few
+    )
     assert answer.status == 2
     assert "too small" in answer.err
+    answer = smae(
+        "train", "--data.path", "tiny.npy", "--run", "run", "--thinning.partner", "none", *few
+    )
+    assert answer.status in (0, 2)
+    assert "small" in answer.out + answer.err
 
 
 @pytest.mark.parametrize(

@@ -89,14 +89,65 @@ def test_nothing_stands_out_of_a_pattern(kind, photons):
     assert take_out(data.take([3])).outliers is None
 
 
-@pytest.mark.parametrize("width", [0.6, 0.8, 1.2])
-def test_a_spot_in_one_frame_is_no_outlier(width):
+def spot_at(y, x, *, peak=3000, width=0.8, seed=3):
     spot = np.zeros((46, 40))
-    spot[20, 9] = 3000
+    spot[y, x] = peak
+    return np.random.default_rng(seed).poisson(gaussian_filter(spot, width))
+
+
+@pytest.mark.parametrize("width", [0.6, 0.8, 1.2])
+def test_a_spot_with_its_partner_is_no_outlier(width):
     data = scan_of()
     counts = data.counts.copy()
-    counts[2] += np.random.default_rng(3).poisson(gaussian_filter(spot, width))
+    counts[2] += spot_at(*PLACE[1:], width=width) + spot_at(*PARTNER[1:], width=width, seed=4)
     assert take_out(dataclasses.replace(data, counts=counts)).outliers is None
+
+
+def test_a_spot_that_nothing_can_judge_is_no_outlier():
+    """Of one frame whose partner lies in a gap only the neighbours tell, and a spot has them."""
+    valid = np.ones((46, 40), bool)
+    valid[22:28] = False
+    data = scan_of(frames=1, valid=valid)
+    counts = data.counts + spot_at(*PLACE[1:]) * valid
+    assert take_out(dataclasses.replace(data, counts=counts)).outliers is None
+
+
+def test_a_spot_in_one_frame_alone_comes_back_as_it_was_counted(network):
+    data = scan_of()
+    counts = data.counts.copy()
+    counts[2] += spot_at(*PLACE[1:])
+    spotted = dataclasses.replace(data, counts=counts)
+    found = answers_to(spotted, network)
+    core = np.s_[2, 19:22, 8:11]
+    np.testing.assert_array_equal(found.counts[core], counts[core])
+    assert found.counts[2].sum() == pytest.approx(counts[2].sum(), rel=0.02)
+
+
+STREAKS = {
+    "three": [(20, 9), (20, 10), (20, 11)],
+    "ten": [(20, x) for x in range(6, 16)],
+    "diagonal": [(17 + k, 6 + k) for k in range(6)],
+    "block": [(20, 9), (20, 10), (21, 9), (21, 10)],
+}
+
+
+@pytest.mark.parametrize("streak", STREAKS.values(), ids=STREAKS)
+@pytest.mark.parametrize("count", [40, 1000])
+def test_a_streak_leaves_no_ghost_in_a_gap(network, streak, count):
+    """A cosmic ray of several pixels, whose partners lie in a module gap that is filled from them."""
+    valid = np.ones((46, 40), bool)
+    valid[23:29] = False
+    data = scan_of(valid=valid)
+    counts = data.counts.copy()
+    for y, x in streak:
+        counts[2, y, x] += count
+    struck = dataclasses.replace(data, counts=counts)
+    calm = take_out(struck)
+    assert len(calm.outliers.counts) == len(streak)
+    usual, found = (answers_to(one, network).counts for one in (data, struck))
+    ghost = np.abs(found - usual)[2, 23:29]
+    assert np.nanmax(ghost) < 5
+    assert np.nanmax(found[2, 23:29]) < 20
 
 
 def test_a_sharp_reflection_with_its_partner_is_no_outlier():

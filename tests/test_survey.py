@@ -50,6 +50,30 @@ def test_a_blurred_spot_without_a_partner_is_not_hot():
     assert np.argwhere(~settled.valid[0]).tolist() == [[30, 5]]
 
 
+@pytest.mark.parametrize(("peak", "width"), [(30, 0.55), (300, 0.5), (300, 0.6), (300, 0.9)])
+def test_a_sharp_spot_in_all_frames_is_not_hot(peak, width):
+    y, x = np.mgrid[:45, :32]
+    spot = peak * np.exp(-(((y - 36) / width) ** 2 + ((x - 25) / width) ** 2) / 2)
+    data = pattern()
+    extra = np.random.default_rng(2).poisson(spot, data.counts.shape).astype(np.int32)
+    data = Measurements(data.counts + extra, data.exposure)
+    settled = settle(data, center=CENTER, hot_pixels=True)
+    assert np.argwhere(~settled.valid[0]).tolist() == [[30, 5]]
+
+
+@pytest.mark.parametrize("uneven", [0.0, 0.05, 0.3, 0.8])
+def test_a_centre_that_an_uneven_pattern_moves_is_a_guess(uneven):
+    y, x = np.mgrid[:96, :96] - 47.5
+    radius, azimuth = np.hypot(y, x), np.arctan2(y, x)
+    rings = sum(np.exp(-(((radius - r) / 3) ** 2)) for r in (12, 22, 34))
+    rate = 2 * (0.3 + 3 * rings) * (1 + uneven * np.cos(azimuth))
+    counts = np.random.default_rng(0).poisson(rate, (8, 96, 96)).astype(np.int32)
+    found = center_of(Measurements(counts, np.ones((1, 96, 96), np.float32)))
+    right = np.hypot(*np.subtract(found.subpixel, (47.5, 47.5))) < 1
+    assert right or not found.trusted
+    assert found.trusted or uneven > 0.05
+
+
 def test_centre_is_found_where_frames_are_masked_unlike():
     data = pattern()
     valid = np.random.default_rng(0).random(data.counts.shape) > 0.3

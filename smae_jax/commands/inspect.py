@@ -42,8 +42,6 @@ def inspect(config: InspectConfig, say: Say) -> None:
             f"--data.path {options.path}: expected patterns of a scan to inspect, got "
             f"{KINDS[len(data.spatial)]} that are repeats; leave --data.dimensions out"
         )
-    for note in data.origin.notes:
-        say(f"note: {note}")
     inspection = inspect_scan(data)
     warned = [*not_counts(data), *cautions(data, polarity=options.mask_polarity)]
     for line in (*inspection.lines(), *warned):

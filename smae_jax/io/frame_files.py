@@ -94,8 +94,8 @@ def _beside(files: Sequence[str]) -> set[str]:
 
 
 def _masks(files: Sequence[str]) -> set[str]:
-    """Find `mask.tif`, `beamstop_mask.edf`, `pixel-mask.tif.gz`."""
-    named = re.compile(r"(.+[ ._-])?(pixel)?mask(\.[a-z0-9]+){1,2}")
+    """Find `mask.tif`, `beamstop_mask.edf`, `run_msk.tif`, `bad_pixels.tif.gz`."""
+    named = re.compile(r"(.+[ ._-])?((pixel)?mask|msk|bad[ ._-]?pix(els?)?)(\.[a-z0-9]+){1,2}")
     return {file for file in files if named.fullmatch(os.path.basename(file).lower())}
 
 

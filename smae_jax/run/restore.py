@@ -255,7 +255,7 @@ def _masked(
     if own is None and survey.frame_shape == data.spatial:
         return data  # repeats of a former version, which kept no mask
     if own is not None and own.shape == data.spatial:
-        return masked(data, own, path=str(folder.path / "mask.npz"))
+        return masked(data, own, cause="run", path=str(folder.path / "mask.npz"))
     if options.center == "run" and survey.center is not None:
         raise UserError(
             f"{options.input}: frames of {data.spatial}, but the run was trained on frames of "
