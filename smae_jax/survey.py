@@ -27,6 +27,8 @@ BLURRED = 5.0
 """Standard deviations by which the neighbours of a reflection stand out."""
 UNEVEN, SIGNIFICANT = 0.1, 3.0
 """Asymmetry from which a centre that was found is a guess, and the standard deviations that it needs."""
+AGREE = 1.0
+"""Pixels within which the header's centre and the one found confirm each other, whatever else is in doubt."""
 _NEAR = 10.0  # pixels about the header's centre that are searched where the whole frame tells none
 
 
@@ -91,6 +93,8 @@ def center_of(data: Measurements) -> Center:
         if found is not None and found.trusted and off > DIFFER:
             center = center.remarked(_differing(here, found, off, "the file's is taken"))
         return center
+    if found is not None and off < AGREE:  # two sources that know nothing of each other
+        return dataclasses.replace(found, trusted=True, reason="")
     if found is not None and not found.trusted:
         found = _found_near(data, told) or found
     if found is not None and found.trusted:

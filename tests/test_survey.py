@@ -1,10 +1,12 @@
 """What is found out about a scan: its centre, its hot pixels, its scale."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from smae_jax.errors import UserError
-from smae_jax.geometry import Center
+from smae_jax.geometry import Center, Geometry
 from smae_jax.io.reading import read
 from smae_jax.measurements import Measurements
 from smae_jax.survey import center_of, frame_scales, masked, settle
@@ -72,6 +74,20 @@ def test_a_centre_that_an_uneven_pattern_moves_is_a_guess(uneven):
     right = np.hypot(*np.subtract(found.subpixel, (47.5, 47.5))) < 1
     assert right or not found.trusted
     assert found.trusted or uneven > 0.05
+
+
+@pytest.mark.parametrize(("off", "trusted"), [(0.5, True), (6.0, False)])
+def test_a_header_that_agrees_confirms_a_doubtful_centre(off, trusted):
+    y, x = np.mgrid[:96, :96] - 47.5
+    radius, azimuth = np.hypot(y, x), np.arctan2(y, x)
+    rings = sum(np.exp(-(((radius - r) / 3) ** 2)) for r in (12, 22, 34))
+    rate = 2 * (0.3 + 3 * rings) * (1 + 0.3 * np.cos(azimuth))
+    counts = np.random.default_rng(0).poisson(rate, (8, 96, 96)).astype(np.int32)
+    data = Measurements(counts, np.ones((1, 96, 96), np.float32))
+    alone = center_of(data)
+    assert not alone.trusted
+    told = Geometry(center=(alone.subpixel[0] + off, alone.subpixel[1]))
+    assert center_of(dataclasses.replace(data, geometry=told)).trusted == trusted
 
 
 def test_centre_is_found_where_frames_are_masked_unlike():
