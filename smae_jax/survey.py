@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from smae_jax.asymmetry import opposite, relative_asymmetry
-from smae_jax.center import find_center
+from smae_jax.center import find_center, find_shadows
 from smae_jax.errors import UserError
 from smae_jax.geometry import HEADER, Center
 from smae_jax.measurements import Measurements, mean_of_frames
@@ -121,7 +121,8 @@ def found_center(data: Measurements, **search: Any) -> Center:
     if not found.trusted:
         return found
     total = np.where(exposure > 0, mean * exposure.max(), 0.0)
-    sides = relative_asymmetry(*opposite(total, exposure > 0, found.half_pixel))
+    lit = (exposure > 0) & ~find_shadows(total, exposure > 0, found.half_pixel)
+    sides = relative_asymmetry(*opposite(total, lit, found.half_pixel))
     if sides.relative > UNEVEN and sides.sigmas > SIGNIFICANT:
         return found.doubted(
             f"opposite pixels differ by {100 * sides.relative:.0f} % about it, and the centre of an uneven "
