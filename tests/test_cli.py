@@ -317,8 +317,10 @@ def losses_of(run):
 def test_mask_and_its_polarity_in_training(smae, tmp_path, small_scan, small, scan):
     np.savez("mask.npz", good=scan[1])
     train(smae, small_scan, small, "bad", "--train.steps", 1)
+    data = ("--data.path", f"{small_scan}::counts", "--data.center", "17.5,14", *small)
     options = ("--data.mask", "mask.npz::good", "--data.mask-polarity", "good", "--train.steps", 1)
-    answer = train(smae, small_scan, small, "good", *options)
+    answer = smae("train", "--run", "good", *data, *options)
+    assert answer.status == 0, answer.err
     assert f"{100 * np.mean(~scan[1]):.2f} % user" in answer.out
     for run in ("bad", "good"):
         np.testing.assert_array_equal(RunFolder(tmp_path / run).valid(), scan[1])
