@@ -210,7 +210,7 @@ def test_real_kill_of_a_real_process(options, tmp_path):
     """Both runs are processes of their own: what is compared is the kill, not two kinds of process."""
     own = options.train
     arguments = [
-        *("--data.path", options.data.path, "--data.mask", options.data.mask),
+        *("--data.path", options.data.path, "--data.mask", *options.data.mask),
         *("--method", options.method, "--unet.widths", 8, "--seed", options.seed),
         *("--data.center", options.data.center, "--train.steps", STEPS),
         *("--train.batch-size", own.batch_size, "--train.patch", own.patch, "--unet.blocks", 0),
