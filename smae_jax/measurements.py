@@ -76,13 +76,11 @@ class Outliers:
     places: np.ndarray
     counts: np.ndarray
 
-    def take(self, index: np.ndarray) -> Outliers | None:
-        """Return those of the frames with these indices, numbered anew; None if there are none."""
+    def take(self, index: np.ndarray) -> Outliers:
+        """Return those of the frames with these indices, numbered anew."""
         chosen = [np.nonzero(self.places[:, 0] == frame)[0] for frame in index]
         new = np.repeat(np.arange(len(index)), [len(one) for one in chosen])
-        if not len(new):
-            return None
-        rows = np.concatenate(chosen)
+        rows = np.concatenate([np.empty(0, np.int64), *chosen])
         return Outliers(np.column_stack([new, self.places[rows, 1:]]), self.counts[rows])
 
 
@@ -100,7 +98,7 @@ class Measurements:
       names: one per frame, for messages and for writing back.
       origin: where all this came from.
       channels: whether the last axis of `counts` is a channel axis.
-      outliers: what `outliers.take_out` replaced in `counts`; None = nothing.
+      taken_out: what `outliers.take_out` replaced in `counts`; None = it has not looked.
     """
 
     counts: np.ndarray
@@ -111,7 +109,7 @@ class Measurements:
     names: tuple[str, ...] = ()
     origin: Origin = dataclasses.field(default_factory=Origin)
     channels: bool = False
-    outliers: Outliers | None = None
+    taken_out: Outliers | None = None
 
     def __post_init__(self) -> None:
         """Hold the shapes and dtypes together."""
@@ -136,6 +134,11 @@ class Measurements:
     def symmetry(self) -> Center | None:
         """The centre about which a pixel's partner may be used; None where there is none, or only a guess."""
         return self.center if self.center is not None and self.center.trusted else None
+
+    @property
+    def outliers(self) -> Outliers | None:
+        """What stands out, and is not in `counts`; None where nothing does."""
+        return self.taken_out if self.taken_out is not None and len(self.taken_out.counts) else None
 
     @property
     def frames(self) -> int:
@@ -196,7 +199,7 @@ class Measurements:
             exposure=self.exposure if len(self.exposure) == 1 else self.exposure[index],
             names=tuple(self.names[i] for i in index),
             origin=origin,
-            outliers=None if self.outliers is None else self.outliers.take(index),
+            taken_out=None if self.taken_out is None else self.taken_out.take(index),
         )
 
 

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 from scipy.ndimage import uniform_filter
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from smae_jax.measurements import Measurements, Outliers
 from smae_jax.neighbours import FAR_RING, RING, SQUARE, around, partner_of, upper_median
@@ -23,6 +23,7 @@ CONTRAST = 4.0
 REACH = 4
 """Pixels to each side in which neighbours are looked at."""
 _GOLDEN = 0.6180339887498949
+_LEAST = next(count for count in range(100) if pdtrc(count, 1.0) <= CHANCE)  # that can stand out
 
 
 def take_out(data: Measurements) -> Measurements:
@@ -47,7 +48,8 @@ def take_out(data: Measurements) -> Measurements:
       The same with `outliers`; unchanged where nothing stands out, where they were taken out before, and
       where values are no photon counts.
     """
-    if data.outliers is not None or len(data.spatial) != 2 or data.channels or not data.are_counts:
+    looked_at = data.taken_out is not None
+    if looked_at or len(data.spatial) != 2 or data.channels or not data.are_counts:
         return data
     found, counted = list[np.ndarray](), list[np.ndarray]()
     counts = data.counts
@@ -59,10 +61,9 @@ def take_out(data: Measurements) -> Measurements:
             found.append(np.column_stack([np.full(len(places), frame), places]))
             counted.append(data.counts[frame, places[:, 0], places[:, 1]])
             counts[frame, places[:, 0], places[:, 1]] = stand_in
-    if not found:
-        return data
-    outliers = Outliers(np.concatenate(found).astype(np.int64), np.concatenate(counted))
-    return dataclasses.replace(data, counts=counts, outliers=outliers)
+    places = np.concatenate([np.empty((0, 3), np.int64), *found])
+    outliers = Outliers(places, np.concatenate([counts[0, 0, :0], *counted]))
+    return dataclasses.replace(data, counts=counts, taken_out=outliers)
 
 
 def with_outliers(data: Measurements) -> Measurements:
@@ -71,7 +72,7 @@ def with_outliers(data: Measurements) -> Measurements:
         return data
     counts = data.counts.copy()
     counts[tuple(data.outliers.places.T)] = data.outliers.counts
-    return dataclasses.replace(data, counts=counts, outliers=None)
+    return dataclasses.replace(data, counts=counts, taken_out=None)
 
 
 def mask_outliers(data: Measurements) -> Measurements:
@@ -84,7 +85,9 @@ def mask_outliers(data: Measurements) -> Measurements:
     share = len(data.outliers.counts) / counts.size
     masked_by = {**data.origin.masked_by, "outlier": share}
     origin = dataclasses.replace(data.origin, masked_by=masked_by)
-    return dataclasses.replace(data, counts=counts, exposure=exposure, origin=origin, outliers=None)
+    return dataclasses.replace(
+        data, counts=counts, exposure=exposure, origin=origin, taken_out=None
+    )
 
 
 def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,21 +98,19 @@ def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     if not len(y):
         return np.empty((0, 2), np.int64), np.empty(0, image.dtype)
     known = np.where(valid, image, np.nan)
-    expected = upper_median(around(known, y, x, RING))
     partner = np.full((1, len(y)), np.nan)
     if data.symmetry is not None:
         partner = around(known, *partner_of(data.symmetry.half_pixel, y, x), SQUARE)
     others = _in_other_frames(data, frame, y, x)
+    told = np.nan_to_num(np.vstack([partner, others])).max(axis=0)
     # Where neither partner nor other frames can tell, a spot is told by its neighbours. The brightest of
     # the 3 x 3 pixels is the pixel itself, or it does not stand out.
     beside = np.sort(np.nan_to_num(around(known, y, x, SQUARE)), axis=0)[-3]
+    near = np.fmax(upper_median(around(known, y, x, RING)), beside)
+    far = np.fmax(upper_median(around(known, y, x, FAR_RING)), told)
     seen = np.isfinite(partner).any(axis=0) | np.isfinite(others)
-    expected = np.where(seen, upper_median(around(known, y, x, FAR_RING)), expected)
-    for told in (np.nan_to_num(partner).max(axis=0), np.nan_to_num(others)):
-        expected = np.fmax(expected, told)
-    expected = np.where(seen, expected, np.fmax(expected, beside))
-    expected, own = np.nan_to_num(expected), image[y, x]
-    out = (own > CONTRAST * expected) & (poisson.sf(own - 1, expected + 1) < CHANCE)
+    expected, own = np.where(seen, far, near), image[y, x]
+    out = (own > CONTRAST * expected) & (pdtrc(own - 1, expected + 1) < CHANCE)
     y, x = y[out], x[out]
     known[y, x] = np.nan  # neighbours that stand out themselves are no measure of what is usual
     about = around(known, y, x, RING)
@@ -138,8 +139,7 @@ def _in_other_frames(data: Measurements, frame: int, y: np.ndarray, x: np.ndarra
 
 def _candidates(image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find quickly what may stand out: far above the mean of the other pixels about it."""
-    least = poisson.isf(CHANCE, 1.0)
-    bright = valid & (image >= least)
+    bright = valid & (image >= _LEAST)
     if not bright.any():
         return np.empty(0, np.int64), np.empty(0, np.int64)
     size = 2 * REACH + 1

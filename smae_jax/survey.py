@@ -117,11 +117,11 @@ def found_center(data: Measurements, **search: Any) -> Center:
       UserError: if no centre can be told.
     """
     mean, exposure = mean_of_frames(data)
-    found = find_center(mean * exposure.max(), exposure > 0, **search)
+    total, valid = np.where(exposure > 0, mean * exposure.max(), 0.0), exposure > 0
+    found = find_center(total, valid, **search)
     if not found.trusted:
         return found
-    total = np.where(exposure > 0, mean * exposure.max(), 0.0)
-    lit = (exposure > 0) & ~find_shadows(total, exposure > 0, found.half_pixel)
+    lit = valid & ~find_shadows(total, valid, found.half_pixel)
     sides = relative_asymmetry(*opposite(total, lit, found.half_pixel))
     if sides.relative > UNEVEN and sides.sigmas > SIGNIFICANT:
         return found.doubted(
@@ -302,18 +302,17 @@ def find_hot_pixels(
         rate = np.where(frames > 0, counts.sum(axis=0, dtype=np.float64) / frames, np.nan)
 
     y, x = _above_mean_of_neighbours(rate, 1 + min(margin, 0.5))
-    expected = upper_median(around(rate, y, x, RING))
+    ground = upper_median(around(rate, y, x, RING))
     adjacent = np.sort(np.nan_to_num(around(rate, y, x, SQUARE)), axis=0)
     second = adjacent[-3]  # of the 3 x 3 pixels the brightest is the pixel itself, or it is not hot
-    expected = np.fmax(expected, second)
+    expected = np.fmax(ground, second)
     if center is not None:
         partner = around(rate, *partner_of(center, y, x), SQUARE)
         expected = np.fmax(expected, np.nan_to_num(partner).max(axis=0))
 
     # A reflection lights its four nearest pixels; beside a hot one there is one more at most.
     nearest = np.sort(np.nan_to_num(around(rate, y, x, CROSS)), axis=0)[1]
-    ground = np.nan_to_num(upper_median(around(rate, y, x, RING)))
-    number = np.nan_to_num(frames[y, x])
+    ground, number = np.nan_to_num(ground), frames[y, x]
     blurred = (nearest - ground) * number > BLURRED * np.sqrt(np.maximum(ground * number, 1))
     # More than a slope makes, and a part of the peak that a pixel's own light can have beside it.
     blurred &= (nearest > 2.5 * ground) & (nearest - ground > 0.02 * (rate[y, x] - ground))

@@ -5,8 +5,8 @@
 import h5py
 import numpy as np
 import pytest
+from refusals import refused
 
-from smae_jax.errors import UserError
 from smae_jax.io.masks import read_mask
 from smae_jax.io.reading import read
 
@@ -16,15 +16,6 @@ FRAME = (12, 9)
 @pytest.fixture
 def stack():
     return np.random.default_rng(1).poisson(3, (6, *FRAME)).astype(np.uint32)
-
-
-def refused(path, *words, **options):
-    with pytest.raises(UserError) as caught:
-        read(str(path), **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 def classed(file, name, kind, **attributes):

@@ -9,8 +9,8 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+from refusals import refused
 
-from smae_jax.errors import UserError
 from smae_jax.io import hdf5_links
 from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.reading import read
@@ -24,15 +24,6 @@ FRAME = (12, 9)
 def stack():
     """Nine unlike frames."""
     return np.random.default_rng(0).poisson(3, (9, *FRAME)).astype(np.uint32)
-
-
-def refused(path, *words, **options):
-    with pytest.raises(UserError) as caught:
-        read(str(path), **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
 
 
 def data_file(path, frames, *, first=None):

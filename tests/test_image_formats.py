@@ -6,7 +6,6 @@ import io
 import json
 import os
 import pickle
-import re
 import shutil
 import struct
 import subprocess
@@ -19,6 +18,7 @@ import tifffile
 from fabio import bruker100image, cbfimage, dtrekimage, edfimage, mar345image, marccdimage
 from fabio.fabioutils import ENDIANNESS
 from fabio.GEimage import GE_HEADER_INFO
+from refusals import refused
 
 from smae_jax.errors import UserError
 from smae_jax.io import packed_files, readable
@@ -33,17 +33,6 @@ zarr = pytest.importorskip("zarr")
 def stack():
     """Three unlike frames, taller than wide."""
     return np.random.default_rng(0).poisson(3, (3, 19, 16)).astype(np.uint16)
-
-
-def refused(path, *said, read=read, **options):
-    """Assert one line that says all of this."""
-    with pytest.raises(UserError, match=re.escape(said[0])) as caught:
-        read(str(path), **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for text in said:
-        assert text in message
-    return message
 
 
 # TIFF

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 import tifffile
+from refusals import refused
 
 from smae_jax.errors import UserError
 from smae_jax.io.locations import natural_key
@@ -55,17 +55,6 @@ def write(path, values, **options):
             image.append_frame(data=frame)
         image.write(str(path))
     return str(path)
-
-
-def refused(path, *said, read=read, **options):
-    """Assert one line that names the file and says the rest."""
-    with pytest.raises(UserError, match=re.escape(said[0])) as caught:
-        read(str(path), **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for text in said:
-        assert text in message
-    return message
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".tif", ".tiff", ".h5", ".edf"])

@@ -252,7 +252,9 @@ def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) ->
 def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
     """Read the reference as the run reads its own measurements."""
     repeats = config.reference_repeats or "all"
-    options = dataclasses.replace(config, input=config.reference, repeats=repeats, monitor="")
+    options = dataclasses.replace(
+        config, input=config.reference, reference="", repeats=repeats, monitor=""
+    )
     return read_input(options, networks.first.config)
 
 

@@ -41,9 +41,12 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     _check_places(config)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
-    inputs = [path for path in (config.input, *config.mask, config.monitor) if path]
     check_output(
-        config.output, opened.data, inputs=inputs, overwrite=config.overwrite, sigma=config.sigma
+        config.output,
+        opened.data,
+        inputs=_inputs(config),
+        overwrite=config.overwrite,
+        sigma=config.sigma,
     )
     answers = answer(config, opened, say)
     write(
@@ -130,7 +133,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
 
 def _check_places(config: InferConfig) -> None:
     """Refuse to write over anything that is read, and a figure that exists or is no PNG."""
-    inputs = [path for path in (config.input, *config.mask, config.monitor) if path]
+    inputs = _inputs(config)
     refuse_input(config.output, *inputs)
     refuse_unwritable(config.output)
     if not config.figure:
@@ -143,6 +146,11 @@ def _check_places(config: InferConfig) -> None:
         raise UserError(
             f"--figure {config.figure}: exists already; choose another name or --overwrite"
         )
+
+
+def _inputs(config: InferConfig) -> tuple[str, ...]:
+    """Return every location that is read; "" where an option is not given."""
+    return (config.input, *config.mask, config.monitor)
 
 
 def _check_figure(config: InferConfig, data: Measurements) -> None:

@@ -89,9 +89,7 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     method = with_noise(method, noise)
     placed = place(data, method, reference=reference, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
-    survey = _survey(data, scale, noise, reference, base)
-    if config.data.geometry:
-        survey = dataclasses.replace(survey, geometry=data.geometry)
+    survey = _survey(config, data, scale, noise, reference, base)
     if base is not None:
         centred = data.center is not None
         refuse_base(base, config, method, axes=len(data.spatial), centred=centred)
@@ -132,7 +130,6 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
     inputs = (options.path, *options.mask, options.reference, options.monitor, options.geometry)
-    inputs = [path for path in inputs if path]
     refuse_input(config.run, *inputs, option="--run")
     return folder
 
@@ -214,6 +211,7 @@ def _placing(config: TrainConfig, method: Method) -> Placing:
 
 
 def _survey(
+    config: TrainConfig,
     data: Measurements,
     scale: float,
     noise: Noise,
@@ -231,6 +229,7 @@ def _survey(
         init_step=None if base is None else base.step,
         reference_exposure=ratio,
         noise=noise,
+        geometry=data.geometry if config.data.geometry else None,
     )
 
 

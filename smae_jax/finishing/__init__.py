@@ -91,9 +91,10 @@ def finish(
     evidence = Evidence(data)
     if wanted and answers.again is not None:
         split = split_photons(jax.random.key(0) if key is None else key, data)
-        bare_data = dataclasses.replace(data, outliers=None)  # they are in neither half
+        # What stands out is in neither half.
         halves = [
-            dataclasses.replace(bare_data, counts=c, exposure=data.exposure / 2) for c in split
+            dataclasses.replace(data, counts=c, exposure=data.exposure / 2, taken_out=None)
+            for c in split
         ]
         asked = [Half(half, answers.again(half, folds=folds)) for half in halves[:wanted]]
         evidence = Evidence(data, tuple(asked), split)

@@ -52,10 +52,8 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
     kept = np.zeros(counts.shape, bool) if answers.kept is None else answers.kept
     valid = evidence.valid & ~kept
     light = data.frame_exposure[:, None, None]
-    nowhere = (
-        -float(data.spatial[0]),
-        -float(data.spatial[1]),
-    )  # about which no pixel has a partner
+    height, width = data.spatial
+    nowhere = (-float(height), -float(width))  # no pixel has a partner about it
     center = nowhere if data.symmetry is None else data.symmetry.half_pixel
     correction = correct_sums(counts * light, data.counts, valid, center)
     variance = answers.variance

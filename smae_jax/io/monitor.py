@@ -73,7 +73,11 @@ def read_monitor(location: str, frames: int, option: str = "--data.monitor") -> 
                     )
                 _check_length(location, dataset.shape, frames, option)
                 return np.asarray(dataset[()], np.float64).ravel()
-        values = np.load(path, mmap_mode="r") if suffix == ".npy" else np.loadtxt(path, ndmin=1)
+        values = (
+            np.load(path, mmap_mode="r", allow_pickle=False)
+            if suffix == ".npy"
+            else np.loadtxt(path, ndmin=1)
+        )
         _check_length(location, values.shape, frames, option)
         return np.asarray(values, np.float64).ravel()
     except UserError:

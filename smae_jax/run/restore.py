@@ -306,7 +306,7 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
     if config.data.hot_pixels and data.frames >= FEWEST:
         center = None if data.symmetry is None else data.symmetry.half_pixel
         good = find_hot_pixels(data, center=center)
-        if not (good | ~data.valid.any(axis=0)).all():
+        if not good.all():
             say(f"{np.sum(~good)} pixels are hot here: masked")
             data = masked(data, good, cause="hot")
     return mask_outliers(take_out(data)) if config.data.outliers == "mask" else data
