@@ -14,7 +14,10 @@ from smae_jax.geometry import turn
 
 
 def symmetry_chi_square(
-    counts: np.ndarray, valid: np.ndarray, center_half_pixel: tuple[float, float]
+    counts: np.ndarray,
+    valid: np.ndarray,
+    center_half_pixel: tuple[float, float],
+    response: np.ndarray | None = None,
 ) -> float:
     """Compute the mean of (a - b)^2 / (a + b) over pairs of opposite pixels.
 
@@ -25,6 +28,7 @@ def symmetry_chi_square(
       counts: (height, width) or (frames, height, width).
       valid: bool, broadcastable to `counts`, True = use.
       center_half_pixel: (y, x) in pixels, multiples of 0.5.
+      response: of the pixels, see `opposite`.
 
     Returns:
       The mean over all pairs of all frames whose pixels are both valid; NaN without such a pair.
@@ -33,7 +37,7 @@ def symmetry_chi_square(
     masks = np.broadcast_to(valid, counts.shape).reshape(frames.shape)
     total, pairs = 0.0, 0
     for frame, mask in zip(frames, masks, strict=True):
-        own, partner, both = opposite(frame, mask, center_half_pixel)
+        own, partner, both = opposite(frame, mask, center_half_pixel, response)
         both &= own + partner > 0
         total += float(np.sum((own - partner)[both] ** 2 / (own + partner)[both]))
         pairs += int(both.sum())
@@ -41,14 +45,22 @@ def symmetry_chi_square(
 
 
 def opposite(
-    frame: np.ndarray, valid: np.ndarray, center: tuple[float, float]
+    frame: np.ndarray,
+    valid: np.ndarray,
+    center: tuple[float, float],
+    response: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Set each pixel beside its partner.
+
+    Pixels that respond unlike are made comparable: of n counts of both, those of one that responds with a
+    share p are binomial, so that (own - n p) / sqrt(n p (1 - p)) has the variance 1. Returned are the counts
+    of two equal pixels that tell as much: their difference over the root of their sum is that number.
 
     Args:
       frame: (height, width) counts.
       valid: (height, width) bool, True = use.
       center: (y, x) in pixels, multiples of 0.5.
+      response: of each pixel, (height, width), above 0 where valid; None = of all alike.
 
     Returns:
       (own, partner, both): counts as float64 and where both are valid; (height, width) each. The
@@ -59,7 +71,14 @@ def opposite(
     row, column = (int(c) if c == int(c) else -1 for c in center)
     if 0 <= row < both.shape[0] and 0 <= column < both.shape[1]:
         both[row, column] = False
-    return own, turn(own, center, 0.0), both
+    partner = turn(own, center, 0.0)
+    if response is None:
+        return own, partner, both
+    here = np.where(both, response, 1).astype(np.float64)
+    share = here / (here + turn(here, center, 1.0))
+    number = own + partner
+    sums, excess = 4 * number * share * (1 - share), own - number * share
+    return sums / 2 + excess, sums / 2 - excess, both
 
 
 @dataclass(frozen=True)

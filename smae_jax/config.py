@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from smae_jax.blocks import parse_memory
 from smae_jax.errors import UserError
 
 
@@ -75,6 +76,23 @@ def parse_center(text: str, *, option: str = "--data.center") -> tuple[float, fl
             f"{option}: expected 'auto' or 'y,x' in pixels such as 490.5,410, got '{text}'"
         ) from None
     return y, x
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read which part of how many, counted from 1; "" = the only one.
+
+    Raises:
+      UserError: if it is none.
+
+    >>> parse_shard("3/16"), parse_shard("")
+    ((3, 16), (1, 1))
+    """
+    if not text:
+        return 1, 1
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise UserError(f"--shard: expected a part of all such as 3/16, got '{text}'")
+    return int(part), int(parts)
 
 
 def parse_ranges(
@@ -143,6 +161,13 @@ class DataOptions:
     frames: str = ""
     """Which frames of a scan are trained on, counted from 0: `0:500:2`, `0,2,5`; "" = all. Not kept: `infer`
     denoises all frames."""
+    dark: str = ""
+    """Dark frames of a detector that integrates; their mean is taken off every frame."""
+    flat: str = ""
+    """Flat field: response of each pixel in any unit, taken for exposure, so that counts stay counts."""
+    memory: str = ""
+    """Memory for the frames, such as 4GiB: of a larger scan frames evenly spread over it are taken; "" = a
+    quarter of what the machine has."""
     monitor: str = ""
     """Monitor counts, one per frame, taken for exposures: `file.h5::/dataset`, `.npy`, a column of text."""
     repeats: str = ""
@@ -165,6 +190,8 @@ class DataOptions:
             raise UserError(f"--data.crop: expected 0 or at least 16 pixels, got {self.crop}")
         if self.center != "auto":
             parse_center(self.center)
+        if self.memory:
+            parse_memory(self.memory, "--data.memory")
         if self.frames and self.repeats:
             raise UserError("--data.frames and --data.repeats: expected one of them; leave one out")
         if self.dimensions not in (0, 1, 2, 3):
@@ -550,6 +577,10 @@ class ApplyOptions:
     """Where the results go."""
     repeats: str = "run"
     """Which repeats of spectra, patterns or volumes: run = those of the training, all, or as `0:4`."""
+    dark: str = "run"
+    """Dark frames of the input: run = those of the training, none, or files."""
+    flat: str = "run"
+    """Flat field of the input: run = that of the training, none, or a file."""
     monitor: str = ""
     """Monitor counts of the input, one per frame: `file.h5::/dataset`, `.npy`, a column of text."""
     marks: str = "run"
@@ -580,6 +611,9 @@ class ApplyOptions:
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
     the network's answer, as a lone spot does; 0 = never."""
+    memory: str = ""
+    """Memory for the frames, such as 4GiB: less makes the blocks smaller that large scans are denoised in;
+    "" = a quarter of what the machine has."""
     seed: int = 0
     """Seed of the splits of photons that judge: halves, folds, and what is held out."""
     keep_sums: bool = True
@@ -593,6 +627,8 @@ class ApplyOptions:
             raise UserError(
                 f"--keep-significant: expected 0 or more sigma, got {self.keep_significant:g}"
             )
+        if self.memory:
+            parse_memory(self.memory)
         if self.center not in ("run", "auto"):
             parse_center(self.center, option="--center")
 
@@ -603,8 +639,14 @@ class InferConfig(ApplyOptions):
 
     output: str = ""
     """`.h5`/`.nxs` (NeXus), `.tif`, `.npy`, or a folder for one file per frame; spectra also `.csv`."""
+    background: str = ""
+    """Frames without the sample, whose mean is taken off the answers; `sigma` counts its noise too."""
+    background_scale: float = 1.0
+    """What the background is multiplied by: transmission of the sample, ratio of exposures."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
+    shard: str = ""
+    """Part of the blocks that this process does, 1/16 to 16/16; the last to finish joins them."""
     figure: str = ""
     """PNG to draw the first frame to, before and after; "" = none."""
     plot_range: tuple[str, ...] = ()
@@ -614,6 +656,15 @@ class InferConfig(ApplyOptions):
         """Refuse a range that is none."""
         super().__post_init__()
         parse_ranges(self.plot_range)
+        parse_shard(self.shard)
+        if not 0 < self.background_scale < math.inf:
+            raise UserError(
+                f"--background-scale: expected a number above 0, got {self.background_scale:g}"
+            )
+        if self.background_scale != 1 and not self.background:
+            raise UserError(
+                f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

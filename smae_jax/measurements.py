@@ -52,6 +52,7 @@ class Origin:
       leading: shape that the frames had on disk, such as (rows, columns) of a raster; () = one axis.
       marks: how further data of this detector are read, as `--data.marks`.
       motors: coordinates along each of these axes, None where there are none; () = of no axis.
+      among: frames of the scan that these were chosen from, evenly spread; 0 = these are all.
     """
 
     source: str = "arrays"
@@ -62,6 +63,7 @@ class Origin:
     leading: tuple[int, ...] = ()
     marks: str = "auto"
     motors: tuple[Axis | None, ...] = ()
+    among: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +101,9 @@ class Measurements:
       origin: where all this came from.
       channels: whether the last axis of `counts` is a channel axis.
       taken_out: what `outliers.take_out` replaced in `counts`; None = it has not looked.
+      response: of each pixel relative to a usual one, (*spatial), float32, as a flat field tells it; it is
+        part of `exposure` already. None = of all pixels alike.
+      dark: what was taken off every frame before, (*spatial), float32; None = nothing.
     """
 
     counts: np.ndarray
@@ -110,6 +115,8 @@ class Measurements:
     origin: Origin = dataclasses.field(default_factory=Origin)
     channels: bool = False
     taken_out: Outliers | None = None
+    response: np.ndarray | None = None
+    dark: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Hold the shapes and dtypes together."""
@@ -122,6 +129,10 @@ class Measurements:
             raise TypeError(
                 f"exposure: expected (1 or {len(self.counts)}, *{self.spatial}), got {self.exposure.shape}"
             )
+        for name in ("response", "dark"):
+            array = getattr(self, name)
+            if array is not None and array.shape != self.spatial:
+                raise TypeError(f"{name}: expected {self.spatial}, got {array.shape}")
         if not self.names:
             names = tuple(f"frame {index}" for index in range(len(self.counts)))
             object.__setattr__(self, "names", names)
@@ -157,8 +168,12 @@ class Measurements:
 
     @property
     def frame_exposure(self) -> np.ndarray:
-        """Exposure of each frame where it is valid, (frames,), float32; 1 for one without valid pixels."""
-        each = self.exposure.reshape(len(self.exposure), -1).max(axis=1)
+        """Exposure of each frame's usual pixel, (frames,), float32; 1 for one without valid pixels."""
+        exposure = self.exposure
+        if self.response is not None:
+            usable = self.response > 0
+            exposure = np.where(usable, exposure / np.where(usable, self.response, 1), 0)
+        each = exposure.reshape(len(exposure), -1).max(axis=1)
         return np.broadcast_to(np.where(each > 0, each, 1), len(self.counts)).astype(np.float32)
 
     @property

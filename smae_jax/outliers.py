@@ -37,9 +37,10 @@ def take_out(data: Measurements) -> Measurements:
     - the brightest of the 3 x 3 pixels in the median over the other frames: what stands out in all of them is
       a hot pixel, see `survey.find_hot_pixels`, or signal.
 
-    Where there is neither a partner nor two other frames, it is the median of the neighbours in 5 x 5 pixels,
-    or the second brightest of the eight nearest: a spot is blurred over several pixels. A spot that stands in
-    one frame alone is taken out too: its counts come back as they are.
+    All are rates, times the pixel's own exposure. Where there is neither a partner nor two other frames, it
+    is the median of the neighbours in 5 x 5 pixels, or the second brightest of the eight nearest: a spot is
+    blurred over several pixels. A spot that stands in one frame alone is taken out too: its counts come back
+    as they are.
 
     Args:
       data: patterns, masked, with their centre if they have one.
@@ -92,12 +93,12 @@ def mask_outliers(data: Measurements) -> Measurements:
 
 def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """Return (y, x) of the pixels of a frame that stand out, and the counts that stand in for them."""
-    image = data.counts[frame]
-    valid = data.valid[frame % len(data.valid)]
-    y, x = _candidates(image, valid)
+    image, light = data.counts[frame], data.exposure[frame % len(data.exposure)]
+    valid = light > 0
+    y, x = _candidates(image, light)
     if not len(y):
         return np.empty((0, 2), np.int64), np.empty(0, image.dtype)
-    known = np.where(valid, image, np.nan)
+    known = np.where(valid, image / np.where(valid, light, 1), np.nan)
     partner = np.full((1, len(y)), np.nan)
     if data.symmetry is not None:
         partner = around(known, *partner_of(data.symmetry.half_pixel, y, x), SQUARE)
@@ -109,45 +110,48 @@ def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
     near = np.fmax(upper_median(around(known, y, x, RING)), beside)
     far = np.fmax(upper_median(around(known, y, x, FAR_RING)), told)
     seen = np.isfinite(partner).any(axis=0) | np.isfinite(others)
-    expected, own = np.where(seen, far, near), image[y, x]
+    expected, own = np.where(seen, far, near) * light[y, x], image[y, x]
     out = (own > CONTRAST * expected) & (pdtrc(own - 1, expected + 1) < CHANCE)
     y, x = y[out], x[out]
     known[y, x] = np.nan  # neighbours that stand out themselves are no measure of what is usual
     about = around(known, y, x, RING)
     number = np.isfinite(about).sum(axis=0)
-    mean = np.nansum(about, axis=0) / np.maximum(number, 1)
+    mean = np.nansum(about, axis=0) / np.maximum(number, 1) * light[y, x]
     # Dithered by place, so that whole counts keep the mean, without a random number.
     dither = (y * 7919 + x) * _GOLDEN % 1
     return np.column_stack([y, x]), np.floor(mean + dither).astype(image.dtype)
 
 
 def _in_other_frames(data: Measurements, frame: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Return the brightest of the 3 x 3 pixels in the median over the other frames; NaN of fewer than two."""
+    """Return the brightest rate of 3 x 3 pixels in the median over other frames; NaN of fewer than two."""
     if data.frames < 3:
         return np.full(len(y), np.nan)
     found = np.full(len(y), np.nan)
     height, width = data.spatial
-    valid = np.broadcast_to(data.valid, data.counts.shape)
+    light = np.broadcast_to(data.exposure, data.counts.shape)
     for dy, dx in SQUARE:
         inside = (y + dy >= 0) & (y + dy < height) & (x + dx >= 0) & (x + dx < width)
         at_y, at_x = y[inside] + dy, x[inside] + dx
-        each = np.where(valid[:, at_y, at_x], data.counts[:, at_y, at_x].astype(np.float64), np.nan)
+        own = light[:, at_y, at_x]
+        each = np.where(own > 0, data.counts[:, at_y, at_x] / np.where(own > 0, own, 1), np.nan)
         each[frame] = np.nan
         found[inside] = np.fmax(found[inside], upper_median(each))
     return found
 
 
-def _candidates(image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _candidates(image: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find quickly what may stand out: far above the mean of the other pixels about it."""
+    valid = light > 0
     bright = valid & (image >= _LEAST)
     if not bright.any():
         return np.empty(0, np.int64), np.empty(0, np.int64)
     size = 2 * REACH + 1
+    rate = np.where(valid, image / np.where(valid, light, 1), 0)
     total, number = (
         uniform_filter(what.astype(np.float64), size, mode="constant") * size**2
-        for what in (np.where(valid, image, 0), valid)
+        for what in (rate, valid)
     )
     # A neighbour that stands out too has a part in the mean: half of the contrast is asked for here.
     others = np.maximum(number - 1, 1)
-    y, x = np.nonzero(bright & (image * others > CONTRAST / 2 * (total - image)))
+    y, x = np.nonzero(bright & (rate * others > CONTRAST / 2 * (total - rate)))
     return y, x

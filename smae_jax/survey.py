@@ -262,8 +262,8 @@ def find_hot_pixels(
     """Find pixels that count too much, frame after frame, without touching sharp reflections.
 
     A pixel is hot if its counts, summed over the frames in which it is valid, exceed what is
-    expected there by more than `threshold` Poisson standard deviations and by more than `margin`
-    times. Expected is the largest of
+    expected of its exposure by more than `threshold` Poisson standard deviations and by more than
+    `margin` times. Expected is the largest of
 
     - the median of its valid neighbours in 5 x 5 pixels, itself left out;
     - the second brightest of its eight neighbours: a reflection is blurred over several pixels. So a
@@ -296,10 +296,10 @@ def find_hot_pixels(
         )
     if not margin >= 0:
         raise UserError(f"hot-pixel margin: expected 0 or more, got {margin}")
-    counts, valid = data.counts, data.valid
-    frames = valid.sum(axis=0) * (len(counts) // len(valid))
+    counts = data.counts
+    light = data.exposure.sum(axis=0, dtype=np.float64) * (len(counts) // len(data.exposure))
     with np.errstate(invalid="ignore"):
-        rate = np.where(frames > 0, counts.sum(axis=0, dtype=np.float64) / frames, np.nan)
+        rate = np.where(light > 0, counts.sum(axis=0, dtype=np.float64) / light, np.nan)
 
     y, x = _above_mean_of_neighbours(rate, 1 + min(margin, 0.5))
     ground = upper_median(around(rate, y, x, RING))
@@ -312,21 +312,33 @@ def find_hot_pixels(
 
     # A reflection lights its four nearest pixels; beside a hot one there is one more at most.
     nearest = np.sort(np.nan_to_num(around(rate, y, x, CROSS)), axis=0)[1]
-    ground, number = np.nan_to_num(ground), frames[y, x]
+    ground, number = np.nan_to_num(ground), light[y, x]
     blurred = (nearest - ground) * number > BLURRED * np.sqrt(np.maximum(ground * number, 1))
     # More than a slope makes, and a part of the peak that a pixel's own light can have beside it.
     blurred &= (nearest > 2.5 * ground) & (nearest - ground > 0.02 * (rate[y, x] - ground))
-    own = np.where(valid[:, y, x], counts[:, y, x], np.nan)  # (frames, candidates), NaN sorts last
-    seen = np.isfinite(own).sum(axis=0)
-    steady = np.where(seen > 1, np.minimum(seen - 1, np.ceil(0.75 * seen)), seen).astype(int)
-    own = np.where(np.arange(len(own))[:, None] < steady, np.sort(own, axis=0), 0)
     hot = np.isfinite(expected) & ~blurred
-    for total, number in ((rate[y, x] * seen, seen), (own.sum(axis=0), steady)):
-        mean = np.nan_to_num(expected) * number
+    for total, exposure in ((rate[y, x] * number, number), _steadily(data, y, x)):
+        mean = np.nan_to_num(expected) * exposure
         hot &= total > mean + np.maximum(threshold * np.sqrt(np.maximum(mean, 1)), margin * mean)
     good = np.ones(counts.shape[1:], np.bool_)
     good[y[hot], x[hot]] = False
     return good
+
+
+def _steadily(data: Measurements, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add up counts and exposures of some pixels over all but their brightest frames, a quarter, or one."""
+    counts = data.counts[:, y, x]
+    each = data.full_exposure[:, y, x].astype(np.float64)  # (frames, candidates)
+    seen = (each > 0).sum(axis=0)
+    steady = np.where(seen > 1, np.minimum(seen - 1, np.ceil(0.75 * seen)), seen).astype(int)
+    rate = np.where(each > 0, counts / np.where(each > 0, each, 1), np.inf)
+    order = np.argsort(rate, axis=0)
+    kept = np.arange(len(each))[:, None] < steady
+    own, light = (
+        np.where(kept, np.take_along_axis(array, order, axis=0), 0).sum(axis=0)
+        for array in (counts, each)
+    )
+    return own, light
 
 
 def _above_mean_of_neighbours(rate: np.ndarray, sieve: float) -> tuple[np.ndarray, np.ndarray]:

@@ -18,14 +18,14 @@ LAYERS = (
     ("io", "simulate", "config", "config_file"),
     (
         *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
-        *("cautions",),
+        *("cautions", "calibration"),
     ),
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *("stopping", "compilation"),
+        *("stopping", "compilation", "blocks"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

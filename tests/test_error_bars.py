@@ -199,7 +199,7 @@ def test_error_bars_are_written_beside_the_counts(smae):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "photons"), [("saxs", 1.0), ("waxd", 1.0)])
 def test_error_bars_cover_the_truth(smae, kind, photons):
-    """68 % of the truths lie within one error bar, give or take 6 %; a smaller scan and fewer steps."""
+    """68 % of the truths lie within one error bar, give or take 8 %; a smaller scan and fewer steps."""
     simulated = ("simulate", "--kind", kind, "--frames", 32, "--size", 96, "--output", "s.h5")
     assert smae(*simulated, "--photons", photons).status == 0
     scan = ("--data.path", "s.h5::/entry/data/data", "--data.mask", "s.h5::/entry/mask")
@@ -210,7 +210,7 @@ def test_error_bars_cover_the_truth(smae, kind, photons):
         counts, sigma = file["entry/data/data"][()], file["entry/data/data_errors"][()]
         truth, valid = made["entry/truth"][()], made["entry/mask"][()] == 0
     within = np.abs(counts - truth)[:, valid] < sigma[:, valid]
-    assert 0.62 < within.mean() < 0.74
+    assert 0.60 < within.mean() < 0.76
 
 
 @pytest.mark.parametrize(

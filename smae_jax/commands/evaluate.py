@@ -36,7 +36,14 @@ from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
 from smae_jax.run.folder import RunFolder
-from smae_jax.run.restore import Opened, open_run, read_input, wanted_checkpoints
+from smae_jax.run.restore import (
+    Opened,
+    calibrated_as_run,
+    files_of,
+    open_run,
+    read_input,
+    wanted_checkpoints,
+)
 
 PANELS_WITH_REFERENCE = {
     "psnr_db": ("PSNR / dB", "higher"),
@@ -152,7 +159,8 @@ def _check_places(config: EvaluateConfig) -> None:
         if not getattr(config, name):
             raise UserError(f"--{name}: expected a path, got none; see --help")
     refuse_input(
-        config.output, config.input, config.reference, *config.mask, config.monitor, config.run
+        *(config.output, config.input, config.reference, *config.mask, config.monitor, config.run),
+        *files_of(config.dark, config.flat),
     )
     check_folder(Path(config.output), overwrite=config.overwrite)
     refuse_unwritable(config.output)
@@ -255,7 +263,9 @@ def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
     options = dataclasses.replace(
         config, input=config.reference, reference="", repeats=repeats, monitor=""
     )
-    return read_input(options, networks.first.config)
+    first = networks.first
+    found = read_input(options, first.config)
+    return calibrated_as_run(options, first.folder, first.config, found)
 
 
 def score(config: EvaluateConfig, networks: Networks, judge: Judge, say: Say) -> Judged:

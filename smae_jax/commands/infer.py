@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 
@@ -16,12 +17,14 @@ from smae_jax.figures.frames import denoised_figure
 from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
-from smae_jax.io.reading import describe_mask
+from smae_jax.io.reading import describe_mask, masked
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
-from smae_jax.run.restore import Opened, open_run
+from smae_jax.run.blockwise import infer_large
+from smae_jax.run.data import read_images
+from smae_jax.run.restore import Opened, calibrated_as_run, files_of, open_run
 
 
 def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) -> None:
@@ -48,6 +51,14 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         overwrite=config.overwrite,
         sigma=config.sigma,
     )
+    if opened.large is not None:
+        _infer_large(config, opened, say)
+        return
+    if config.shard:
+        raise UserError(
+            f"--shard {config.shard}: {config.input or 'the data'} is one block of "
+            f"{opened.data.frames} frames; leave it out"
+        )
     answers = answer(config, opened, say)
     write(
         config.output,
@@ -82,6 +93,7 @@ def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
         + (f"; {describe_mask(data)}" if len(data.spatial) == 2 else f" of {data.spatial}")
     )
     check_sigma(config, opened)
+    background = read_background(config, opened, say)
     if not data.are_counts and any(finishing.bare(s) in finishing.COUNTED for s in opened.stages):
         say(
             "note: no whole photon counts, so answers are neither combined nor held against them "
@@ -92,9 +104,66 @@ def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
     for stage, what in answers.done:
         say(f"{stage.replace('_', ' ')}: {what}")
-    if method.answers == "one":
+    if method.answers != "one":
+        answers = in_counts(answers, data)
+    if background is None:
         return answers
-    return in_counts(answers, data)
+    scale, name = config.background_scale, config.background
+    answers = finishing.subtract_background(answers, data, background, scale=scale, name=name)
+    say(f"subtract background: {answers.done[-1][1]}")
+    return answers
+
+
+def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
+    """Denoise a scan block by block, and draw its first frame."""
+    for line in cautions(opened.data, polarity=config.mask_polarity, options="--"):
+        say(line)
+    say(describe_mask(opened.data))
+    quiet = functools.partial(answer, config, say=_silent)
+    parts = infer_large(config, opened, quiet, say)
+    if parts is None:
+        return
+    if config.figure:
+        first = opened.of_block(slice(0, 1))
+        found = parts.first()
+        draw(config, first, Answers(found["counts"], found["known"], found["filled"]))
+    parts.remove()
+    say(f"{config.output}: {opened.large.frames if opened.large else 0} frames, in counts")
+
+
+def _silent(line: str) -> None:
+    del line
+
+
+def read_background(config: InferConfig, opened: Opened, say: Say) -> Measurements | None:
+    """Read the background as the run reads its own measurements; None where there is none.
+
+    Raises:
+      UserError: in one line, if it cannot be read, or has another shape than the data.
+    """
+    if not config.background:
+        return None
+    data = opened.data
+    found = read_images(data, opened.config.data, config.background)
+    if found.counts.shape[1:] != data.counts.shape[1:]:
+        raise UserError(
+            f"--background {config.background}: expected frames of {data.counts.shape[1:]} as {config.input} "
+            f"has, got {found.counts.shape[1:]}; give frames of the same detector"
+        )
+    found = calibrated_as_run(config, opened.folder, opened.config, found)
+    if len(data.spatial) == 2:
+        found = masked(found, np.asarray(data.valid.any(axis=0)), path="--background")
+    own, there = (
+        None if one.origin.exposure_s is None else float(np.mean(one.origin.exposure_s))
+        for one in (data, found)
+    )
+    if own and there and abs(own / there - 1) > 0.01:
+        say(
+            f"note: a frame of {config.background} was exposed {there:.4g} s, a frame of {config.input} "
+            f"{own:.4g} s; --background-scale {own / there:.4g} makes up for that, and is "
+            f"{config.background_scale:g}"
+        )
+    return dataclasses.replace(found, exposure=found.exposure / found.frame_exposure.mean())
 
 
 def check_sigma(config: InferConfig, opened: Opened) -> None:
@@ -150,7 +219,10 @@ def _check_places(config: InferConfig) -> None:
 
 def _inputs(config: InferConfig) -> tuple[str, ...]:
     """Return every location that is read; "" where an option is not given."""
-    return (config.input, *config.mask, config.monitor)
+    return (
+        *(config.input, *config.mask, config.monitor, config.background),
+        *files_of(config.dark, config.flat),
+    )
 
 
 def _check_figure(config: InferConfig, data: Measurements) -> None:

@@ -30,7 +30,10 @@ def inspect(config: InspectConfig, say: Say) -> None:
     if config.output:
         if not config.output.lower().endswith(".png"):
             raise UserError(f"--output: expected a name ending in .png, got '{config.output}'")
-        inputs = (options.path, *options.mask, options.monitor, options.geometry)
+        inputs = (
+            *(options.path, *options.mask, options.monitor, options.geometry),
+            *(options.dark, options.flat),
+        )
         refuse_input(config.output, *inputs)
         refuse_existing(config.output, overwrite=config.overwrite)
         refuse_unwritable(config.output)

@@ -129,7 +129,10 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")
     options = config.data
-    inputs = (options.path, *options.mask, options.reference, options.monitor, options.geometry)
+    inputs = (
+        *(options.path, *options.mask, options.reference, options.monitor, options.geometry),
+        *(options.dark, options.flat),
+    )
     refuse_input(config.run, *inputs, option="--run")
     return folder
 

@@ -97,15 +97,23 @@ def by_chunks(
 ) -> np.ndarray:
     """Apply `answer(counts, valid)`, which takes every frame by itself, to some frames at a time.
 
+    It compares neighbours and partners, so it sees the counts of a detector whose pixels respond alike.
+
     Returns:
       The answers per unit of exposure, float32; 0 where invalid.
     """
     rate, light = np.zeros(data.counts.shape, np.float32), data.full_exposure
     for chunk in in_chunks(data):
-        valid = light[chunk] > 0
+        valid, counts, alike = light[chunk] > 0, data.counts[chunk], light[chunk]
+        if data.response is not None:
+            usable = data.response > 0
+            counts, alike = (
+                np.divide(a, data.response, out=np.zeros(a.shape, np.float32), where=usable)
+                for a in (counts, alike)
+            )
         np.divide(
-            answer(data.counts[chunk], valid),
-            light[chunk],
+            answer(counts, valid),
+            alike,
             out=rate[chunk],
             where=valid,
             casting="same_kind",
@@ -174,6 +182,8 @@ def cut(data: Measurements, window: tuple[slice, slice]) -> Measurements:
         data,
         counts=data.counts[:, *window],
         exposure=data.exposure[:, *window],
+        response=None if data.response is None else data.response[window],
+        dark=None if data.dark is None else data.dark[window],
         center=dataclasses.replace(
             center,
             half_pixel=(y - top, x - left),

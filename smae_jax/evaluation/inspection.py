@@ -207,7 +207,7 @@ def inspect_scan(data: Measurements) -> Inspection:
         geometry=data.geometry,
         pairs=int(both.sum() // 2),
         partners=float(both.sum() / max(1, data.valid.any(axis=0).sum())),
-        chi_square=symmetry_chi_square(data.counts, data.valid, center.half_pixel),
+        chi_square=symmetry_chi_square(data.counts, data.valid, center.half_pixel, data.response),
         chi_square_sum=float(np.mean((own - partner)[counted] ** 2 / number[counted]))
         if counted.any()
         else nothing,
@@ -232,11 +232,11 @@ def sum_of_pairs(
     """
     if len(data.exposure) == 1:
         total = data.counts.sum(axis=0, dtype=np.float64)
-        return opposite(total, data.valid[0], center)
+        return opposite(total, data.valid[0], center, data.response)
     own, partner = np.zeros(data.spatial), np.zeros(data.spatial)
     any_pair = np.zeros(data.spatial, bool)
     for frame, mask in zip(data.counts, data.valid, strict=True):
-        here, there, both = opposite(frame, mask, center)
+        here, there, both = opposite(frame, mask, center, data.response)
         own += np.where(both, here, 0)
         partner += np.where(both, there, 0)
         any_pair |= both

@@ -207,7 +207,9 @@ class _Tally:
             if use.any():
                 self.whiteness.add(counts, expected, use)
                 self.rings.add(counts, expected, use)
-                self.chi_square += len(counts) * symmetry_chi_square(expected, use, center)
+                self.chi_square += len(counts) * symmetry_chi_square(
+                    expected, use, center, data.response
+                )
 
     def row(self, splits: Splits, lowest: _Tally) -> Row:
         """Return the numbers of `COLUMNS`; differences of deviances are those to the lowest."""

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from smae_jax.finishing.background import subtract_background
 from smae_jax.finishing.combine import FEWEST_FRAMES, combine
 from smae_jax.finishing.error_bars import FOLDS, error_bars
 from smae_jax.finishing.evidence import Evidence, Half
@@ -54,6 +55,7 @@ __all__ = [
     "keep_sums",
     "name_of",
     "put_back",
+    "subtract_background",
 ]
 
 

@@ -45,7 +45,7 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
         shares = shares_of_components(
             told,
             held_out[part],
-            exposure=evidence.held_out_exposure,
+            exposure=evidence.held_out_exposure[part],
             use=evidence.valid[part].all(axis=0) & _known(told),
         )
         kept += shares.sum()
@@ -64,7 +64,7 @@ def _known(counts: np.ndarray) -> np.ndarray:
 
 
 def shares_of_components(
-    answer: np.ndarray, held_out: np.ndarray, *, exposure: float, use: np.ndarray
+    answer: np.ndarray, held_out: np.ndarray, *, exposure: np.ndarray | float, use: np.ndarray
 ) -> np.ndarray:
     """Measure how much of each principal component of a scan's answers held-out photons confirm.
 
@@ -74,7 +74,7 @@ def shares_of_components(
     Args:
       answer: expected counts per full frame, made without the held-out photons, (frames, height, width).
       held_out: photons, as `answer`.
-      exposure: of the held-out photons, in full frames.
+      exposure: of the held-out photons, in full frames, as `answer` or one for all, above 0.
       use: where the answers of all frames are known and photons were counted, bool, (height, width).
 
     Returns:
@@ -84,10 +84,11 @@ def shares_of_components(
     told = values > 0
     if not told.any():
         return np.ones(len(values))
+    exposure = np.broadcast_to(exposure, answer.shape)
     products = np.zeros((len(answer), len(answer)))
     for slab in _slabs(answer, use & (mean > 0)):
         light = mean[slab]
-        photons = held_out[:, *slab] / exposure - light
+        photons = held_out[:, *slab] / exposure[:, *slab] - light
         products += (photons / light) @ (answer[:, *slab] - light).T
     confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
     slopes, weights = confirmed[told] / values[told], values[told]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,17 @@ class Half:
     Attributes:
       data: its photons, at half of the exposure.
       answers: to it, in counts per full frame.
+      variance: the jackknife's of the network alone, before any stage; None = that of `answers`.
     """
 
     data: Measurements
     answers: Answers
+    variance: Any = None
+
+    @property
+    def of_network(self) -> Any:
+        """The jackknife's variance of the network alone."""
+        return self.answers.variance if self.variance is None else self.variance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +54,9 @@ class Evidence:
         return self.split[::-1][: len(self.halves)]
 
     @property
-    def held_out_exposure(self) -> float:
-        """Exposure of the held-out photons, in full frames."""
-        return float(self.halves[0].data.frame_exposure.mean())
+    def held_out_exposure(self) -> np.ndarray:
+        """Exposure behind the held-out photons, in full frames, (frames, *spatial); 1 where invalid."""
+        return np.where(self.valid, self.halves[0].data.full_exposure, np.float32(1))
 
     @functools.cached_property
     def valid(self) -> np.ndarray:
@@ -58,7 +66,11 @@ class Evidence:
     def after(self, stage: Callable[[Answers, Evidence], Answers]) -> Evidence:
         """Return the evidence once the halves have gone through a stage, each held against its own counts."""
         through = [
-            Half(half.data, stage(half.answers, dataclasses.replace(self, data=half.data)))
+            Half(
+                half.data,
+                stage(half.answers, dataclasses.replace(self, data=half.data)),
+                half.of_network,
+            )
             for half in self.halves
         ]
         return dataclasses.replace(self, halves=tuple(through))

@@ -24,7 +24,7 @@ def put_back(answers: Answers, evidence: Evidence) -> Answers:
         return answers.after("put_back", "no counts stand out")
     valid = evidence.valid[tuple(outliers.places.T)]
     places, found = tuple(outliers.places[valid].T), outliers.counts[valid].astype(np.float32)
-    light = evidence.data.frame_exposure[places[0]]
+    light = evidence.data.full_exposure[places]
     counts, known, filled = (
         np.array(array) for array in (answers.counts, answers.known, answers.filled)
     )

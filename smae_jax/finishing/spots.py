@@ -34,7 +34,8 @@ def keep_spots(answers: Answers, evidence: Evidence, *, sigmas: float = SIGMAS) 
     data, counts = evidence.data, np.array(answers.counts)
     if data.center is None or len(counts) != data.frames:
         return answers
-    kept, light = np.zeros(counts.shape, bool), data.frame_exposure
+    kept = np.zeros(counts.shape, bool)
+    light = np.where(evidence.valid, data.full_exposure, np.float32(1))
     for frame, own in enumerate(data.counts):
         found, kept[frame] = keep_significant(
             counts[frame] * light[frame], own, evidence.valid[frame], sigmas=sigmas
@@ -42,7 +43,7 @@ def keep_spots(answers: Answers, evidence: Evidence, *, sigmas: float = SIGMAS) 
         counts[frame] = np.where(kept[frame], found / light[frame], counts[frame])
     variance = answers.variance
     if variance is not None:  # no counts are not known without error either
-        of_counts = np.maximum(data.counts, 1) / light[:, None, None] ** 2
+        of_counts = np.maximum(data.counts, 1) / light**2
         variance = np.where(kept, of_counts, variance).astype(np.float32)
     what = (
         f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "

@@ -51,11 +51,10 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
         return answers
     kept = np.zeros(counts.shape, bool) if answers.kept is None else answers.kept
     valid = evidence.valid & ~kept
-    light = data.frame_exposure[:, None, None]
     height, width = data.spatial
     nowhere = (-float(height), -float(width))  # no pixel has a partner about it
     center = nowhere if data.symmetry is None else data.symmetry.half_pixel
-    correction = correct_sums(counts * light, data.counts, valid, center)
+    correction = correct_sums(counts * data.full_exposure, data.counts, valid, center)
     variance = answers.variance
     found = counts.copy()
     variance = None if variance is None else np.array(variance)

@@ -24,6 +24,7 @@ class Answered:
       sigma: shaped as `counts`; None = none.
       names: one per frame.
       leading: (rows, columns) where the frames are a raster and each has an answer, else (k,).
+      frame: shape of a frame, (*spatial[, channel]).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Answered:
         if self.filled is not None:
             self.known = self.known | self.filled
         together = len(counts) == 1 and (like.frames > 1 or len(like.spatial) != 2)
+        self.frame = counts.shape[1:]
         self.names = ("denoised",) if together else like.names
         raster = like.origin.leading
         self.leading = raster if math.prod(raster) == len(counts) and raster else (len(counts),)
@@ -70,9 +72,17 @@ class Answered:
         return flags
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape that the counts are written in, (*leading, *spatial[, channel])."""
-        return (*self.leading, *self.counts.shape[1:])
+    def has_sigma(self) -> bool:
+        """Whether there are error bars."""
+        return self.sigma is not None
+
+    def flags(self, name: str) -> tuple[np.ndarray | None, Iterator[np.ndarray]]:
+        """Return `known` or `filled` as one image where all frames agree, else None; and of every frame."""
+        flags = self.known if name == "known" else self.filled
+        if flags is None:
+            flags = np.zeros((1, *self.like.spatial), np.bool_)
+        one = flags[0] if (flags == flags[:1]).all() else None
+        return one, (flags[index % len(flags)] for index in range(len(self.counts)))
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield each frame's counts, float32, NaN where there is no answer."""
@@ -88,11 +98,12 @@ class Answered:
             known = known[..., None] if self.like.channels else known
             yield np.where(known, frame, np.nan).astype(np.float32)
 
-    def process(self, told: dict[str, str]) -> dict[str, str]:
-        """Say what made the answers: program, version, date, source, and what the caller tells."""
-        return {
-            "program": PROGRAM,
-            "version": version(),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "source": self.like.origin.source,
-        } | {name: str(text) for name, text in told.items()}
+
+def process_of(like: Measurements, told: dict[str, str]) -> dict[str, str]:
+    """Say what made answers: program, version, date, source, and what the caller tells."""
+    return {
+        "program": PROGRAM,
+        "version": version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "source": like.origin.source,
+    } | {name: str(text) for name, text in told.items()}

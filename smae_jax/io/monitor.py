@@ -28,28 +28,54 @@ def with_monitor(data: Measurements, location: str, option: str = "--data.monito
     Raises:
       UserError: in one line, if it cannot be read, has another length, or holds no number above 0.
     """
-    values = read_monitor(location, data.frames, option)
-    usable = np.isfinite(values) & (values > 0)
-    if not usable.any():
-        raise UserError(
-            f"{option} {location}: expected monitor counts above 0, got none; see the file"
-        )
-    relative = np.where(usable, values, 0) / values[usable].mean()
+    relative, note = relative_monitor(location, data.frames, option=option)
     each = relative.reshape(-1, *(1,) * len(data.spatial)).astype(np.float32)
     exposure = data.valid * each
     kept = exposure[..., None] if data.channels else exposure
-    note = (
-        f"exposure of each frame by the monitor {location}: from {relative[usable].min():.3g} to "
-        f"{relative.max():.3g} of its mean"
-    )
-    if not usable.all():
-        note += f"; {int((~usable).sum())} of {len(values)} have none and are left out"
     return dataclasses.replace(
         data,
         counts=np.where(kept > 0, data.counts, np.zeros((), data.counts.dtype)),
         exposure=exposure.astype(np.float32),
         origin=dataclasses.replace(data.origin, notes=(*data.origin.notes, note)),
     )
+
+
+def relative_monitor(
+    location: str,
+    frames: int,
+    wanted: np.ndarray | None = None,
+    *,
+    option: str = "--data.monitor",
+) -> tuple[np.ndarray, str]:
+    """Read monitor counts relative to their mean.
+
+    Args:
+      location: see `with_monitor`.
+      frames: that there are.
+      wanted: indices of those that count; None = all.
+      option: what to call it in a message.
+
+    Returns:
+      (float64, (frames,), 0 where there are none; what they are, in words).
+
+    Raises:
+      UserError: as `with_monitor`.
+    """
+    values = read_monitor(location, frames, option)
+    values = values if wanted is None else values[wanted]
+    usable = np.isfinite(values) & (values > 0)
+    if not usable.any():
+        raise UserError(
+            f"{option} {location}: expected monitor counts above 0, got none; see the file"
+        )
+    relative = np.where(usable, values, 0) / values[usable].mean()
+    note = (
+        f"exposure of each frame by the monitor {location}: from {relative[usable].min():.3g} to "
+        f"{relative.max():.3g} of its mean"
+    )
+    if not usable.all():
+        note += f"; {int((~usable).sum())} of {len(values)} have none and are left out"
+    return relative, note
 
 
 def read_monitor(location: str, frames: int, option: str = "--data.monitor") -> np.ndarray:

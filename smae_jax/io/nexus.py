@@ -9,13 +9,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from smae_jax.io.answers import Answered
+from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.hdf5_sink import create_hdf5
 from smae_jax.io.outputs import PROGRAM
+from smae_jax.io.parts import Joined
 from smae_jax.measurements import Axis, Measurements
 
 
-def write_nexus(path: Path, answers: Answered, process: dict[str, str]) -> None:
+def write_nexus(path: Path, answers: Answered | Joined, process: dict[str, str]) -> None:
     """Write answers with their errors, masks, axis, names, geometry and process.
 
     Raises:
@@ -29,21 +30,17 @@ def write_nexus(path: Path, answers: Answered, process: dict[str, str]) -> None:
         signal = _frames(data, "data", answers, answers.frames())
         signal.attrs["interpretation"] = "spectrum" if len(like.spatial) == 1 else "image"
         signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
-        if answers.sigma is not None:
+        if answers.has_sigma:
             errors = _frames(data, "data_errors", answers, answers.sigmas())
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
-        leading = answers.leading
-        _flags(data, "pixel_mask", ~answers.known, leading, np.uint32, "nonzero = no answer")
-        nowhere = np.zeros((1, *like.spatial), bool)
-        filled = nowhere if answers.filled is None else answers.filled
-        if filled.any() or patterns:
-            said = "1 = not measured, filled from the partner"
-            _flags(data, "filled", filled, leading, np.uint8, said)
+        _flags(data, "pixel_mask", answers, np.uint32, "nonzero = no answer")
+        if patterns or answers.flags("filled")[0] is None:
+            _flags(data, "filled", answers, np.uint8, "1 = not measured, filled from the partner")
         data["source" if patterns else "names"] = list(answers.names)
         _axes(data, answers)
         _geometry(entry, like)
         group = _group(entry, "process", "NXprocess")
-        for name, text in answers.process(process).items():
+        for name, text in process_of(like, process).items():
             group[name] = text
 
 
@@ -52,11 +49,11 @@ def _packed(chunks: Any) -> dict[str, Any]:
 
 
 def _frames(
-    group: h5py.Group, name: str, answers: Answered, frames: Iterator[np.ndarray]
+    group: h5py.Group, name: str, answers: Answered | Joined, frames: Iterator[np.ndarray]
 ) -> h5py.Dataset:
-    leading, frame = answers.leading, answers.counts.shape[1:]
+    leading, frame = answers.leading, answers.frame
     chunks = (*(1 for _ in leading), *frame) if len(answers.like.spatial) == 2 else True
-    dataset = group.create_dataset(name, answers.shape, np.float32, **_packed(chunks))
+    dataset = group.create_dataset(name, (*leading, *frame), np.float32, **_packed(chunks))
     dataset.attrs["units"] = "counts"
     for place, values in zip(np.ndindex(leading), frames, strict=True):
         dataset[place] = values
@@ -64,23 +61,23 @@ def _frames(
 
 
 def _flags(
-    group: h5py.Group,
-    name: str,
-    flags: np.ndarray,
-    leading: tuple[int, ...],
-    kind: type,
-    meaning: str,
+    group: h5py.Group, name: str, answers: Answered | Joined, kind: type, meaning: str
 ) -> None:
     """Write what is said of every pixel; once where all frames agree."""
-    one = len(flags) == 1 or bool((flags == flags[:1]).all())
-    frame = flags.shape[1:]
-    flags = flags[0] if one else flags.reshape(*leading, *frame)
-    chunks = True if one else (*(1 for _ in leading), *frame)
-    dataset = group.create_dataset(name, data=flags.astype(kind), **_packed(chunks))
+    unknown = name == "pixel_mask"
+    one, each = answers.flags("known" if unknown else name)
+    if one is not None:
+        dataset = group.create_dataset(name, data=(one ^ unknown).astype(kind), **_packed(True))
+    else:
+        leading, frame = answers.leading, answers.like.spatial
+        chunks = (*(1 for _ in leading), *frame)
+        dataset = group.create_dataset(name, (*leading, *frame), kind, **_packed(chunks))
+        for place, flags in zip(np.ndindex(leading), each, strict=True):
+            dataset[place] = (flags ^ unknown).astype(kind)
     dataset.attrs["long_name"] = meaning
 
 
-def _axes(data: h5py.Group, answers: Answered) -> None:
+def _axes(data: h5py.Group, answers: Answered | Joined) -> None:
     """Write the coordinates of the motors and of the spectra, and name the axes of the data by them."""
     like, leading = answers.like, answers.leading
     motors = like.origin.motors or [None] * len(leading)

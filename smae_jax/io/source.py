@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.io import array_files
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, split_inside
@@ -108,6 +110,24 @@ class Source:
                     assembly.add(part.file, part.label, opened, own.tolist())
         data = assembly.close()
         return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
+
+
+def estimated_frames(
+    path: str, *, left_out: Sequence[str] = (), missing: str = "refuse"
+) -> tuple[int, int, int] | None:
+    """Estimate (frames, height, width) of a scan from its first file; None where it holds spectra.
+
+    Raises:
+      UserError: if there is no such file, or the first one cannot be read.
+    """
+    file_path, inside = split_inside(path)
+    files, _ = without_linked(find_frames(file_path, left_out)[0])
+    suffix = os.path.splitext(files[0])[1].lower()
+    if suffix in array_files.SUFFIXES and array_files.is_spectrum(files[0], inside):
+        return None
+    with open_frames(files[0], inside, missing=missing) as frames:
+        height, width = (int(n) for n in frames.values.shape[-2:])
+        return frames.count * len(files), height, width
 
 
 def open_source(

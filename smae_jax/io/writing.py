@@ -16,7 +16,7 @@ import numpy as np
 import tifffile
 
 from smae_jax.io import text_files
-from smae_jax.io.answers import Answered
+from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.atomic import OutputError, atomic_paths
 from smae_jax.io.nexus import write_nexus
@@ -28,6 +28,7 @@ from smae_jax.io.outputs import (
     sigma_beside,
     suffix_of,
 )
+from smae_jax.io.parts import Joined, Parts
 from smae_jax.measurements import Measurements
 
 __all__ = ["OutputError", "check_output", "files_written", "refuse_input", "sigma_beside", "write"]
@@ -74,17 +75,44 @@ def write(
     """
     check_output(path, like, overwrite=overwrite, sigma=sigma is not None)
     answers = Answered(np.asarray(counts), like, known=known, filled=filled, sigma=sigma)
+    _write(path, answers, process or {}, overwrite=overwrite)
+
+
+def write_joined(
+    path: str, parts: Parts, like: Measurements, *, process: dict[str, str], overwrite: bool = False
+) -> None:
+    """Write the blocks of an output as one, frame by frame.
+
+    Args:
+      path: the output; `.npz`, which has no place for one frame after the other, takes all in memory.
+      parts: the blocks, all there.
+      like: what was answered: names, geometry, raster; its counts are not looked at.
+      process: see `write`.
+      overwrite: see `write`.
+
+    Raises:
+      OutputError: as `write`.
+    """
+    answers = Joined(parts, like)
+    check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
+    _write(path, answers, {**process, **answers.done()}, overwrite=overwrite)
+
+
+def _write(
+    path: str, answers: Answered | Joined, process: dict[str, str], *, overwrite: bool
+) -> None:
+    like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
     with atomic_paths(path, *beside, overwrite=overwrite) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
-            write_nexus(temporary, answers, process or {})
+            write_nexus(temporary, answers, process)
         elif suffix == ".npz":
             _write_npz(temporary, answers)
         elif suffix in text_files.SUFFIXES:
-            _write_text(temporary, answers, process or {})
+            _write_text(temporary, answers, process)
         else:
             _write_frames(temporary, suffix, answers, answers.frames())
-            if sigma is not None:
+            if sigma:
                 _write_frames(others[0], suffix, answers, answers.sigmas())
             if suffix == ".npy" and like.axis is not None:
                 np.save(others[1], like.axis.values, allow_pickle=False)
@@ -97,15 +125,16 @@ def files_written(path: str, like: Measurements, *, sigma: bool) -> list[str]:
     return [path, *(beside[:1] if sigma else ()), *(beside[1:] if axis else ())]
 
 
-def _write_npz(path: Path, answers: Answered) -> None:
+def _write_npz(path: Path, answers: Answered | Joined) -> None:
+    shape = (*answers.leading, *answers.frame)
     packed: dict[str, Any] = {
-        "counts": np.stack([*answers.frames()]).reshape(answers.shape),
+        "counts": np.stack([*answers.frames()]).reshape(shape),
         "names": np.array(answers.names),
     }
     if len(answers.like.spatial) == 1:
         packed["interpretation"] = np.array("spectrum")
-    if answers.sigma is not None:
-        packed["sigma"] = np.stack([*answers.sigmas()]).reshape(answers.shape)
+    if answers.has_sigma:
+        packed["sigma"] = np.stack([*answers.sigmas()]).reshape(shape)
     if (axis := answers.like.axis) is not None:
         name = axis.name or "axis"
         packed |= {name: axis.values, f"{name}_unit": np.array(axis.unit)}
@@ -113,7 +142,7 @@ def _write_npz(path: Path, answers: Answered) -> None:
         np.savez_compressed(file, **packed)
 
 
-def _write_text(path: Path, answers: Answered, process: dict[str, str]) -> None:
+def _write_text(path: Path, answers: Answered | Joined, process: dict[str, str]) -> None:
     axis = answers.like.axis
     text_files.write_text(
         path,
@@ -121,15 +150,21 @@ def _write_text(path: Path, answers: Answered, process: dict[str, str]) -> None:
         axis=None if axis is None else axis.values,
         axis_label=answers.like.axis_label,
         names=answers.names,
-        sigma=None if answers.sigma is None else np.stack([*answers.sigmas()]),
-        process={name: text for name, text in answers.process(process).items() if "\n" not in text},
+        sigma=np.stack([*answers.sigmas()]) if answers.has_sigma else None,
+        process={
+            name: text
+            for name, text in process_of(answers.like, process).items()
+            if "\n" not in text
+        },
     )
 
 
-def _write_frames(path: Path, suffix: str, answers: Answered, frames: Iterator[np.ndarray]) -> None:
-    shape = answers.counts.shape
+def _write_frames(
+    path: Path, suffix: str, answers: Answered | Joined, frames: Iterator[np.ndarray]
+) -> None:
+    shape = (len(answers.names), *answers.frame)
     if suffix == ".npy":
-        _write_npy(path, frames, answers.shape)
+        _write_npy(path, frames, (*answers.leading, *answers.frame))
     elif suffix:
         _write_tiff(path, frames, shape)
     else:

@@ -89,8 +89,10 @@ def _choose(path: str, root: Any, inside: str, mask: bool) -> tuple[str, Any]:
             raise UserError(f"{path}: this Zarr is one array without a name; drop '::{inside}'")
         return "", root
     try:
-        arrays = {
-            name: node for name, node in root.members(max_depth=8) if not hasattr(node, "members")
+        arrays = {  # in the order of their names: a folder lists its own as it likes
+            name: node
+            for name, node in sorted(root.members(max_depth=8))
+            if not hasattr(node, "members")
         }
     except Exception as error:  # damaged metadata raise whatever they like
         raise unreadable(path, "Zarr", error) from error

@@ -30,11 +30,12 @@ def choose_partner(data: Measurements) -> tuple[str, str]:
     # Every pair is summed over the frames in which both its pixels are valid.
     pairs = data.valid & turn(data.valid, data.center.half_pixel, False)
     total = np.where(pairs, data.counts, 0).sum(axis=0, dtype=np.float64)
-    own, partner, both = opposite(total, np.asarray(pairs.any(axis=0)), data.center.half_pixel)
+    center, valid = data.center.half_pixel, np.asarray(pairs.any(axis=0))
+    own, partner, both = opposite(total, valid, center, data.response)
     if not both.any():
         return "none", "no pixel has a valid partner"
     found = relative_asymmetry(own, partner, both)
-    chi_square = symmetry_chi_square(data.counts, data.valid, data.center.half_pixel)
+    chi_square = symmetry_chi_square(data.counts, data.valid, center, data.response)
     measured = (
         f"chi-square of opposite pixels {chi_square:.2f}, asymmetry {100 * found.relative:.1f} %"
     )

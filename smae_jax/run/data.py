@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from smae_jax import blocks
+from smae_jax.blocks import parse_memory
+from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.monitor import with_monitor
@@ -14,9 +18,10 @@ from smae_jax.io.pairing import pair_frames
 from smae_jax.io.poni import read_poni
 from smae_jax.io.reading import How, choose_frames, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
-from smae_jax.measurements import Measurements
+from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.outliers import mask_outliers, take_out
+from smae_jax.run.large import open_large
 from smae_jax.survey import settle
 
 FEWEST = 3
@@ -35,10 +40,11 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
       UserError: in one line, if anything cannot be read, does not fit, or leaves nothing to use.
     """
     scan = symmetric and not is_spectra(options.path, dimensions=options.dimensions)
-    data = _read_chosen(options)
+    data = _read_chosen(options, scan=scan)
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
-        data = _read_chosen(dataclasses.replace(options, dimensions=2))
+        data = _read_chosen(dataclasses.replace(options, dimensions=2), scan=False)
+    data = calibrated(data, options, dark=options.dark, flat=options.flat)
     data = _with_mask(options, data)
     if not scan:
         _refuse_scan_options(options)
@@ -51,9 +57,31 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
 
 
-def _read_chosen(options: DataOptions) -> Measurements:
-    """Read the frames or repeats that are asked for, with the exposures that a monitor gives them."""
-    chosen, others = "" if options.monitor else options.repeats, (options.reference,)
+def _read_chosen(options: DataOptions, *, scan: bool) -> Measurements:
+    """Read the frames or repeats that are asked for, with the exposures that a monitor gives them.
+
+    Of a scan that does not fit into memory, frames evenly spread over it.
+    """
+    if scan:
+        memory = parse_memory(options.memory, "--data.memory")
+
+        def most(pixels: int) -> int:
+            return blocks.frames_that_fit(pixels, memory, each=blocks.TO_TRAIN)
+
+        large = open_large(
+            options,
+            options.path,
+            frames=options.frames or options.repeats,
+            monitor=options.monitor,
+            left_out=(options.reference, options.dark, options.flat),
+            most=most,
+            choice="--data.frames" if options.frames else "--data.repeats",
+        )
+        if large is not None:
+            why = f"are read: as many as fit into {memory / 2**30:.3g} GiB (--data.memory)"
+            return large.some(most(large.pixels), why)
+    chosen = "" if options.monitor else options.repeats
+    others = (options.reference, options.dark, options.flat)
     data = read_files(options, options.path, repeats=chosen, left_out=others)
     if options.monitor:
         data = choose_frames(with_monitor(data, options.monitor), options.repeats)
@@ -84,6 +112,73 @@ def read_files(
         left_out=(*options.mask, *left_out),
     )
     return read(path, how)
+
+
+def calibrated(
+    data: Measurements,
+    options: DataOptions,
+    *,
+    dark: str | np.ndarray | None,
+    flat: str | np.ndarray | None,
+    prefix: str = "--data.",
+) -> Measurements:
+    """Take dark frames off, and take the flat field for exposure; measurements that have them already stay.
+
+    Args:
+      data: read, not masked yet.
+      options: how measurements lie in files.
+      dark: files of dark frames, or their mean, (*spatial); "" or None = none.
+      flat: file of a flat field, or the response, (*spatial); "" or None = none.
+      prefix: what options are called before their own name.
+
+    Raises:
+      UserError: in one line, if one cannot be read, has another shape, or leaves no pixel.
+    """
+    if dark is not None and len(dark) and data.dark is None:
+        image = _image(data, options, dark, f"{prefix}dark")
+        data = without_dark(data, image)
+        if not data.are_counts:
+            low, high = (float(value) for value in np.nanpercentile(image, (1, 99)))
+            data = _noted(
+                data,
+                f"dark counts taken off, {low:.3g} to {high:.3g} in most pixels: what is left are no photon "
+                "counts; for a detector that counts photons give --background to infer instead",
+            )
+    if flat is not None and len(flat) and data.response is None:
+        data = with_response(data, _image(data, options, flat, f"{prefix}flat"))
+        if data.response is not None:
+            low, high = np.percentile(data.response[data.response > 0], (1, 99))
+            data = _noted(data, f"flat field: response of most pixels from {low:.3g} to {high:.3g}")
+    return data
+
+
+def _noted(data: Measurements, note: str) -> Measurements:
+    origin = dataclasses.replace(data.origin, notes=(*data.origin.notes, note))
+    return dataclasses.replace(data, origin=origin)
+
+
+def _image(
+    data: Measurements, options: DataOptions, given: str | np.ndarray, option: str
+) -> np.ndarray:
+    """Return the mean of the frames that are named, or the image that is given, NaN where unknown."""
+    if isinstance(given, str):
+        image, what = mean_of_frames(read_images(data, options, given))[0], f"{option} {given}"
+    else:
+        image, what = given, f"{option} of the run"
+    if image.shape != data.spatial:
+        raise UserError(
+            f"{what}: expected {data.spatial} as the frames of {data.origin.source} have, got {image.shape}; "
+            "give an image of this detector"
+        )
+    return image
+
+
+def read_images(data: Measurements, options: DataOptions, path: str) -> Measurements:
+    """Read further frames of the detector that measured the data: dark ones, a flat field, a background."""
+    plain = dataclasses.replace(
+        options, dimensions=len(data.spatial), repeats_axis=0, saturation=math.inf, reference=""
+    )
+    return read_files(plain, path, repeats="")
 
 
 def _with_mask(options: DataOptions, data: Measurements) -> Measurements:
@@ -137,6 +232,7 @@ def read_reference(
     options = config.data
     better = read_files(options, options.reference, repeats="", left_out=(options.path,))
     if better.spatial == data.spatial:
+        better = calibrated(better, options, dark=options.dark, flat=options.flat)
         better = _with_mask(options, better)
     paired = pair_frames(
         data,

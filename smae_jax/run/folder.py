@@ -1,6 +1,6 @@
 """A run on disk: its options, what its survey found, and where its checkpoints and figures are.
 
-runs/p40/config.toml  environment.json  survey.json  mask.npz  metrics.jsonl
+runs/p40/config.toml  environment.json  survey.json  mask.npz  calibration.npz  metrics.jsonl
          checkpoints/<step>/  best/<step>/  figures/
 
 Runs of the former version have `prepare.json` instead of `survey.json`; it is read alike.
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import jax
 import numpy as np
@@ -181,6 +182,23 @@ class RunFolder:
         except (OSError, KeyError, ValueError) as error:
             raise UserError(f"{path}: not the mask of a run ({error}); give --mask") from None
 
+    def calibration(self) -> dict[str, np.ndarray]:
+        """Read the run's `dark` counts and `flat` field, float32, (*spatial); those that it has.
+
+        Raises:
+          UserError: if they are damaged.
+        """
+        path = self.path / "calibration.npz"
+        if not path.is_file():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in ("dark", "flat") if name in file}
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            raise UserError(
+                f"{path}: not the calibration of a run ({error}); give --dark and --flat"
+            ) from None
+
     def create(self, config: TrainConfig, survey: Survey, data: Measurements | None) -> None:
         """Make the folder with everything that is known before the first step; a mask of patterns.
 
@@ -200,6 +218,9 @@ class RunFolder:
             (folder / "survey.json").write_text(json.dumps(survey.record(), indent=2) + "\n")
             if data is not None and len(data.spatial) == 2:
                 np.savez_compressed(folder / "mask.npz", valid=data.valid.any(axis=0))
+            known = {} if data is None else {"dark": data.dark, "flat": data.response}
+            if known := {name: image for name, image in known.items() if image is not None}:
+                np.savez_compressed(folder / "calibration.npz", **known)
 
     @contextlib.contextmanager
     def replacing(self) -> Iterator[Callable[[], None]]:

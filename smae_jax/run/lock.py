@@ -22,11 +22,16 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def held(folder: str | Path) -> Iterator[None]:
-    """Keep other processes from training in a folder, from before it is there until the block ends.
+def held(folder: str | Path, *, doing: str = "training", option: str = "--run") -> Iterator[None]:
+    """Keep other processes from working on a folder, from before it is there until the block ends.
 
     The lock is a file beside the folder, since the folder itself is moved when a run is replaced. The
     operating system lets go of it when the process ends, however it ends.
+
+    Args:
+      folder: to be held.
+      doing: what its holder does, for messages.
+      option: that named the folder, for messages.
 
     Raises:
       UserError: in one line, if another process holds it, which the message names, or nothing can be written
@@ -37,10 +42,11 @@ def held(folder: str | Path) -> Iterator[None]:
     made = [one for one in (path.parent, *path.parent.parents) if not one.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(path, folder)
+        file = _locked(path, f"{option} {folder}", doing)
     except OSError as error:
+        what = "run" if option == "--run" else "output"
         raise UserError(
-            f"--run {folder}: no run can be written there ({error.strerror or error}); choose another "
+            f"{option} {folder}: no {what} can be written there ({error.strerror or error}); choose another "
             f"folder, or mend the permissions of {path.parent}"
         ) from None
     try:
@@ -53,7 +59,7 @@ def held(folder: str | Path) -> Iterator[None]:
                 one.rmdir()
 
 
-def _locked(path: Path, folder: Path) -> IO[str]:
+def _locked(path: Path, named: str, doing: str) -> IO[str]:
     """Return the lock file, open and locked; what is written in it says who holds it."""
     while True:
         file = path.open("a+", encoding="utf-8")
@@ -65,8 +71,7 @@ def _locked(path: Path, folder: Path) -> IO[str]:
             holder = " ".join(file.read(200).split()) or "another process"
             file.close()
             raise UserError(
-                f"--run {folder}: {holder} is training there; wait for it or stop it, or choose another "
-                "folder"
+                f"{named}: {holder} is {doing} there; wait for it or stop it, or choose another folder"
             ) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:

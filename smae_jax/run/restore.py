@@ -14,9 +14,12 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from smae_jax import finishing, models
+from smae_jax import blocks, finishing, models
+from smae_jax.blocks import parse_memory
+from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import (
     ApplyOptions,
+    DataOptions,
     EvaluateConfig,
     TrainConfig,
     check_ensemble,
@@ -33,8 +36,9 @@ from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
-from smae_jax.run.data import FEWEST, read_files
+from smae_jax.run.data import FEWEST, calibrated, read_files
 from smae_jax.run.folder import RunFolder, Survey
+from smae_jax.run.large import TELLING, Large, open_large
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
@@ -54,6 +58,8 @@ class Opened:
       step: of the checkpoint.
       scale: counts per unit of rate, of every frame.
       stages: that answers go through, without error bars.
+      large: reads the frames of a scan that does not fit into memory; `data` are some of them then.
+      block: most frames that are denoised together.
       seed: of the halves and folds of the photons that stages judge by.
     """
 
@@ -66,6 +72,8 @@ class Opened:
     step: int
     scale: np.ndarray
     stages: tuple[Stage, ...]
+    large: Large | None = None
+    block: int = blocks.FRAMES
     seed: int = 0
 
     @property
@@ -103,6 +111,30 @@ class Opened:
         )
         return finishing.finish(found, data, stages=stages, key=jax.random.key(self.seed))
 
+    def of_block(self, which: slice) -> Opened:
+        """Return the same with the frames of one block of a large scan, masked and centred as `data`."""
+        if self.large is None:
+            raise TypeError("the scan is not large: `data` are all of its frames")
+        data, known = self.large.read(which), self.data
+        if known.dark is not None:
+            data = without_dark(data, known.dark)
+        if known.response is not None:
+            data = with_response(data, known.response)
+        valid = data.valid & known.valid.any(axis=0)
+        data = dataclasses.replace(
+            data,
+            counts=np.where(valid, data.counts, np.zeros((), data.counts.dtype)),
+            exposure=np.where(valid, data.exposure, np.float32(0)),
+            center=known.center,
+            geometry=known.geometry,
+        )
+        if self.config.data.outliers == "mask":
+            data = mask_outliers(take_out(data))
+        rule = self.config.data.scale
+        same = rule.startswith("scan")
+        scale = np.full(data.frames, self.scale[0]) if same else frame_scales(data, rule=rule)
+        return dataclasses.replace(self, data=data, scale=scale.astype(np.float32))
+
     def with_checkpoint(self, wanted: str) -> Opened:
         """Return the same with another checkpoint's parameters."""
         like = parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
@@ -138,10 +170,21 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     config, survey = folder.config(), folder.survey()
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
     group = check_ensemble(wanted, trained=config.data.augment)
+    large, block = None, blocks.FRAMES
     if data is None:
-        data = read_input(options, config)
+        large = open_input(options, config, survey)
+        if large is None:
+            data = read_input(options, config)
+        else:
+            block = block_of(options)(large.pixels)
+            judged = isinstance(options, EvaluateConfig)
+            count = block if judged else min(block, TELLING)
+            data = large.some(count, "are judged" if judged else "tell mask and scale of all")
+        data = calibrated_as_run(options, folder, config, data)
         for note in data.origin.notes:
-            say(note.replace("--data.marks", "--marks"))
+            say(note.replace("--data.marks", "--marks").replace("--data.memory", "--memory"))
+    else:
+        data = calibrated_as_run(options, folder, config, data)
     _refuse_frames(options, survey, data)
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
@@ -183,6 +226,8 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
             conserve_totals=config.predict.conserve_totals,
             outliers=config.data.outliers == "put_back",
         ),
+        large=large,
+        block=block,
         seed=options.seed,
     )
 
@@ -209,19 +254,69 @@ def stages_of(
     return tuple(stage for stage in chosen if stage is not None)
 
 
+def block_of(options: ApplyOptions) -> Callable[[int], int]:
+    """Return how many frames are denoised together, given the pixels of one."""
+    memory = parse_memory(options.memory)
+
+    def frames(pixels: int) -> int:
+        return min(blocks.FRAMES, blocks.frames_that_fit(pixels, memory, each=blocks.TO_DENOISE))
+
+    return frames
+
+
+def open_input(options: ApplyOptions, config: TrainConfig, survey: Survey) -> Large | None:
+    """Open the input without reading it, where it is a scan of more frames than one block; else None."""
+    if survey.center is None:
+        return None
+    chosen = config.data.repeats if options.repeats == "run" else options.repeats
+    reference = options.reference if isinstance(options, EvaluateConfig) else ""
+    return open_large(
+        _as_read(options, config),
+        options.input,
+        frames="" if chosen == "all" else chosen,
+        monitor=options.monitor,
+        left_out=(*options.mask, reference, *files_of(options.dark, options.flat)),
+        most=block_of(options),
+        choice="--repeats",
+    )
+
+
+def _as_read(options: ApplyOptions, config: TrainConfig) -> DataOptions:
+    """Return how the run read its own measurements, where the options do not say otherwise."""
+    marks = config.data.marks if options.marks == "run" else options.marks
+    missing = config.data.missing if options.missing == "run" else options.missing
+    return dataclasses.replace(config.data, marks=marks, missing=missing)
+
+
 def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     """Read the measurements that a run is applied to, as it read its own."""
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
     chosen = "" if chosen == "all" else chosen
-    marks = config.data.marks if options.marks == "run" else options.marks
-    missing = config.data.missing if options.missing == "run" else options.missing
-    how = dataclasses.replace(config.data, marks=marks, missing=missing)
+    how = _as_read(options, config)
     reference = options.reference if isinstance(options, EvaluateConfig) else ""
-    left_out = (*options.mask, reference)
+    left_out = (*options.mask, reference, *files_of(options.dark, options.flat))
     if not options.monitor:
         return read_files(how, options.input, repeats=chosen, left_out=left_out)
     data = read_files(how, options.input, repeats="", left_out=left_out)
     return choose_frames(with_monitor(data, options.monitor, "--monitor"), chosen, "--repeats")
+
+
+def files_of(*given: str) -> tuple[str, ...]:
+    """Return those of some options that name files, which are neither `run` nor `none`."""
+    return tuple(one for one in given if one not in ("", "run", "none"))
+
+
+def calibrated_as_run(
+    options: ApplyOptions, folder: RunFolder, config: TrainConfig, data: Measurements
+) -> Measurements:
+    """Take dark frames and flat field into account: those of the options, else those of the training."""
+    own = folder.calibration()
+
+    def chosen(name: str, asked: str) -> str | np.ndarray | None:
+        return own.get(name) if asked == "run" else None if asked == "none" else asked
+
+    dark, flat = chosen("dark", options.dark), chosen("flat", options.flat)
+    return calibrated(data, config.data, dark=dark, flat=flat, prefix="--")
 
 
 def _refuse_frames(options: ApplyOptions, survey: Survey, data: Measurements) -> None:

@@ -1,0 +1,256 @@
+"""An output that is made block by block: each block a whole file of its own, joined when all are there.
+
+    out.h5.parts/made_of.json  00000.h5  00001.h5 ...
+
+A block's file appears under its name when it is complete, so whatever stops the work costs no more than the
+blocks that were in hand. Who goes on with it, or does another part of it, finds what is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from smae_jax.errors import UserError
+from smae_jax.io.atomic import OutputError, atomic_path
+from smae_jax.io.hdf5_sink import create_hdf5
+from smae_jax.measurements import Measurements
+
+_RECORD = "made_of.json"
+_ARRAYS = ("counts", "sigma", "known", "filled")
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The blocks of one output.
+
+    Attributes:
+      folder: where they are.
+      blocks: frames of each.
+      made_of: what the answers depend on; parts of anything else are refused.
+      output: what they become, for messages.
+    """
+
+    folder: Path
+    blocks: tuple[slice, ...]
+    made_of: Mapping[str, str]
+    output: str
+
+    def open(self, *, overwrite: bool = False) -> None:
+        """Make the folder, or go on with what is there.
+
+        Raises:
+          UserError: if what is there was made of something else, and is not to be replaced.
+        """
+        path = self.folder / _RECORD
+        wanted = {**self.made_of, "blocks": str([(b.start, b.stop) for b in self.blocks])}
+        if self.folder.exists():
+            there = _record(path)
+            odd = [k for k in sorted({*wanted, *there}) if wanted.get(k) != there.get(k)]
+            if not odd:
+                return
+            if not overwrite:
+                was, now = (_short(record.get(odd[0], "nothing")) for record in (there, wanted))
+                raise UserError(
+                    f"{self.folder}: holds parts of an output that were made with another {odd[0]} ({was}; "
+                    f"now {now}); go on with the same options, or start anew with --overwrite"
+                )
+            self.remove()
+        try:
+            with atomic_path(self.folder) as folder:
+                folder.mkdir()
+                (folder / _RECORD).write_text(json.dumps(wanted, indent=2) + "\n")
+        except OutputError:
+            if not (self.folder / _RECORD).is_file():
+                raise
+            self.open()  # another process has made it at the same moment
+
+    def path(self, block: int) -> Path:
+        """Return where a block's answers are."""
+        return self.folder / f"{block:05d}.h5"
+
+    def missing(self, among: Sequence[int] | None = None) -> list[int]:
+        """List the blocks that are not there yet, or are damaged."""
+        among = range(len(self.blocks)) if among is None else among
+        return [block for block in among if not self._whole(block)]
+
+    def write(
+        self,
+        block: int,
+        counts: np.ndarray,
+        *,
+        known: np.ndarray,
+        filled: np.ndarray,
+        sigma: np.ndarray | None = None,
+        done: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Write the answers of a block; it is there whole, or not at all.
+
+        Args:
+          block: its number.
+          counts: (frames, height, width), float32.
+          known: where there is an answer, bool, as `counts`.
+          filled: answered, but not measured, bool, as `counts`.
+          sigma: as `counts`; None = none.
+          done: stages, and what each did.
+
+        Raises:
+          OutputError: if there is no room or permission.
+        """
+        arrays = {
+            "counts": np.where(known, counts, np.nan).astype(np.float32),
+            "sigma": None if sigma is None else np.where(known, sigma, np.nan).astype(np.float32),
+            "known": _once(np.asarray(known, bool)),
+            "filled": _once(np.asarray(filled, bool)),
+        }
+        with (
+            atomic_path(self.path(block), overwrite=True) as temporary,
+            create_hdf5(temporary) as file,
+        ):
+            for name, array in arrays.items():
+                if array is not None:
+                    pack = hdf5plugin.Bitshuffle(cname="lz4")
+                    chunks = (1, *array.shape[1:])
+                    file.create_dataset(name, data=array, chunks=chunks, **pack)
+                    file[name].attrs["crc32"] = _checksum(array)
+            file.attrs["done"] = json.dumps(list(done))
+
+    def first(self) -> dict[str, np.ndarray]:
+        """Return what was written of the first frame, (1, height, width) each, by name."""
+        with h5py.File(self.path(0), "r") as file:
+            return {name: _in(file, name)[:1] for name in _ARRAYS if name in file}
+
+    def remove(self) -> None:
+        """Remove the parts, once they are joined."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _whole(self, block: int) -> bool:
+        """Whether a block's file is there with all that was written to it."""
+        frames = self.blocks[block].stop - self.blocks[block].start
+        try:
+            with h5py.File(self.path(block), "r") as file:
+                arrays = [_in(file, name) for name in _ARRAYS if name in file]
+                return len(_in(file, "counts")) == frames and all(
+                    _checksum(array[()]) == array.attrs["crc32"] for array in arrays
+                )
+        except (OSError, KeyError):
+            return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """All blocks of an output as one, read frame by frame while it is written.
+
+    Attributes:
+      parts: the blocks, all there.
+      like: what was answered, for names, geometry and shape; its counts are not looked at.
+    """
+
+    parts: Parts
+    like: Measurements
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """(rows, columns) of a raster, else (frames,)."""
+        return self.like.origin.leading or (self.like.frames,)
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """Shape of a frame."""
+        return self.like.spatial
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One per frame."""
+        return self.like.names
+
+    @property
+    def has_sigma(self) -> bool:
+        """Whether there are error bars."""
+        with h5py.File(self.parts.path(0), "r") as file:
+            return "sigma" in file
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield each frame's counts, float32, NaN where there is no answer."""
+        return self._each("counts")
+
+    def sigmas(self) -> Iterator[np.ndarray]:
+        """Yield each frame's error bars, float32, NaN where there is no answer."""
+        return self._each("sigma")
+
+    def flags(self, name: str) -> tuple[np.ndarray | None, Iterator[np.ndarray]]:
+        """Return `known` or `filled` as one image where all frames agree, else None; and of every frame."""
+        first: np.ndarray | None = None
+        for block in range(len(self.parts.blocks)):
+            with h5py.File(self.parts.path(block), "r") as file:
+                here = np.asarray(_in(file, name)[:2])
+            first = here[0] if first is None else first
+            if len(here) > 1 or (here[0] != first).any():
+                return None, self._each(name)
+        return first, self._each(name)
+
+    def done(self) -> dict[str, str]:
+        """Tell what each stage did, in the first block."""
+        with h5py.File(self.parts.path(0), "r") as file:
+            told = dict(json.loads(str(file.attrs["done"])))
+        number = len(self.parts.blocks)
+        return {name: f"{what} (first of {number} blocks)" for name, what in told.items()}
+
+    def _each(self, name: str) -> Iterator[np.ndarray]:
+        for block, frames in enumerate(self.parts.blocks):
+            with h5py.File(self.parts.path(block), "r") as file:
+                dataset = _in(file, name)
+                for index in range(frames.stop - frames.start):
+                    yield np.asarray(dataset[index if len(dataset) > 1 else 0])
+
+
+def parts_of(output: str) -> Path:
+    """Return the folder of an output's parts.
+
+    >>> parts_of("a/out.h5").name, parts_of("a/frames/").name
+    ('out.h5.parts', 'frames.parts')
+    """
+    path = Path(output.rstrip("/" + os.sep))
+    return path.with_name(f"{path.name}.parts")
+
+
+def _in(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise KeyError(name)
+    return found
+
+
+def _record(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path.parent}: is no folder of parts of an output; move it away, or choose another --output"
+        )
+    return found
+
+
+def _short(text: str) -> str:
+    text = " ".join(str(text).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _once(flags: np.ndarray) -> np.ndarray:
+    """Return flags of one frame where all frames agree."""
+    return flags[:1] if (flags == flags[:1]).all() else flags
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())

@@ -1,0 +1,151 @@
+"""Scans that do not fit into memory: some frames tell what must be known, all are read block by block."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from smae_jax import blocks
+from smae_jax.config import DataOptions
+from smae_jax.errors import UserError
+from smae_jax.io.choosing import parse_frames
+from smae_jax.io.monitor import relative_monitor
+from smae_jax.io.reading import is_spectra
+from smae_jax.io.source import Source, estimated_frames, open_source
+from smae_jax.measurements import Measurements
+
+TELLING = 128
+"""Frames that tell mask, centre and scale of a scan, at most: more say the same."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Large:
+    """Frames of a scan that are read when they are needed.
+
+    Attributes:
+      source: reads them.
+      wanted: indices of the frames that are asked for, ascending.
+      light: exposure of each of them, relative to their mean; None = all alike.
+      notes: what is said of the exposures.
+    """
+
+    source: Source
+    wanted: np.ndarray
+    light: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that are asked for."""
+        return len(self.wanted)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all frames of the source are asked for, so that a raster stays one."""
+        return self.frames == self.source.frames
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a frame."""
+        return int(np.prod(self.source.shape[1:]))
+
+    def read(self, which: np.ndarray | slice) -> Measurements:
+        """Read some of the frames that are asked for, with their exposures.
+
+        Raises:
+          UserError: in one line, if a file has gone, changed or is damaged.
+        """
+        data = self.source.read(self.wanted[which])
+        if self.light is not None:
+            each = self.light[which].astype(np.float32)[:, None, None]
+            data = dataclasses.replace(
+                data,
+                exposure=(data.valid * each).astype(np.float32),
+                counts=np.where(each > 0, data.counts, np.zeros((), data.counts.dtype)),
+            )
+        return data
+
+    def some(self, count: int, why: str) -> Measurements:
+        """Read so many frames, evenly spread, with a note of `why`."""
+        which = blocks.spread(self.frames, count)
+        data = self.read(which)
+        notes = [*data.origin.notes, *self.notes]
+        if len(which) < self.frames:
+            notes.append(f"{len(which)} of {self.frames} frames, evenly spread, {why}")
+        origin = dataclasses.replace(
+            data.origin, notes=tuple(notes), leading=(), motors=(), among=self.frames
+        )
+        return dataclasses.replace(data, origin=origin)
+
+    def record(self) -> dict[str, str]:
+        """Tell what is read, to recognise it: location, shape, type, and size and date of every file."""
+        files = [os.stat(part.file) for part in self.source.parts]
+        return {
+            "input": self.source.path,
+            "shape": str((self.frames, *self.source.shape[1:])),
+            "dtype": self.source.dtype,
+            "frames": str(hash_of(self.wanted)),
+            "exposures": str(None if self.light is None else hash_of(self.light)),
+            "files": str(hash_of(np.array([[f.st_size, f.st_mtime_ns] for f in files]))),
+        }
+
+
+def hash_of(array: np.ndarray) -> str:
+    """Return a short checksum of an array."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def open_large(
+    options: DataOptions,
+    path: str,
+    *,
+    frames: str = "",
+    monitor: str = "",
+    left_out: Sequence[str] = (),
+    most: Callable[[int], int],
+    choice: str = "--data.frames",
+) -> Large | None:
+    """Open a scan of patterns of more frames than `most`; None where it is anything else.
+
+    Args:
+      options: how measurements lie in files.
+      path: which files.
+      frames: which of the frames, as `parse_frames` reads it.
+      monitor: location of monitor counts, one per frame of the files.
+      left_out: locations that are no frames.
+      most: pixels of a frame -> frames that are not many yet.
+      choice: option of `frames`, for messages.
+
+    Raises:
+      UserError: in one line, if it cannot be read.
+    """
+    plain = options.repeats_axis == 0 and options.channel_axis is None and not options.dimensions
+    if not plain or is_spectra(path):
+        return None
+    left_out = (*options.mask, *left_out)
+    shape = estimated_frames(path, left_out=left_out, missing=options.missing)
+    if shape is None or shape[0] <= most(shape[1] * shape[2]):
+        return None
+    source = open_source(
+        path,
+        saturation=options.saturation or None,
+        left_out=left_out,
+        marks=options.marks,
+        missing=options.missing,
+    )
+    wanted = np.array(parse_frames(frames, source.frames, choice))
+    if (np.diff(wanted) < 0).any():
+        raise UserError(
+            f"{choice}: '{frames}' turns the order of frames; name them in ascending order"
+        )
+    if len(wanted) <= most(int(np.prod(source.shape[1:]))):
+        return None
+    light, notes = None, ()
+    if monitor:
+        light, note = relative_monitor(monitor, source.frames, wanted)
+        notes = (note,)
+    return Large(source, wanted, light, notes)
