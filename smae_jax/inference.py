@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import chex
 import jax
@@ -26,10 +26,16 @@ from smae_jax.methods.thinning import largest_count
 from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
 from smae_jax.survey import frame_scales
+from smae_jax.tiles import reach_of, tiled
 from smae_jax.training import make_mesh
 
 Progress = Callable[[Iterable[int]], Iterable[int]]
-PIXELS_PER_BATCH = 4_000_000
+PIXELS_PER_BATCH = {"cpu": 500_000}
+"""Of the frames of a batch together, by platform: a CPU is no faster with more, and takes memory for them."""
+MANY_PIXELS = 4_000_000
+"""The same on other platforms."""
+LARGEST_WHOLE = 1_500_000
+"""Pixels of a frame above which a network answers it tile by tile."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Predictor:
       method: settled on what is answered; puts the predictions back.
       group: motions that predictions are averaged over; along a single axis that is the mirror image.
       conserve_totals: scale every answer to the counts that it was made of.
-      batch_size: frames per batch; 0 = as many as make up about four million pixels.
+      batch_size: frames per batch; 0 = as many as make up `PIXELS_PER_BATCH`.
       seed: of the folds of the photons: the same counts have the same error bars.
       mesh: batches are split over it; None = all devices.
     """
@@ -76,7 +82,9 @@ class Predictor:
         Returns:
           Numpy arrays, (frames or 1, *spatial[, channel]), per unit of exposure.
         """
-        parameters = jax.device_put(parameters, NamedSharding(self._devices, PartitionSpec()))
+        everywhere = NamedSharding(self._devices, PartitionSpec())
+        tiles = _in_tiles(canvas_of(data, extent="all").shape) and self.method.answers != "one"
+        parameters = jax.device_put(parameters, jax.devices()[0] if tiles else everywhere)
         scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
         scales = np.broadcast_to(scales, (data.frames,))
         if self.method.answers == "one":
@@ -117,9 +125,8 @@ class Predictor:
     def _answered(self, parameters: Any, work: _Work, arrays: tuple[Any, ...]) -> Answers:
         """Answer a batch, with the jackknife's variance where there are folds."""
         counts, exposure, scales, beside = arrays
-        result = self._once(
-            parameters, counts, exposure, scales, work.unit, beside, turned=work.turned
-        )
+        once = self._tiled if _in_tiles(work.canvas.shape) else self._once
+        result = once(parameters, counts, exposure, scales, work.unit, beside, turned=work.turned)
         if not work.folds:
             return result
         left = (work.folds - 1) / work.folds
@@ -128,7 +135,7 @@ class Predictor:
         )
         # Folds one after the other: written out in one program they take longer to compile than to compute.
         answers = [
-            self._once(
+            once(
                 parameters,
                 part,
                 exposure * left,
@@ -150,33 +157,57 @@ class Predictor:
         """The jitted function that answers a batch of whole canvases."""
         split = NamedSharding(self._devices, PartitionSpec("data"))
 
-        def once(
-            parameters: Any,
-            counts: Array,
-            exposure: Array,
-            scales: Array,
-            unit: Array,
-            beside: Any,
-            turned: bool,
-        ) -> Answers:
-            # A network that never saw a part of an exposure is shown a weaker frame instead.
-            unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
-            batch = whole_batch(
-                counts, exposure / unit, scales * unit, turned=turned, beside=beside
-            )
-            batch = jax.lax.with_sharding_constraint(batch, split)
-            result = self.method.denoise(self._predict(parameters), batch)
-            chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
-            if self.conserve_totals:
-                result = conserve(result, batch.counts, batch.exposure)
-            return dataclasses.replace(result, counts=result.counts / unit)
+        def once(parameters: Any, *arrays: Any, turned: bool) -> Answers:
+            predict = self._predict(parameters)
+            return self._of_batch(predict, *arrays, turned=turned, split=split)
 
         return jax.jit(once, static_argnames="turned")
 
+    @functools.cached_property
+    def _tiled(self) -> Callable[..., Answers]:
+        """The same for one frame, its network called tile by tile: only that is jitted."""
+        net = jax.jit(models.apply_of(self.net))
+        reach: list[int] = []
+
+        def once(parameters: Any, *arrays: Any, turned: bool) -> Answers:
+            plain = functools.partial(net, parameters)
+            if not reach:
+                reach.append(reach_of(plain, channels=self.method.source_channels))
+            predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
+            return self._of_batch(predict, *arrays, turned=turned)
+
+        return once
+
+    def _of_batch(
+        self,
+        predict: Callable[[Array], Array],
+        counts: Array,
+        exposure: Array,
+        scales: Array,
+        unit: Array,
+        beside: Any,
+        *,
+        turned: bool,
+        split: NamedSharding | None = None,
+    ) -> Answers:
+        # A network that never saw a part of an exposure is shown a weaker frame instead.
+        unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
+        batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)
+        if split is not None:
+            batch = jax.lax.with_sharding_constraint(batch, split)
+        result = self.method.denoise(predict, batch)
+        chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
+        if self.conserve_totals:
+            result = conserve(result, batch.counts, batch.exposure)
+        return dataclasses.replace(result, counts=result.counts / unit)
+
+    @property
+    def _group(self) -> symmetry.GroupName:
+        return self.group if self.method.sees_measurement else "none"
+
     def _predict(self, parameters: Any) -> Callable[[Array], Array]:
         """Return the ensemble: source -> prediction."""
-        group = self.group if self.method.sees_measurement else "none"
-        return ensemble(functools.partial(models.apply_of(self.net), parameters), group=group)
+        return ensemble(functools.partial(models.apply_of(self.net), parameters), group=self._group)
 
     def _all_repeats(
         self, parameters: Any, data: Measurements, scales: np.ndarray, folds: int
@@ -229,7 +260,11 @@ class Predictor:
         return jax.jit(one)
 
     def _frames_per_batch(self, canvas: Canvas, *, frames: int, devices: int) -> int:
-        chosen = self.batch_size or min(frames, PIXELS_PER_BATCH // int(np.prod(canvas.shape)))
+        pixels = int(np.prod(canvas.shape))
+        if _in_tiles(canvas.shape):
+            return 1
+        many = PIXELS_PER_BATCH.get(jax.devices()[0].platform, MANY_PIXELS)
+        chosen = self.batch_size or min(frames, many // pixels)
         return max(1, -(-chosen // devices)) * devices
 
 
@@ -372,6 +407,11 @@ _without_each_fold = jax.jit(
     static_argnums=(2, 3),
 )
 _variance = jax.jit(lambda answers, known: averaged(jackknife_variance(answers), known))
+
+
+def _in_tiles(canvas: tuple[int, ...]) -> bool:
+    """Whether frames of a canvas are too large for a network to answer in one piece."""
+    return len(canvas) == 2 and int(np.prod(canvas)) > LARGEST_WHOLE
 
 
 def _masked(array: np.ndarray, kept: np.ndarray) -> np.ndarray:

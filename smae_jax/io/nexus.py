@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 
 from smae_jax.io.answers import Answered, process_of
@@ -52,8 +53,11 @@ def _frames(
     group: h5py.Group, name: str, answers: Answered | Joined, frames: Iterator[np.ndarray]
 ) -> h5py.Dataset:
     leading, frame = answers.leading, answers.frame
-    chunks = (*(1 for _ in leading), *frame) if len(answers.like.spatial) == 2 else True
-    dataset = group.create_dataset(name, (*leading, *frame), np.float32, **_packed(chunks))
+    if len(answers.like.spatial) == 2:
+        packed = {"chunks": (*(1 for _ in leading), *frame), **hdf5plugin.Bitshuffle(cname="lz4")}
+    else:
+        packed = _packed(True)
+    dataset = group.create_dataset(name, (*leading, *frame), np.float32, **packed)
     dataset.attrs["units"] = "counts"
     for place, values in zip(np.ndindex(leading), frames, strict=True):
         dataset[place] = values

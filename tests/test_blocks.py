@@ -1,0 +1,332 @@
+"""Scans that do not fit into memory: read in parts, denoised in blocks, interrupted, shared out, joined."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from conftest import SMALL
+
+import smae_jax
+from smae_jax import blocks
+from smae_jax.blocks import borders, frames_that_fit, parse_memory, spread
+from smae_jax.config import DataOptions, InferConfig, parse_shard
+from smae_jax.errors import UserError
+from smae_jax.io.parts import Parts
+from smae_jax.run.blockwise import share_of
+from smae_jax.run.data import read_data
+from smae_jax.run.large import open_large
+
+FRAMES = 40
+TINY = ("--memory", "1kB")  # blocks of the fewest frames
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    """A stack of 5 x 8 frames in HDF5, with motors; some of them have a saturated pixel."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:34, :30]
+    rate = 1 + 30 * np.exp(-(((y - 17.5) / 4) ** 2) - ((x - 14) / 7) ** 2)
+    rate = rate * (1 + 0.5 * np.sin(np.arange(FRAMES) / 6))[:, None, None]
+    counts = rng.poisson(rate).astype(np.uint16)
+    counts[5, 9, 9] = 65535
+    counts[:, 25, 25] = 65535  # a mark
+    path = tmp_path_factory.mktemp("blocks") / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = counts.reshape(5, 8, 34, 30)
+    return path
+
+
+def infer(smae, run, scan, output, *options):
+    answer = smae("infer", "--run", run, "--input", f"{scan}::/data", "--output", output, *options)
+    assert answer.status == 0, answer.err
+    return answer
+
+
+def answers_in(path):
+    with h5py.File(path) as file:
+        data = file["entry/data"]
+        return {name: data[name][()] for name in data}
+
+
+def assert_same(one, other):
+    found, expected = answers_in(one), answers_in(other)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(scan, trained_run, tmp_path_factory):
+    """The output in blocks, made without an interruption."""
+    path = tmp_path_factory.mktemp("undisturbed") / "out.h5"
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", path)
+    from smae_jax import cli
+
+    assert cli.main([str(word) for word in (*command, "--sigma", *TINY)]) == 0
+    return path
+
+
+def test_memory_is_read_in_the_units_that_people_write():
+    assert parse_memory("1.5 GiB") == 1.5 * 2**30
+    assert parse_memory("2g") == 2 * 10**9
+    assert parse_memory("") == blocks.of_machine() // 4 > 2**28
+    for wrong in ("much", "-1GB", "0", "4 GiBB", "GiB", "1e9"):
+        with pytest.raises(UserError, match="--memory: expected an amount of memory such as 4GiB"):
+            parse_memory(wrong)
+
+
+@pytest.mark.parametrize(
+    ("frames", "size"), [(1, 512), (512, 512), (513, 512), (40, 16), (10**6, 512)]
+)
+def test_blocks_cover_all_frames_and_none_is_small(frames, size):
+    found = borders(frames, size)
+    assert [b.start for b in found[1:]] == [b.stop for b in found[:-1]]
+    assert (found[0].start, found[-1].stop) == (0, frames)
+    lengths = {b.stop - b.start for b in found}
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_block_has_room_in_the_budget_or_the_fewest_frames():
+    assert frames_that_fit(10**6, 10**9, each=10) == 100
+    assert frames_that_fit(10**9, 10**6, each=10) == blocks.FEWEST
+    assert spread(1000, 3).tolist() == [0, 500, 999] or spread(1000, 3).tolist() == [0, 499, 999]
+
+
+def test_shards_share_out_all_blocks_once():
+    for count in (1, 3, 16, 100):
+        for of in (1, 3, 16):
+            dealt = [block for part in range(1, of + 1) for block in share_of(count, part, of)]
+            assert dealt == [*range(count)]
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/0", "1/-2"):
+        with pytest.raises(UserError, match="--shard: expected a part of all such as 3/16"):
+            parse_shard(wrong)
+
+
+def test_frames_of_a_large_scan_are_those_of_the_whole(scan, tmp_path):
+    monitor = tmp_path / "monitor.txt"
+    np.savetxt(monitor, 100.0 + np.arange(FRAMES))
+    options = DataOptions(path=f"{scan}::/data")
+    how = {"frames": "0:30", "monitor": str(monitor)}
+    large = open_large(options, options.path, **how, most=lambda pixels: 10)
+    assert large is not None
+    assert large.frames == 30
+    part, whole = large.read(slice(3, 9)), smae_jax.read(options.path)
+    np.testing.assert_array_equal(part.counts, whole.counts[3:9])
+    expected = (100.0 + np.arange(30)) / (100.0 + np.arange(30)).mean()
+    np.testing.assert_allclose(part.frame_exposure, expected[3:9], rtol=1e-6)
+    assert open_large(options, options.path, frames="0:10", most=lambda pixels: 10) is None
+    with pytest.raises(UserError, match="ascending order"):
+        open_large(options, options.path, frames="20,3", most=lambda pixels: 1)
+
+
+def test_training_reads_as_many_frames_as_fit(scan):
+    options = DataOptions(path=f"{scan}::/data", center="17.5,14", memory="1kB", hot_pixels=False)
+    data = read_data(options)
+    assert data.frames == blocks.FEWEST
+    assert data.origin.among == FRAMES
+    assert any("16 of 40 frames, evenly spread, are read" in note for note in data.origin.notes)
+    whole = smae_jax.read(options.path)
+    np.testing.assert_array_equal(data.counts, whole.counts[spread(FRAMES, blocks.FEWEST)])
+
+
+def test_a_run_trains_on_a_part_of_a_large_scan_and_goes_on_with_it(scan, smae):
+    data = ("--data.path", f"{scan}::/data", "--data.center", "17.5,14", "--data.memory", "1kB")
+    answer = smae("train", "--run", "r", *data, *SMALL)
+    assert answer.status == 0, answer.err
+    assert "16 of 40 frames, evenly spread" in answer.out
+    more = smae("train", "--run", "r", "--resume", "--train.steps", 6)
+    assert more.status == 0, more.err
+
+
+def test_each_block_is_answered_as_if_it_stood_alone(scan, trained_run, undisturbed, smae):
+    whole = answers_in(undisturbed)
+    assert whole["data"].shape == (5, 8, 34, 30)
+    for block in borders(FRAMES, blocks.FEWEST):
+        alone = ("--repeats", f"{block.start}:{block.stop}", "--sigma", "--overwrite")
+        infer(smae, trained_run, scan, "alone.h5", *alone)
+        own = answers_in("alone.h5")
+        for name in ("data", "data_errors"):
+            frames = whole[name].reshape(FRAMES, 34, 30)[block]
+            np.testing.assert_array_equal(frames, own[name], err_msg=name)
+
+
+def test_an_interrupted_output_goes_on_and_ends_with_the_same_bytes(
+    scan, trained_run, undisturbed, smae, monkeypatch
+):
+    write, made = Parts.write, []
+
+    def stopped(self, block, *args, **kwargs):
+        if len(made) == 1:
+            raise KeyboardInterrupt
+        made.append(block)
+        write(self, block, *args, **kwargs)
+
+    monkeypatch.setattr(Parts, "write", stopped)
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    with contextlib.suppress(KeyboardInterrupt):
+        assert smae(*command, "--sigma", *TINY).status != 0
+    assert not os.path.exists("out.h5")
+    made.clear()
+    monkeypatch.setattr(
+        Parts,
+        "write",
+        lambda self, block, *a, **k: (made.append(block), write(self, block, *a, **k)),
+    )
+    with open("out.h5.parts/00000.h5", "r+b") as damaged:
+        damaged.seek(os.path.getsize("out.h5.parts/00000.h5") // 2)
+        damaged.write(bytes(4000))
+    answer = infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY)
+    assert made == [0, 1, 2]  # the damaged one too
+    assert "of which are there" not in answer.out
+    assert_same("out.h5", undisturbed)
+    assert sorted(os.listdir()) == ["out.h5"]
+
+
+def test_what_is_finished_is_not_done_again(scan, trained_run, undisturbed, smae, monkeypatch):
+    infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY, "--shard", "1/2")
+    assert os.listdir("out.h5.parts")
+    made, write = [], Parts.write
+    monkeypatch.setattr(
+        Parts,
+        "write",
+        lambda self, block, *a, **k: (made.append(block), write(self, block, *a, **k)),
+    )
+    answer = infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY)
+    assert made == [1, 2]
+    assert "this process does 3 of them, 1 of which are there" in answer.out
+    assert_same("out.h5", undisturbed)
+
+
+def test_shards_in_any_order_give_the_bytes_of_one_process(scan, trained_run, undisturbed, smae):
+    said = infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY, "--shard", "2/3").out
+    assert "1 of 3 blocks are there" in said
+    infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY, "--shard", "3/3")
+    assert not os.path.exists("out.h5")
+    infer(smae, trained_run, scan, "out.h5", "--sigma", *TINY, "--shard", "1/3")
+    assert_same("out.h5", undisturbed)
+    assert sorted(os.listdir()) == ["out.h5"]
+
+
+def test_parts_of_another_output_are_refused(scan, trained_run, smae):
+    infer(smae, trained_run, scan, "out.h5", *TINY, "--shard", "1/3")
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    for other in (("--no-combine",), ("--seed", 3), ("--repeats", "0:39"), ("--memory", "3MB")):
+        answer = smae(*command, *TINY, *other)
+        assert answer.status == 2, other
+        assert "go on with the same options, or start anew with --overwrite" in answer.err
+    infer(smae, trained_run, scan, "out.h5", *TINY, "--no-combine", "--overwrite")
+    assert sorted(os.listdir()) == ["out.h5"]
+    os.mkdir("other.h5.parts")
+    answer = smae(*command[:-1], "other.h5", *TINY)
+    assert answer.status == 2
+    assert "is no folder of parts of an output" in answer.err
+
+
+def test_a_shard_of_a_scan_of_one_block_is_refused(scan, trained_run, smae):
+    answer = smae(
+        *("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "o.h5"),
+        *("--shard", "1/2"),
+    )
+    assert answer.status == 2
+    assert "is one block of 40 frames; leave it out" in answer.err
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.tif", "out/", "out.npz"])
+def test_every_format_holds_the_same_answers(output, scan, trained_run, undisturbed, smae):
+    infer(smae, trained_run, scan, output, "--sigma", *TINY)
+    expected = answers_in(undisturbed)["data"].reshape(FRAMES, 34, 30)
+    if output == "out/":
+        files = sorted(os.listdir("out"))
+        found = np.stack([tifffile.imread(f"out/{name}") for name in files])
+    elif output.endswith("npz"):
+        found = np.load(output)["counts"]
+    else:
+        found = np.load(output) if output.endswith("npy") else tifffile.imread(output)
+    np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+def test_flags_of_every_frame_are_kept(undisturbed):
+    found = answers_in(undisturbed)
+    mask = found["pixel_mask"].reshape(-1, 34, 30)
+    filled = found["filled"].reshape(-1, 34, 30)
+    unknown = np.isnan(found["data"].reshape(FRAMES, 34, 30))
+    np.testing.assert_array_equal(np.broadcast_to(mask != 0, unknown.shape), unknown)
+    assert len(filled) == FRAMES
+    assert filled[5, 9, 9]
+    assert not filled[6, 9, 9]
+
+
+def test_blocks_without_photons_or_without_a_valid_pixel_do_not_stop_the_others(
+    scan, trained_run, smae, tmp_path
+):
+    with h5py.File(scan) as file:
+        counts = file["data"][()].reshape(FRAMES, 34, 30)
+    counts[:14] = 0
+    counts[27:] = 65535
+    np.save(tmp_path / "gone.npy", counts)
+    answer = smae(
+        *("infer", "--run", trained_run, "--input", "gone.npy", "--output", "o.h5", *TINY),
+        *("--marks", "65535"),
+    )
+    assert answer.status == 0, answer.err
+    found = answers_in("o.h5")["data"]
+    assert np.isfinite(found[20]).mean() > 0.9
+    assert np.isnan(found[30]).all()
+    assert np.nanmax(found[3]) == 0
+
+
+def test_a_large_scan_is_judged_by_frames_spread_over_it(scan, trained_run, smae):
+    answer = smae(
+        *("evaluate", "--run", trained_run, "--input", f"{scan}::/data", "--output", "e"), *TINY
+    )
+    assert answer.status == 0, answer.err
+    assert "16 of 40 frames, evenly spread, are judged" in answer.out
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_output_ends_with_the_same_bytes(
+    scan, trained_run, undisturbed, tmp_path
+):
+    """A real process and a real kill, again and again until it gets through."""
+    out = tmp_path / "out.h5"
+    command = [
+        *(sys.executable, "-m", "smae_jax.cli", "infer", "--run", trained_run),
+        *("--input", f"{scan}::/data", "--output", out, "--sigma", *TINY),
+    ]
+    rng, kills = np.random.default_rng(0), 0
+    for _ in range(8):
+        process = subprocess.Popen([str(word) for word in command])
+        time.sleep(6 + 8 * rng.random())
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.wait()
+        kills += 1
+        assert not out.exists()
+    subprocess.run([str(word) for word in command], check=not out.exists())
+    assert kills
+    assert_same(out, undisturbed)
+
+
+def test_two_processes_do_not_do_the_same_part(scan, trained_run, smae):
+    from smae_jax.run.lock import held
+
+    with held("out.h5.parts-1-of-1", doing="denoising", option="--output"):
+        command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+        answer = smae(*command, *TINY)
+    assert answer.status == 2
+    assert "is denoising there; wait for it or stop it" in answer.err
+
+
+def test_an_amount_of_memory_that_is_none_is_refused():
+    with pytest.raises(UserError, match="--memory: expected an amount of memory"):
+        InferConfig(memory="lots")
+    with pytest.raises(UserError, match=r"--data\.memory: expected an amount of memory"):
+        DataOptions(memory="lots")
