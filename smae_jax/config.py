@@ -11,8 +11,8 @@ from typing import Literal
 
 import tyro
 
-from smae_jax.blocks import parse_memory
 from smae_jax.errors import UserError
+from smae_jax.memory import parse_memory
 
 
 def at_least(name: str, value: int, least: int) -> None:
@@ -645,6 +645,8 @@ class InferConfig(ApplyOptions):
     """What the background is multiplied by: transmission of the sample, ratio of exposures."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes about seventeen times as long."""
+    packing: Literal["bitshuffle", "gzip", "none"] = "bitshuffle"
+    """How patterns in HDF5 are packed: bitshuffle is ten times faster, gzip is read without hdf5plugin."""
     shard: str = ""
     """Part of the blocks that this process does, 1/16 to 16/16; the last to finish joins them."""
     figure: str = ""

@@ -25,13 +25,14 @@ LAYERS = (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *("stopping", "compilation", "blocks"),
+        *("stopping", "compilation", "blocks", "memory"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
 LONGEST, MOST_PARAMETERS = 80, 8
 MANY_PARAMETERS = {
     "models/__init__.py:build": "the one ladder to networks: a name, and what each of them may be told",
+    "io/writing.py:write": "what is written, and how; all but three have defaults",
     "simulate.py:simulate": "the options of the command, each with its default",
 }
 """Functions of more than `MOST_PARAMETERS`, and why; see docs/decisions.md."""

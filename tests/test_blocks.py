@@ -14,10 +14,11 @@ from conftest import SMALL
 
 import smae_jax
 from smae_jax import blocks
-from smae_jax.blocks import borders, frames_that_fit, parse_memory, spread
+from smae_jax.blocks import borders, frames_that_fit, spread
 from smae_jax.config import DataOptions, InferConfig, parse_shard
 from smae_jax.errors import UserError
 from smae_jax.io.parts import Parts
+from smae_jax.memory import of_machine, parse_memory
 from smae_jax.run.blockwise import share_of
 from smae_jax.run.data import read_data
 from smae_jax.run.large import open_large
@@ -75,7 +76,7 @@ def undisturbed(scan, trained_run, tmp_path_factory):
 def test_memory_is_read_in_the_units_that_people_write():
     assert parse_memory("1.5 GiB") == 1.5 * 2**30
     assert parse_memory("2g") == 2 * 10**9
-    assert parse_memory("") == blocks.of_machine() // 4 > 2**28
+    assert parse_memory("") == of_machine() // 4 > 2**28
     for wrong in ("much", "-1GB", "0", "4 GiBB", "GiB", "1e9"):
         with pytest.raises(UserError, match="--memory: expected an amount of memory such as 4GiB"):
             parse_memory(wrong)
@@ -330,3 +331,10 @@ def test_an_amount_of_memory_that_is_none_is_refused():
         InferConfig(memory="lots")
     with pytest.raises(UserError, match=r"--data\.memory: expected an amount of memory"):
         DataOptions(memory="lots")
+
+
+@pytest.mark.parametrize(("packing", "expected"), [("gzip", "gzip"), ("none", None)])
+def test_packing_can_be_one_that_every_reader_has(packing, expected, scan, trained_run, smae):
+    infer(smae, trained_run, scan, "out.h5", "--packing", packing, "--repeats", "0:2")
+    with h5py.File("out.h5") as file:
+        assert file["entry/data/data"].compression == expected

@@ -69,6 +69,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         sigma=answers.sigma,
         process=opened.made_by(answers),
         overwrite=config.overwrite,
+        packing=config.packing,
     )
     if config.figure:
         draw(config, opened, answers)

@@ -17,8 +17,16 @@ from smae_jax.io.parts import Joined
 from smae_jax.measurements import Axis, Measurements
 
 
-def write_nexus(path: Path, answers: Answered | Joined, process: dict[str, str]) -> None:
+def write_nexus(
+    path: Path, answers: Answered | Joined, process: dict[str, str], packing: str = "bitshuffle"
+) -> None:
     """Write answers with their errors, masks, axis, names, geometry and process.
+
+    Args:
+      path: of the file.
+      answers: what is written.
+      process: what made them.
+      packing: of patterns, one of `PACKINGS`; the rest is packed by gzip.
 
     Raises:
       OSError: if not everything could be written.
@@ -28,11 +36,11 @@ def write_nexus(path: Path, answers: Answered | Joined, process: dict[str, str])
         file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
         entry = _group(file, "entry", "NXentry", default="data")
         data = _group(entry, "data", "NXdata", signal="data")
-        signal = _frames(data, "data", answers, answers.frames())
+        signal = _frames(data, "data", answers, answers.frames(), packing)
         signal.attrs["interpretation"] = "spectrum" if len(like.spatial) == 1 else "image"
         signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
         if answers.has_sigma:
-            errors = _frames(data, "data_errors", answers, answers.sigmas())
+            errors = _frames(data, "data_errors", answers, answers.sigmas(), packing)
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
         _flags(data, "pixel_mask", answers, np.uint32, "nonzero = no answer")
         if patterns or answers.flags("filled")[0] is None:
@@ -45,16 +53,28 @@ def write_nexus(path: Path, answers: Answered | Joined, process: dict[str, str])
             group[name] = text
 
 
+PACKINGS: dict[str, dict[str, Any]] = {
+    "bitshuffle": dict(hdf5plugin.Bitshuffle(cname="lz4")),
+    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
+    "none": {},
+}
+"""Options of h5py: Bitshuffle-LZ4 needs hdf5plugin to be read, every HDF5 reads gzip."""
+
+
 def _packed(chunks: Any) -> dict[str, Any]:
-    return {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    return {"chunks": chunks, **PACKINGS["gzip"]}
 
 
 def _frames(
-    group: h5py.Group, name: str, answers: Answered | Joined, frames: Iterator[np.ndarray]
+    group: h5py.Group,
+    name: str,
+    answers: Answered | Joined,
+    frames: Iterator[np.ndarray],
+    packing: str,
 ) -> h5py.Dataset:
     leading, frame = answers.leading, answers.frame
     if len(answers.like.spatial) == 2:
-        packed = {"chunks": (*(1 for _ in leading), *frame), **hdf5plugin.Bitshuffle(cname="lz4")}
+        packed = {"chunks": (*(1 for _ in leading), *frame), **PACKINGS[packing]}
     else:
         packed = _packed(True)
     dataset = group.create_dataset(name, (*leading, *frame), np.float32, **packed)

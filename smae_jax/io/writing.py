@@ -44,6 +44,7 @@ def write(
     sigma: np.ndarray | None = None,
     process: dict[str, str] | None = None,
     overwrite: bool = False,
+    packing: str = "bitshuffle",
 ) -> None:
     """Write what was made of measurements, as the suffix says.
 
@@ -68,6 +69,7 @@ def write(
       sigma: one standard deviation of `counts`, shaped as they are.
       process: what made them, e.g. `config`; program, version and date are added.
       overwrite: whether existing output is replaced.
+      packing: of patterns in HDF5: "bitshuffle", "gzip" or "none".
 
     Raises:
       OutputError: in one line, if it exists, the suffix does not fit, the disk is full or there is no
@@ -75,11 +77,17 @@ def write(
     """
     check_output(path, like, overwrite=overwrite, sigma=sigma is not None)
     answers = Answered(np.asarray(counts), like, known=known, filled=filled, sigma=sigma)
-    _write(path, answers, process or {}, overwrite=overwrite)
+    _write(path, answers, process or {}, overwrite=overwrite, packing=packing)
 
 
 def write_joined(
-    path: str, parts: Parts, like: Measurements, *, process: dict[str, str], overwrite: bool = False
+    path: str,
+    parts: Parts,
+    like: Measurements,
+    *,
+    process: dict[str, str],
+    overwrite: bool = False,
+    packing: str = "bitshuffle",
 ) -> None:
     """Write the blocks of an output as one, frame by frame.
 
@@ -89,23 +97,25 @@ def write_joined(
       like: what was answered: names, geometry, raster; its counts are not looked at.
       process: see `write`.
       overwrite: see `write`.
+      packing: see `write`.
 
     Raises:
       OutputError: as `write`.
     """
     answers = Joined(parts, like)
     check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
-    _write(path, answers, {**process, **answers.done()}, overwrite=overwrite)
+    told = {**process, **answers.done()}
+    _write(path, answers, told, overwrite=overwrite, packing=packing)
 
 
 def _write(
-    path: str, answers: Answered | Joined, process: dict[str, str], *, overwrite: bool
+    path: str, answers: Answered | Joined, process: dict[str, str], *, overwrite: bool, packing: str
 ) -> None:
     like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
     with atomic_paths(path, *beside, overwrite=overwrite) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
-            write_nexus(temporary, answers, process)
+            write_nexus(temporary, answers, process, packing)
         elif suffix == ".npz":
             _write_npz(temporary, answers)
         elif suffix in text_files.SUFFIXES:

@@ -24,7 +24,7 @@ from smae_jax.version import version
 
 _NOT_ASKED = {
     *("run", "input", "output", "overwrite", "memory", "shard", "figure", "plot_range"),
-    *("batch_size", "config"),
+    *("batch_size", "config", "packing"),
 }
 """Options that answers do not depend on, or that are told otherwise."""
 
@@ -84,7 +84,12 @@ def infer_large(
         process = opened.made_by(_nothing_done()) | {"blocks": str(len(all_blocks))}
         process.pop("stages")
         write_joined(
-            config.output, parts, whole(opened), process=process, overwrite=config.overwrite
+            config.output,
+            parts,
+            whole(opened),
+            process=process,
+            overwrite=config.overwrite,
+            packing=config.packing,
         )
     return parts
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from smae_jax import blocks
-from smae_jax.blocks import parse_memory
 from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
@@ -19,6 +18,7 @@ from smae_jax.io.poni import read_poni
 from smae_jax.io.reading import How, choose_frames, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
 from smae_jax.measurements import Measurements, mean_of_frames
+from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.large import open_large

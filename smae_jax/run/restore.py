@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from smae_jax import blocks, finishing, models
-from smae_jax.blocks import parse_memory
 from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import (
     ApplyOptions,
@@ -32,6 +31,7 @@ from smae_jax.inference import Predictor, answered
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.reading import choose_frames, masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
+from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.build import build_method, build_network
