@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from smae_jax.errors import UserError
 from smae_jax.measurements import Measurements
 from smae_jax.survey import masked
 
@@ -33,6 +34,8 @@ def without_dark(data: Measurements, dark: np.ndarray) -> Measurements:
       UserError: if no pixel is left.
     """
     known = np.isfinite(dark)
+    if not known.any():
+        raise UserError("dark frames: expected counts of the pixels, found none; see the files")
     data = masked(data, known, cause="dark", path="dark frames")
     dark = np.where(known, dark, 0).astype(np.float32)
     kept = dataclasses.replace(data, dark=dark)
@@ -61,7 +64,9 @@ def with_response(data: Measurements, response: np.ndarray) -> Measurements:
       UserError: if no pixel is left.
     """
     usable = np.isfinite(response) & (response > 0)
-    relative = np.where(usable, response, 0) / (np.median(response[usable]) if usable.any() else 1)
+    if not usable.any():
+        raise UserError("flat field: expected values above 0, found none; see the file")
+    relative = np.where(usable, response, 0) / np.median(response[usable])
     usable &= (relative * LARGEST >= 1) & (relative <= LARGEST)
     data = masked(data, usable, cause="flat", path="flat field")
     relative = np.where(usable, relative, 0).astype(np.float32)

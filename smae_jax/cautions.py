@@ -96,18 +96,22 @@ def _empty(data: Measurements, options: str) -> list[str]:
     some = totals[totals > 0]
     if empty.size and some.size and some.mean() > _SURELY_SEEN:
         lines.append(
-            f"WARNING: {_these(empty, len(totals))} all zero (shutter closed?); leave them out with {choice}"
+            f"WARNING: {_these(empty, data)} all zero (shutter closed?); leave them out with {choice}"
         )
     if not seen.all():
         unseen = np.flatnonzero(~seen)
-        lines.append(f"WARNING: {_these(unseen, len(totals))} masked altogether")
+        lines.append(f"WARNING: {_these(unseen, data)} masked altogether")
     return lines
 
 
-def _these(frames: np.ndarray, count: int) -> str:
-    listed = ", ".join(map(str, frames[:_LISTED])) + ", ..." * (len(frames) > _LISTED)
+def _these(frames: np.ndarray, data: Measurements) -> str:
+    """Say which frames, by their numbers in the scan, and of how many that were looked at."""
+    numbers = np.array(data.origin.numbers)[frames] if data.origin.numbers else frames
+    listed = ", ".join(map(str, numbers[:_LISTED])) + ", ..." * (len(frames) > _LISTED)
+    looked = " looked at" if data.origin.numbers else ""
     verb = "is" if len(frames) == 1 else "are"
-    return f"{len(frames)} of {counted(count, 'frame')} (number {listed}, counted from 0) {verb}"
+    of = f"{counted(data.frames, 'frame')}{looked}"
+    return f"{len(frames)} of {of} (number {listed}, counted from 0) {verb}"
 
 
 def _exposures(data: Measurements) -> list[str]:

@@ -52,7 +52,7 @@ class Origin:
       leading: shape that the frames had on disk, such as (rows, columns) of a raster; () = one axis.
       marks: how further data of this detector are read, as `--data.marks`.
       motors: coordinates along each of these axes, None where there are none; () = of no axis.
-      among: frames of the scan that these were chosen from, evenly spread; 0 = these are all.
+      numbers: of the frames in the scan, from 0, where these are some of a large one; () = these are all.
     """
 
     source: str = "arrays"
@@ -63,7 +63,7 @@ class Origin:
     leading: tuple[int, ...] = ()
     marks: str = "auto"
     motors: tuple[Axis | None, ...] = ()
-    among: int = 0
+    numbers: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +207,7 @@ class Measurements:
             leading=(),
             motors=() if self.origin.leading else _taken(self.origin.motors, index),
             exposure_s=None if exposure_s is None else tuple(exposure_s[i] for i in index),
+            numbers=tuple(self.origin.numbers[i] for i in index) if self.origin.numbers else (),
         )
         return dataclasses.replace(
             self,

@@ -131,7 +131,7 @@ def test_training_reads_as_many_frames_as_fit(scan):
     options = DataOptions(path=f"{scan}::/data", center="17.5,14", memory="1kB", hot_pixels=False)
     data = read_data(options)
     assert data.frames == blocks.FEWEST
-    assert data.origin.among == FRAMES
+    assert data.origin.numbers == tuple(spread(FRAMES, blocks.FEWEST))
     assert any("16 of 40 frames, evenly spread, are read" in note for note in data.origin.notes)
     whole = smae_jax.read(options.path)
     np.testing.assert_array_equal(data.counts, whole.counts[spread(FRAMES, blocks.FEWEST)])
@@ -338,3 +338,73 @@ def test_packing_can_be_one_that_every_reader_has(packing, expected, scan, train
     infer(smae, trained_run, scan, "out.h5", "--packing", packing, "--repeats", "0:2")
     with h5py.File("out.h5") as file:
         assert file["entry/data/data"].compression == expected
+
+
+def test_frames_are_warned_of_by_their_numbers_in_the_scan(scan, trained_run, smae, tmp_path):
+    with h5py.File(scan) as file:
+        counts = file["data"][()].reshape(FRAMES, 34, 30)
+    counts[10:14] = 0
+    np.save("zeros.npy", counts)
+    command = ("infer", "--run", trained_run, "--input", "zeros.npy", "--output", "o.npy")
+    answer = smae(*command, *TINY)
+    assert answer.status == 0, answer.err
+    looked_at = [frame for frame in spread(FRAMES, blocks.FEWEST).tolist() if 10 <= frame < 14]
+    assert looked_at
+    assert f"of 16 frames looked at (number {', '.join(map(str, looked_at))}, counted" in answer.out
+
+
+def test_a_mistake_is_found_before_parts_are_made(scan, trained_run, smae):
+    np.save("small.npy", np.ones((5, 5)))
+    command = (
+        "infer",
+        "--run",
+        trained_run,
+        "--input",
+        f"{scan}::/data",
+        "--output",
+        "o.h5",
+        *TINY,
+    )
+    assert smae(*command, "--background", "small.npy").status == 2
+    assert sorted(os.listdir()) == ["small.npy"]
+
+
+def test_an_output_is_found_under_whatever_name(scan, trained_run, undisturbed, smae):
+    infer(smae, trained_run, scan, "./q/../p/o.h5", "--sigma", *TINY)
+    assert os.listdir("p") == ["o.h5"]
+    assert_same("p/o.h5", undisturbed)
+
+
+def test_another_background_of_the_same_name_makes_other_parts(scan, trained_run, smae):
+    np.save("b.npy", np.ones((2, 34, 30)))
+    infer(smae, trained_run, scan, "o.h5", *TINY, "--background", "b.npy", "--shard", "1/3")
+    np.save("b.npy", 2 * np.ones((2, 34, 30)))
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "o.h5")
+    answer = smae(*command, *TINY, "--background", "b.npy")
+    assert answer.status == 2
+    assert "made with another background" in answer.err
+
+
+def test_a_damaged_part_of_another_shard_is_no_part(scan, trained_run, undisturbed, smae):
+    infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "1/3")
+    infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "2/3")
+    with open("o.h5.parts/00001.h5", "r+b") as damaged:
+        damaged.truncate(1000)
+    said = infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "3/3").out
+    assert "2 of 3 blocks are there" in said
+    infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "2/3")
+    assert_same("o.h5", undisturbed)
+
+
+def test_who_comes_last_but_one_leaves_the_output_to_the_other(scan, trained_run, smae):
+    from smae_jax.run.lock import held
+
+    with held("o.h5.parts-joined", doing="writing", option="--output"):
+        said = infer(smae, trained_run, scan, "o.h5", *TINY).out
+    assert "o.h5: another process has finished last, and writes it" in said
+    assert not os.path.exists("o.h5")
+    said = infer(smae, trained_run, scan, "o.h5", *TINY).out
+    assert "3 of which are there" in said
+    with h5py.File("o.h5") as file:
+        stages = file["entry/process/stages"][()].decode().split()
+    assert stages[0] == "combine"

@@ -92,8 +92,10 @@ def test_an_image_of_another_shape_or_without_a_usable_pixel_is_refused():
     data = measured(frames=2)
     with pytest.raises(UserError, match="shape"):
         with_response(data, np.ones((3, 3)))
-    with pytest.raises(UserError, match="no usable pixel"):
+    with pytest.raises(UserError, match="flat field: expected values above 0, found none"):
         with_response(data, np.zeros(SHAPE))
+    with pytest.raises(UserError, match="dark frames: expected counts of the pixels, found none"):
+        without_dark(data, np.full(SHAPE, np.nan))
 
 
 def test_strong_response_is_neither_hot_nor_an_outlier():

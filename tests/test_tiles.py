@@ -69,19 +69,18 @@ def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
     center = Center.given((170.0, 140.5), "given")
     data = Measurements(counts, exposure, center=center)
     method = Thinning().settled(data)
-    net = unet(method)
+    net = unet(method, widths=(4, 8))
     parameters = initial_parameters(
         net, jax.random.key(0), channels=method.source_channels, spatial=(64, 64)
     )
     noisy = jax.tree.map(  # the last layer begins with zeros, and would hide the others
         lambda p: p + 0.02 * rng.normal(size=p.shape).astype(np.float32), parameters
     )
-    whole = Predictor(net, method)(noisy, data, folds=2)
+    whole = Predictor(net, method)(noisy, data, folds=0)
     monkeypatch.setattr(inference, "LARGEST_WHOLE", 10_000)
     monkeypatch.setattr(inference, "tiled", lambda net, *, reach: tiled(net, reach=reach, core=64))
-    parts = Predictor(net, method)(noisy, data, folds=2)
+    parts = Predictor(net, method)(noisy, data, folds=0)
     np.testing.assert_array_equal(parts.known, whole.known)
     np.testing.assert_array_equal(parts.filled, whole.filled)
     signal = np.nanmax(whole.counts)
     np.testing.assert_allclose(parts.counts, whole.counts, atol=1e-5 * signal)
-    np.testing.assert_allclose(parts.variance, whole.variance, rtol=1e-3, atol=1e-6)

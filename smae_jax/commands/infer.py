@@ -76,8 +76,16 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     say(in_words(config, opened, answers))
 
 
-def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
+def answer(
+    config: InferConfig, opened: Opened, say: Say, *, background: Measurements | None = None
+) -> Answers:
     """Answer the data of a run through all stages; say what each stage did.
+
+    Args:
+      config: the options.
+      opened: the run, and the data.
+      say: receives every line that a person should read.
+      background: that is taken off at the end; None = it is read, where there is one.
 
     Returns:
       Counts of every frame's own exposure, or per unit of exposure where all repeats have one answer.
@@ -94,12 +102,8 @@ def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
         + (f"; {describe_mask(data)}" if len(data.spatial) == 2 else f" of {data.spatial}")
     )
     check_sigma(config, opened)
-    background = read_background(config, opened, say)
-    if not data.are_counts and any(finishing.bare(s) in finishing.COUNTED for s in opened.stages):
-        say(
-            "note: no whole photon counts, so answers are neither combined nor held against them "
-            "(--no-combine --keep-significant 0 --no-keep-sums)"
-        )
+    background = read_background(config, opened, say) if background is None else background
+    _say_uncounted(opened, say)
     progress = functools.partial(each, desc=counted(data.frames, "frame"), unit="batch")
     always = method.error_bars == "repeats" and data.frames > 2
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
@@ -120,16 +124,30 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
     for line in cautions(opened.data, polarity=config.mask_polarity, options="--"):
         say(line)
     say(describe_mask(opened.data))
-    quiet = functools.partial(answer, config, say=_silent)
-    parts = infer_large(config, opened, quiet, say)
+    check_sigma(config, opened)
+    background = read_background(config, opened, say)
+    _say_uncounted(opened, say)
+    quiet = functools.partial(answer, config, say=_silent, background=background)
+    parts = infer_large(config, opened, background, quiet, say)
     if parts is None:
         return
+    for stage, what in parts.done():
+        say(f"{stage.replace('_', ' ')}, in the first block: {what}")
     if config.figure:
         first = opened.of_block(slice(0, 1))
         found = parts.first()
         draw(config, first, Answers(found["counts"], found["known"], found["filled"]))
     parts.remove()
     say(f"{config.output}: {opened.large.frames if opened.large else 0} frames, in counts")
+
+
+def _say_uncounted(opened: Opened, say: Say) -> None:
+    stages = (finishing.bare(stage) for stage in opened.stages)
+    if not opened.data.are_counts and any(stage in finishing.COUNTED for stage in stages):
+        say(
+            "note: no whole photon counts, so answers are neither combined nor held against them "
+            "(--no-combine --keep-significant 0 --no-keep-sums)"
+        )
 
 
 def _silent(line: str) -> None:
@@ -145,7 +163,7 @@ def read_background(config: InferConfig, opened: Opened, say: Say) -> Measuremen
     if not config.background:
         return None
     data = opened.data
-    found = read_images(data, opened.config.data, config.background)
+    found = read_images(data, opened.config.data, config.background, "--background")
     if found.counts.shape[1:] != data.counts.shape[1:]:
         raise UserError(
             f"--background {config.background}: expected frames of {data.counts.shape[1:]} as {config.input} "

@@ -129,6 +129,12 @@ class Parts:
         with h5py.File(self.path(0), "r") as file:
             return {name: _in(file, name)[:1] for name in _ARRAYS if name in file}
 
+    def done(self) -> tuple[tuple[str, str], ...]:
+        """Return the stages, and what each did in the first block."""
+        with h5py.File(self.path(0), "r") as file:
+            found = json.loads(str(file.attrs["done"]))
+        return tuple((str(stage), str(what)) for stage, what in found)
+
     def remove(self) -> None:
         """Remove the parts, once they are joined."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -198,13 +204,6 @@ class Joined:
                 return None, self._each(name)
         return first, self._each(name)
 
-    def done(self) -> dict[str, str]:
-        """Tell what each stage did, in the first block."""
-        with h5py.File(self.parts.path(0), "r") as file:
-            told = dict(json.loads(str(file.attrs["done"])))
-        number = len(self.parts.blocks)
-        return {name: f"{what} (first of {number} blocks)" for name, what in told.items()}
-
     def _each(self, name: str) -> Iterator[np.ndarray]:
         for block, frames in enumerate(self.parts.blocks):
             with h5py.File(self.parts.path(block), "r") as file:
@@ -219,7 +218,7 @@ def parts_of(output: str) -> Path:
     >>> parts_of("a/out.h5").name, parts_of("a/frames/").name
     ('out.h5.parts', 'frames.parts')
     """
-    path = Path(output.rstrip("/" + os.sep))
+    path = Path(os.path.abspath(output))
     return path.with_name(f"{path.name}.parts")
 
 

@@ -104,8 +104,7 @@ def write_joined(
     """
     answers = Joined(parts, like)
     check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
-    told = {**process, **answers.done()}
-    _write(path, answers, told, overwrite=overwrite, packing=packing)
+    _write(path, answers, process, overwrite=overwrite, packing=packing)
 
 
 def _write(

@@ -18,7 +18,7 @@ from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import Bar
-from smae_jax.run.lock import held
+from smae_jax.run.lock import HeldError, held
 from smae_jax.run.restore import Opened
 from smae_jax.version import version
 
@@ -30,13 +30,18 @@ _NOT_ASKED = {
 
 
 def infer_large(
-    config: InferConfig, opened: Opened, answer: Callable[[Opened], Answers], say: Say
+    config: InferConfig,
+    opened: Opened,
+    background: Measurements | None,
+    answer: Callable[[Opened], Answers],
+    say: Say,
 ) -> Parts | None:
     """Answer this process's blocks of a large scan, and write the output when all blocks are there.
 
     Args:
       config: the options.
       opened: a run with a large scan.
+      background: that is taken off the answers.
       answer: answers the data of one block, in counts.
       say: receives every line that a person should read.
 
@@ -51,7 +56,9 @@ def infer_large(
     all_blocks = tuple(borders(opened.large.frames, opened.block))
     part, of = parse_shard(config.shard)
     own = share_of(len(all_blocks), part, of)
-    parts = Parts(parts_of(config.output), all_blocks, made_of(config, opened), config.output)
+    parts = Parts(
+        parts_of(config.output), all_blocks, made_of(config, opened, background), config.output
+    )
     # Two processes must not do the same part, nor both make the folder anew.
     beside = functools.partial(held, doing="denoising", option="--output")
     with beside(parts.folder.with_name(f"{parts.folder.name}-{part}-of-{of}")):
@@ -73,25 +80,40 @@ def infer_large(
                 sigma=None if answers.sigma is None else np.asarray(answers.sigma),
                 done=answers.done,
             )
-    others = [block for block in range(len(all_blocks)) if not parts.path(block).is_file()]
+    written = f"{config.output}: another process has finished last, and writes it"
+    if not parts.folder.exists():
+        say(written)
+        return None
+    others = parts.missing([block for block in range(len(all_blocks)) if block not in own])
     if others:
         say(
             f"{parts.folder}: {len(all_blocks) - len(others)} of {len(all_blocks)} blocks are there; the "
             f"process that finishes the last one writes {config.output}"
         )
         return None
-    with beside(parts.folder.with_name(f"{parts.folder.name}-joined")):
-        process = opened.made_by(_nothing_done()) | {"blocks": str(len(all_blocks))}
-        process.pop("stages")
-        write_joined(
-            config.output,
-            parts,
-            whole(opened),
-            process=process,
-            overwrite=config.overwrite,
-            packing=config.packing,
-        )
+    try:
+        with beside(parts.folder.with_name(f"{parts.folder.name}-joined")):
+            if not parts.folder.exists():
+                say(written)
+                return None
+            write_joined(
+                config.output,
+                parts,
+                whole(opened),
+                process=_process(opened, parts),
+                overwrite=config.overwrite,
+                packing=config.packing,
+            )
+    except HeldError:
+        say(written)
+        return None
     return parts
+
+
+def _process(opened: Opened, parts: Parts) -> dict[str, str]:
+    """Return what the output remembers: the stages, and what each did in the first block."""
+    told = opened.made_by(Answers(None, None, None, done=parts.done()))
+    return told | {"blocks": str(len(parts.blocks))}
 
 
 def share_of(blocks: int, part: int, of: int) -> list[int]:
@@ -103,18 +125,22 @@ def share_of(blocks: int, part: int, of: int) -> list[int]:
     return [*range(blocks * (part - 1) // of, blocks * part // of)]
 
 
-def made_of(config: InferConfig, opened: Opened) -> dict[str, str]:
+def made_of(config: InferConfig, opened: Opened, background: Measurements | None) -> dict[str, str]:
     """Tell what the answers of blocks depend on: the run's parameters and options, the input, the options."""
     if opened.large is None:
         raise TypeError("the scan is not large")
     asked = {k: str(v) for k, v in flat(config).items() if k not in _NOT_ASKED}
-    valid = np.asarray(opened.data.valid.any(axis=0))
+    data = opened.data
+    detector = [image for image in (data.dark, data.response) if image is not None]
+    empty = [] if background is None else [background.counts, background.exposure]
     return {
         "version": version(),
         "parameters": f"{checksum(jax.tree.leaves(opened.parameters)):08x}",
         "training": f"{zlib.crc32(dump(opened.config).encode()):08x}",
-        "mask": f"{checksum([valid]):08x}",
-        "center": str(opened.data.center and opened.data.center.half_pixel),
+        "mask": f"{checksum([np.asarray(data.valid.any(axis=0))]):08x}",
+        "dark or flat": f"{checksum(detector):08x}",
+        "background": f"{checksum(empty):08x}",
+        "center": str(data.center and data.center.half_pixel),
         "scale": repr(float(opened.scale[0])),
         **opened.large.record(),
         **{f"--{name.replace('_', '-')}": value for name, value in asked.items()},
@@ -132,7 +158,7 @@ def whole(opened: Opened) -> Measurements:
         leading=source.leading if large.whole else (),
         motors=source.motors if large.whole else (),
         exposure_s=None,
-        among=0,
+        numbers=(),
     )
     return dataclasses.replace(
         data,
@@ -150,10 +176,6 @@ def checksum(arrays: Sequence[np.ndarray]) -> int:
     for array in arrays:
         found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
     return found
-
-
-def _nothing_done() -> Answers:
-    return Answers(None, None, None)
 
 
 def _counted(missing: Sequence[int]) -> Iterator[int]:

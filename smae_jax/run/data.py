@@ -78,8 +78,8 @@ def _read_chosen(options: DataOptions, *, scan: bool) -> Measurements:
             choice="--data.frames" if options.frames else "--data.repeats",
         )
         if large is not None:
-            why = f"are read: as many as fit into {memory / 2**30:.3g} GiB (--data.memory)"
-            return large.some(most(large.pixels), why)
+            told = options.memory or f"{memory / 2**30:.3g}GiB"
+            return large.some(most(large.pixels), f"are read (--data.memory {told})")
     chosen = "" if options.monitor else options.repeats
     others = (options.reference, options.dark, options.flat)
     data = read_files(options, options.path, repeats=chosen, left_out=others)
@@ -162,7 +162,10 @@ def _image(
 ) -> np.ndarray:
     """Return the mean of the frames that are named, or the image that is given, NaN where unknown."""
     if isinstance(given, str):
-        image, what = mean_of_frames(read_images(data, options, given))[0], f"{option} {given}"
+        image, what = (
+            mean_of_frames(read_images(data, options, given, option))[0],
+            f"{option} {given}",
+        )
     else:
         image, what = given, f"{option} of the run"
     if image.shape != data.spatial:
@@ -173,12 +176,19 @@ def _image(
     return image
 
 
-def read_images(data: Measurements, options: DataOptions, path: str) -> Measurements:
-    """Read further frames of the detector that measured the data: dark ones, a flat field, a background."""
+def read_images(data: Measurements, options: DataOptions, path: str, option: str) -> Measurements:
+    """Read further frames of the detector that measured the data: dark ones, a flat field, a background.
+
+    Raises:
+      UserError: in one line that names the option, if they cannot be read.
+    """
     plain = dataclasses.replace(
         options, dimensions=len(data.spatial), repeats_axis=0, saturation=math.inf, reference=""
     )
-    return read_files(plain, path, repeats="")
+    try:
+        return read_files(plain, path, repeats="")
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
 
 
 def _with_mask(options: DataOptions, data: Measurements) -> Measurements:

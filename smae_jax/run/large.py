@@ -77,7 +77,11 @@ class Large:
         if len(which) < self.frames:
             notes.append(f"{len(which)} of {self.frames} frames, evenly spread, {why}")
         origin = dataclasses.replace(
-            data.origin, notes=tuple(notes), leading=(), motors=(), among=self.frames
+            data.origin,
+            notes=tuple(notes),
+            leading=(),
+            motors=(),
+            numbers=tuple(self.wanted[which].tolist()) if len(which) < self.frames else (),
         )
         return dataclasses.replace(data, origin=origin)
 
@@ -146,6 +150,7 @@ def open_large(
         return None
     light, notes = None, ()
     if monitor:
-        light, note = relative_monitor(monitor, source.frames, wanted)
+        option = "--data.monitor" if choice.startswith("--data") else "--monitor"
+        light, note = relative_monitor(monitor, source.frames, wanted, option=option)
         notes = (note,)
     return Large(source, wanted, light, notes)

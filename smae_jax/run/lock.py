@@ -18,6 +18,11 @@ try:
 except ImportError:  # Windows has none, and no training is guarded there
     fcntl = None
 
+
+class HeldError(UserError):
+    """Another process holds the lock."""
+
+
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -34,7 +39,7 @@ def held(folder: str | Path, *, doing: str = "training", option: str = "--run") 
       option: that named the folder, for messages.
 
     Raises:
-      UserError: in one line, if another process holds it, which the message names, or nothing can be written
+      HeldError: in one line, if another process holds it, which the message names, or nothing can be written
         there.
     """
     folder = Path(os.path.realpath(folder))
@@ -70,7 +75,7 @@ def _locked(path: Path, named: str, doing: str) -> IO[str]:
             file.seek(0)
             holder = " ".join(file.read(200).split()) or "another process"
             file.close()
-            raise UserError(
+            raise HeldError(
                 f"{named}: {holder} is {doing} there; wait for it or stop it, or choose another folder"
             ) from None
         except OSError as error:
