@@ -43,7 +43,8 @@ def inspect(config: InspectConfig, say: Say) -> None:
     if data.center is None:
         raise UserError(
             f"--data.path {options.path}: expected patterns of a scan to inspect, got "
-            f"{KINDS[len(data.spatial)]} that are repeats; leave --data.dimensions out"
+            f"{KINDS[len(data.spatial)]} that are repeats; "
+            + ("leave --data.dimensions out" if options.dimensions else "give it frames")
         )
     inspection = inspect_scan(data)
     warned = [*not_counts(data), *cautions(data, polarity=options.mask_polarity)]

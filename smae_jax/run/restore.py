@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +43,11 @@ from smae_jax.run.large import TELLING, Large, open_large
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
+
+_OF_BOTH = re.compile(
+    r"--data\.(center|marks|mask|mask-polarity|monitor|memory|missing|repeats|dark|flat)\b"
+)
+"""Options of a training that applying a run has too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +172,18 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
     Raises:
       UserError: in one line, for anything that a user can mend.
     """
+    try:
+        return _open_run(options, lambda line: say(_of_infer(line)), data)
+    except UserError as error:
+        raise UserError(_of_infer(str(error))) from error
+
+
+def _of_infer(text: str) -> str:
+    """Call options by the names that they have where a run is applied: `--center`, not `--data.center`."""
+    return _OF_BOTH.sub(r"--\1", text)
+
+
+def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Opened:
     folder = RunFolder(Path(options.run))
     config, survey = folder.config(), folder.survey()
     wanted = config.predict.ensemble if options.ensemble == "run" else options.ensemble
@@ -182,7 +200,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
             data = large.some(count, "are judged" if judged else "tell mask and scale of all")
         data = calibrated_as_run(options, folder, config, data)
         for note in data.origin.notes:
-            say(note.replace("--data.marks", "--marks").replace("--data.memory", "--memory"))
+            say(note)
     else:
         data = calibrated_as_run(options, folder, config, data)
     _refuse_frames(options, survey, data)
