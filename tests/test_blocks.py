@@ -292,26 +292,32 @@ def test_a_large_scan_is_judged_by_frames_spread_over_it(scan, trained_run, smae
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_output_ends_with_the_same_bytes(
-    scan, trained_run, undisturbed, tmp_path
-):
+def test_killed_at_any_moment_the_output_ends_with_the_same_bytes(scan, trained_run, tmp_path):
     """A real process and a real kill, again and again until it gets through."""
-    out = tmp_path / "out.h5"
-    command = [
-        *(sys.executable, "-m", "smae_jax.cli", "infer", "--run", trained_run),
-        *("--input", f"{scan}::/data", "--output", out, "--sigma", *TINY),
-    ]
-    rng, kills = np.random.default_rng(0), 0
-    for _ in range(8):
-        process = subprocess.Popen([str(word) for word in command])
-        time.sleep(6 + 8 * rng.random())
-        if process.poll() is not None:
-            break
-        process.kill()
+    out, undisturbed = tmp_path / "out.h5", tmp_path / "undisturbed.h5"
+
+    def writing(path):
+        words = (
+            *(sys.executable, "-m", "smae_jax.cli", "infer", "--run", trained_run),
+            *("--input", f"{scan}::/data", "--output", path, "--sigma", *TINY),
+        )
+        return [str(word) for word in words]
+
+    subprocess.run(writing(undisturbed), check=True)
+    rng, kills, parts = np.random.default_rng(0), 0, tmp_path / "out.h5.parts"
+    for wanted in (0, 1, 1, 2):  # blocks that are there before the kill
+        process = subprocess.Popen(writing(out))
+        while process.poll() is None and len([*parts.glob("0*.h5")]) < wanted:
+            time.sleep(0.02)
+        time.sleep(rng.random())
+        if process.poll() is None:
+            process.kill()
+            kills += 1
         process.wait()
-        kills += 1
-        assert not out.exists()
-    subprocess.run([str(word) for word in command], check=not out.exists())
+        if out.exists():
+            break
+    if not out.exists():
+        subprocess.run(writing(out), check=True)
     assert kills
     assert_same(out, undisturbed)
 
