@@ -121,6 +121,16 @@ def flat(options: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def changed(options: Any) -> str:
+    """Write the options that are not the default ones, as on the command line."""
+    usual = flat(type(options)())
+    return " ".join(
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in flat(options).items()
+        if value != usual[name]
+    )
+
+
 def dump(options: Any) -> str:
     """Write options as TOML that `load` reads back to an equal value."""
     tables = [("", dataclasses.asdict(options))]

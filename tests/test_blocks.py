@@ -412,5 +412,31 @@ def test_who_comes_last_but_one_leaves_the_output_to_the_other(scan, trained_run
     said = infer(smae, trained_run, scan, "o.h5", *TINY).out
     assert "3 of which are there" in said
     with h5py.File("o.h5") as file:
-        stages = file["entry/process/stages"][()].decode().split()
-    assert stages[0] == "combine"
+        process = {name: text[()].decode() for name, text in file["entry/process"].items()}
+    assert process["stages"].split()[0] == "combine"
+    assert "--memory 1kB" in process["options"]
+
+
+def test_who_comes_when_the_parts_are_gone_is_content(
+    scan, trained_run, undisturbed, smae, monkeypatch
+):
+    """Another process joins the parts between this one's last block and its look at the folder."""
+    infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "1/2")
+    missing, asked = Parts.missing, []
+
+    def joined_meanwhile(self, among=None):
+        asked.append(among)
+        if len(asked) == 2:
+            found = missing(self, among)
+            os.rename(self.folder, "gone")
+            return found
+        return missing(self, among)
+
+    monkeypatch.setattr(Parts, "missing", joined_meanwhile)
+    said = infer(smae, trained_run, scan, "o.h5", "--sigma", *TINY, "--shard", "2/2").out
+    assert "another process has finished last, and writes it" in said
+
+
+def test_the_figure_is_drawn_and_nothing_is_left(scan, trained_run, smae):
+    infer(smae, trained_run, scan, "o.tif", *TINY, "--figure", "f.png")
+    assert sorted(os.listdir()) == ["f.png", "o.tif"]

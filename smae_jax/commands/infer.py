@@ -11,12 +11,14 @@ import numpy as np
 from smae_jax import finishing
 from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, parse_ranges
+from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.figures import save
 from smae_jax.figures.frames import denoised_figure
 from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
+from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask, masked
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
@@ -67,7 +69,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         known=answers.known,
         filled=answers.filled,
         sigma=answers.sigma,
-        process=opened.made_by(answers),
+        process=opened.made_by(answers) | {"options": changed(config)},
         overwrite=config.overwrite,
         packing=config.packing,
     )
@@ -128,17 +130,18 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
     background = read_background(config, opened, say)
     _say_uncounted(opened, say)
     quiet = functools.partial(answer, config, say=_silent, background=background)
-    parts = infer_large(config, opened, background, quiet, say)
-    if parts is None:
-        return
-    for stage, what in parts.done():
-        say(f"{stage.replace('_', ' ')}, in the first block: {what}")
-    if config.figure:
-        first = opened.of_block(slice(0, 1))
-        found = parts.first()
-        draw(config, first, Answers(found["counts"], found["known"], found["filled"]))
-    parts.remove()
-    say(f"{config.output}: {opened.large.frames if opened.large else 0} frames, in counts")
+
+    def finish(parts: Parts) -> None:
+        for stage, what in parts.done():
+            say(f"{stage.replace('_', ' ')}, in the first block: {what}")
+        if config.figure:
+            found = parts.first()
+            first = Answers(found["counts"], found["known"], found["filled"])
+            draw(config, opened.of_block(slice(0, 1)), first)
+        frames = sum(block.stop - block.start for block in parts.blocks)
+        say(f"{config.output}: {frames} frames, in counts")
+
+    infer_large(config, opened, background, quiet, finish, say)
 
 
 def _say_uncounted(opened: Opened, say: Say) -> None:

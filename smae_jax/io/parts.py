@@ -137,7 +137,9 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the parts, once they are joined."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        aside = self.folder.with_name(f".{self.folder.name}.{os.getpid()}")
+        os.replace(self.folder, aside)  # whole or gone, also where this is stopped
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _whole(self, block: int) -> bool:
         """Whether a block's file is there with all that was written to it."""

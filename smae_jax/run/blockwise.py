@@ -12,7 +12,7 @@ import numpy as np
 
 from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
-from smae_jax.config_file import dump, flat
+from smae_jax.config_file import changed, dump, flat
 from smae_jax.io.parts import Parts, parts_of
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
@@ -34,8 +34,9 @@ def infer_large(
     opened: Opened,
     background: Measurements | None,
     answer: Callable[[Opened], Answers],
+    finish: Callable[[Parts], None],
     say: Say,
-) -> Parts | None:
+) -> None:
     """Answer this process's blocks of a large scan, and write the output when all blocks are there.
 
     Args:
@@ -43,10 +44,8 @@ def infer_large(
       opened: a run with a large scan.
       background: that is taken off the answers.
       answer: answers the data of one block, in counts.
+      finish: is called by the process that has written the output, before the parts are removed.
       say: receives every line that a person should read.
-
-    Returns:
-      The parts of the output that was written, still there; None where others have not done theirs.
 
     Raises:
       UserError: in one line, if another process does the same part, or parts of another output are there.
@@ -83,37 +82,37 @@ def infer_large(
     written = f"{config.output}: another process has finished last, and writes it"
     if not parts.folder.exists():
         say(written)
-        return None
+        return
     others = parts.missing([block for block in range(len(all_blocks)) if block not in own])
     if others:
         say(
             f"{parts.folder}: {len(all_blocks) - len(others)} of {len(all_blocks)} blocks are there; the "
             f"process that finishes the last one writes {config.output}"
         )
-        return None
+        return
     try:
         with beside(parts.folder.with_name(f"{parts.folder.name}-joined")):
             if not parts.folder.exists():
                 say(written)
-                return None
+                return
             write_joined(
                 config.output,
                 parts,
                 whole(opened),
-                process=_process(opened, parts),
+                process=_process(config, opened, parts),
                 overwrite=config.overwrite,
                 packing=config.packing,
             )
+            finish(parts)
+            parts.remove()
     except HeldError:
         say(written)
-        return None
-    return parts
 
 
-def _process(opened: Opened, parts: Parts) -> dict[str, str]:
+def _process(config: InferConfig, opened: Opened, parts: Parts) -> dict[str, str]:
     """Return what the output remembers: the stages, and what each did in the first block."""
     told = opened.made_by(Answers(None, None, None, done=parts.done()))
-    return told | {"blocks": str(len(parts.blocks))}
+    return told | {"options": changed(config), "blocks": str(len(parts.blocks))}
 
 
 def share_of(blocks: int, part: int, of: int) -> list[int]:
