@@ -78,16 +78,8 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     say(in_words(config, opened, answers))
 
 
-def answer(
-    config: InferConfig, opened: Opened, say: Say, *, background: Measurements | None = None
-) -> Answers:
+def answer(config: InferConfig, opened: Opened, say: Say) -> Answers:
     """Answer the data of a run through all stages; say what each stage did.
-
-    Args:
-      config: the options.
-      opened: the run, and the data.
-      say: receives every line that a person should read.
-      background: that is taken off at the end; None = it is read, where there is one.
 
     Returns:
       Counts of every frame's own exposure, or per unit of exposure where all repeats have one answer.
@@ -95,41 +87,52 @@ def answer(
     Raises:
       UserError: if error bars are asked for where there are none.
     """
-    data, method = opened.data, opened.method
-    polarity = config.mask_polarity if config.mask else ""
-    for line in cautions(data, polarity=polarity, options="--"):
+    answers = _answered(config, _looked_at(config, opened, say), opened)
+    for stage, what in answers.done:
+        say(f"{stage.replace('_', ' ')}: {what}")
+    return answers
+
+
+def _looked_at(config: InferConfig, opened: Opened, say: Say) -> Measurements | None:
+    """Say what a person should know before the work, and refuse what cannot be; return the background."""
+    data = opened.data
+    for line in cautions(data, polarity=config.mask_polarity if config.mask else "", options="--"):
         say(line)
+    frames = data.frames if opened.large is None else opened.large.frames
+    patterns = len(data.spatial) == 2
     say(
-        counted(data.frames, "frames")
-        + (f"; {describe_mask(data)}" if len(data.spatial) == 2 else f" of {data.spatial}")
+        counted(frames, "frames")
+        + (f"; {describe_mask(data)}" if patterns else f" of {data.spatial}")
     )
     check_sigma(config, opened)
-    background = read_background(config, opened, say) if background is None else background
-    _say_uncounted(opened, say)
+    background = read_background(config, opened, say)
+    stages = (finishing.bare(stage) for stage in opened.stages)
+    if not data.are_counts and any(stage in finishing.COUNTED for stage in stages):
+        say(
+            "note: no whole photon counts, so answers are neither combined nor held against them "
+            "(--no-combine --keep-significant 0 --no-keep-sums)"
+        )
+    return background
+
+
+def _answered(config: InferConfig, background: Measurements | None, opened: Opened) -> Answers:
+    """Answer the data, or those of one block, in counts and without the background."""
+    data, method = opened.data, opened.method
     progress = functools.partial(each, desc=counted(data.frames, "frame"), unit="batch")
     always = method.error_bars == "repeats" and data.frames > 2
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
-    for stage, what in answers.done:
-        say(f"{stage.replace('_', ' ')}: {what}")
     if method.answers != "one":
         answers = in_counts(answers, data)
     if background is None:
         return answers
     scale, name = config.background_scale, config.background
-    answers = finishing.subtract_background(answers, data, background, scale=scale, name=name)
-    say(f"subtract background: {answers.done[-1][1]}")
-    return answers
+    return finishing.subtract_background(answers, data, background, scale=scale, name=name)
 
 
 def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
     """Denoise a scan block by block, and draw its first frame."""
-    for line in cautions(opened.data, polarity=config.mask_polarity, options="--"):
-        say(line)
-    say(describe_mask(opened.data))
-    check_sigma(config, opened)
-    background = read_background(config, opened, say)
-    _say_uncounted(opened, say)
-    quiet = functools.partial(answer, config, say=_silent, background=background)
+    background = _looked_at(config, opened, say)
+    of_block = functools.partial(_answered, config, background)
 
     def finish(parts: Parts) -> None:
         for stage, what in parts.done():
@@ -141,20 +144,7 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
         frames = sum(block.stop - block.start for block in parts.blocks)
         say(f"{config.output}: {frames} frames, in counts")
 
-    infer_large(config, opened, background, quiet, finish, say)
-
-
-def _say_uncounted(opened: Opened, say: Say) -> None:
-    stages = (finishing.bare(stage) for stage in opened.stages)
-    if not opened.data.are_counts and any(stage in finishing.COUNTED for stage in stages):
-        say(
-            "note: no whole photon counts, so answers are neither combined nor held against them "
-            "(--no-combine --keep-significant 0 --no-keep-sums)"
-        )
-
-
-def _silent(line: str) -> None:
-    del line
+    infer_large(config, opened, background, of_block, finish, say)
 
 
 def read_background(config: InferConfig, opened: Opened, say: Say) -> Measurements | None:

@@ -29,15 +29,17 @@ def with_monitor(data: Measurements, location: str, option: str = "--data.monito
       UserError: in one line, if it cannot be read, has another length, or holds no number above 0.
     """
     relative, note = relative_monitor(location, data.frames, option=option)
+    origin = dataclasses.replace(data.origin, notes=(*data.origin.notes, note))
+    return dataclasses.replace(with_exposures(data, relative), origin=origin)
+
+
+def with_exposures(data: Measurements, relative: np.ndarray) -> Measurements:
+    """Give frames their exposures, (frames,), instead of those that they had; one of 0 is masked."""
     each = relative.reshape(-1, *(1,) * len(data.spatial)).astype(np.float32)
-    exposure = data.valid * each
+    exposure = (data.valid * each).astype(np.float32)
     kept = exposure[..., None] if data.channels else exposure
-    return dataclasses.replace(
-        data,
-        counts=np.where(kept > 0, data.counts, np.zeros((), data.counts.dtype)),
-        exposure=exposure.astype(np.float32),
-        origin=dataclasses.replace(data.origin, notes=(*data.origin.notes, note)),
-    )
+    counts = np.where(kept > 0, data.counts, np.zeros((), data.counts.dtype))
+    return dataclasses.replace(data, counts=counts, exposure=exposure)
 
 
 def relative_monitor(

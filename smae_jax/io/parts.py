@@ -37,13 +37,11 @@ class Parts:
       folder: where they are.
       blocks: frames of each.
       made_of: what the answers depend on; parts of anything else are refused.
-      output: what they become, for messages.
     """
 
     folder: Path
     blocks: tuple[slice, ...]
     made_of: Mapping[str, str]
-    output: str
 
     def open(self, *, overwrite: bool = False) -> None:
         """Make the folder, or go on with what is there.
@@ -121,7 +119,7 @@ class Parts:
                     pack = hdf5plugin.Bitshuffle(cname="lz4")
                     chunks = (1, *array.shape[1:])
                     file.create_dataset(name, data=array, chunks=chunks, **pack)
-                    file[name].attrs["crc32"] = _checksum(array)
+                    file[name].attrs["crc32"] = checksum(array)
             file.attrs["done"] = json.dumps(list(done))
 
     def first(self) -> dict[str, np.ndarray]:
@@ -148,7 +146,7 @@ class Parts:
             with h5py.File(self.path(block), "r") as file:
                 arrays = [_in(file, name) for name in _ARRAYS if name in file]
                 return len(_in(file, "counts")) == frames and all(
-                    _checksum(array[()]) == array.attrs["crc32"] for array in arrays
+                    checksum(array[()]) == array.attrs["crc32"] for array in arrays
                 )
         except (OSError, KeyError):
             return False
@@ -253,5 +251,9 @@ def _once(flags: np.ndarray) -> np.ndarray:
     return flags[:1] if (flags == flags[:1]).all() else flags
 
 
-def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+def checksum(*arrays: np.ndarray) -> int:
+    """Return one checksum of some arrays."""
+    found = 0
+    for array in arrays:
+        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+    return found

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from smae_jax.blocks import spread
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.frame_files import find_frames
@@ -113,7 +114,7 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
     tally = Tally(wanted.values)
     if wanted.text == "none":
         return decide_marks(tally, wanted)  # whatever the frames hold
-    chosen = [files[index] for index in _spread(len(files), FRAMES)]
+    chosen = [files[int(index)] for index in spread(len(files), FRAMES)]
     for file in chosen:
         with open_frames(file, inside, missing=missing) as frames:
             here = tuple(frames.values.shape[-2:])
@@ -123,16 +124,11 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
             size = int(np.prod(here)) * np.dtype(frames.values.dtype).itemsize
             most = min(FRAMES, max(4, _LOOKED_AT_BYTES // size))
             depth = frames.header.bit_depth
-            for index in _spread(frames.count, max(1, most // len(chosen))):
+            for index in spread(frames.count, max(1, most // len(chosen))).tolist():
                 values = frames.part(index, index + 1)[0]
                 bad = frames.bad(index, index + 1)
                 tally.add(values, bad if bad is None else bad.reshape(here), depth)
     return decide_marks(tally, wanted)
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """Choose so many of so many, from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
 def decide(

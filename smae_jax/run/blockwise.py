@@ -13,7 +13,7 @@ import numpy as np
 from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, dump, flat
-from smae_jax.io.parts import Parts, parts_of
+from smae_jax.io.parts import Parts, checksum, parts_of
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
@@ -55,9 +55,7 @@ def infer_large(
     all_blocks = tuple(borders(opened.large.frames, opened.block))
     part, of = parse_shard(config.shard)
     own = share_of(len(all_blocks), part, of)
-    parts = Parts(
-        parts_of(config.output), all_blocks, made_of(config, opened, background), config.output
-    )
+    parts = Parts(parts_of(config.output), all_blocks, made_of(config, opened, background))
     # Two processes must not do the same part, nor both make the folder anew.
     beside = functools.partial(held, doing="denoising", option="--output")
     with beside(parts.folder.with_name(f"{parts.folder.name}-{part}-of-{of}")):
@@ -134,11 +132,11 @@ def made_of(config: InferConfig, opened: Opened, background: Measurements | None
     empty = [] if background is None else [background.counts, background.exposure]
     return {
         "version": version(),
-        "parameters": f"{checksum(jax.tree.leaves(opened.parameters)):08x}",
+        "parameters": f"{checksum(*jax.tree.leaves(opened.parameters)):08x}",
         "training": f"{zlib.crc32(dump(opened.config).encode()):08x}",
-        "mask": f"{checksum([np.asarray(data.valid.any(axis=0))]):08x}",
-        "dark or flat": f"{checksum(detector):08x}",
-        "background": f"{checksum(empty):08x}",
+        "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
+        "dark or flat": f"{checksum(*detector):08x}",
+        "background": f"{checksum(*empty):08x}",
         "center": str(data.center and data.center.half_pixel),
         "scale": repr(float(opened.scale[0])),
         **opened.large.record(),
@@ -167,14 +165,6 @@ def whole(opened: Opened) -> Measurements:
         origin=origin,
         taken_out=None,
     )
-
-
-def checksum(arrays: Sequence[np.ndarray]) -> int:
-    """Return one checksum of several arrays."""
-    found = 0
-    for array in arrays:
-        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
-    return found
 
 
 def _counted(missing: Sequence[int]) -> Iterator[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -13,7 +12,8 @@ from smae_jax import blocks
 from smae_jax.config import DataOptions
 from smae_jax.errors import UserError
 from smae_jax.io.choosing import parse_frames
-from smae_jax.io.monitor import relative_monitor
+from smae_jax.io.monitor import relative_monitor, with_exposures
+from smae_jax.io.parts import checksum
 from smae_jax.io.reading import is_spectra
 from smae_jax.io.source import Source, estimated_frames, open_source
 from smae_jax.measurements import Measurements
@@ -60,14 +60,7 @@ class Large:
           UserError: in one line, if a file has gone, changed or is damaged.
         """
         data = self.source.read(self.wanted[which])
-        if self.light is not None:
-            each = self.light[which].astype(np.float32)[:, None, None]
-            data = dataclasses.replace(
-                data,
-                exposure=(data.valid * each).astype(np.float32),
-                counts=np.where(each > 0, data.counts, np.zeros((), data.counts.dtype)),
-            )
-        return data
+        return data if self.light is None else with_exposures(data, self.light[which])
 
     def some(self, count: int, why: str) -> Measurements:
         """Read so many frames, evenly spread, with a note of `why`."""
@@ -92,15 +85,10 @@ class Large:
             "input": self.source.path,
             "shape": str((self.frames, *self.source.shape[1:])),
             "dtype": self.source.dtype,
-            "frames": str(hash_of(self.wanted)),
-            "exposures": str(None if self.light is None else hash_of(self.light)),
-            "files": str(hash_of(np.array([[f.st_size, f.st_mtime_ns] for f in files]))),
+            "frames": str(checksum(self.wanted)),
+            "exposures": str(None if self.light is None else checksum(self.light)),
+            "files": str(checksum(np.array([[f.st_size, f.st_mtime_ns] for f in files]))),
         }
-
-
-def hash_of(array: np.ndarray) -> str:
-    """Return a short checksum of an array."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
 
 
 def open_large(
