@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from smae_jax.errors import UserError
@@ -43,14 +45,21 @@ class Canvas:
         out[..., *canvas] = frames[..., *frame]
         return out
 
-    def extract(self, canvases: np.ndarray, fill: float | bool = 0) -> np.ndarray:
-        """Take the frame (..., *frame_shape) off (..., *shape); `fill` where the canvas was cropped."""
-        canvas, frame = self._overlap()
-        out = np.full(
-            (*canvases.shape[: -len(self.shape)], *self.frame_shape), fill, canvases.dtype
+    def onto(self, frames: jax.Array) -> jax.Array:
+        """Do as `embed` on the device, with 0 where the frame does not reach."""
+        ends = (
+            (origin, size - origin - frame)
+            for size, origin, frame in zip(self.shape, self.origin, self.frame_shape, strict=True)
         )
-        out[..., *frame] = canvases[..., *canvas]
-        return out
+        return _padded(frames, tuple(ends), 0)
+
+    def off(self, canvases: jax.Array, fill: float | bool) -> jax.Array:
+        """Take the frame (..., *frame_shape) off (..., *shape); `fill` where the canvas was cropped."""
+        ends = (
+            (-origin, origin + frame - size)
+            for size, origin, frame in zip(self.shape, self.origin, self.frame_shape, strict=True)
+        )
+        return _padded(canvases, tuple(ends), fill)
 
 
 def centred_canvas(
@@ -88,3 +97,10 @@ def centred_canvas(
         shape.append(span + 1)
         origin.append((span - before) // 2)
     return Canvas((shape[0], shape[1]), (origin[0], origin[1]), (frame_shape[0], frame_shape[1]))
+
+
+def _padded(array: jax.Array, ends: tuple[tuple[int, int], ...], fill: float | bool) -> jax.Array:
+    """Lengthen the last axes by (before, after) each, or shorten them where that is negative."""
+    plain = [(0, 0, 0)] * (array.ndim - len(ends))
+    config = [*plain, *((before, after, 0) for before, after in ends)]
+    return jax.lax.pad(array, jnp.asarray(fill, array.dtype), config)

@@ -615,7 +615,7 @@ class ApplyOptions:
     """Memory for the frames, such as 4GiB: less makes the blocks smaller that large scans are denoised in;
     "" = a quarter of what the machine has."""
     seed: int = 0
-    """Seed of the splits of photons that judge: halves, folds, and what is held out."""
+    """Seed of the splits of photons that judge: halves, and what is held out."""
     keep_sums: bool = True
     """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
     add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""

@@ -19,10 +19,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from smae_jax import models, symmetry
 from smae_jax.canvas import Canvas
-from smae_jax.finishing.error_bars import averaged, jackknife_variance, without_each_fold
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Method
-from smae_jax.methods.thinning import largest_count
 from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
 from smae_jax.survey import frame_scales
@@ -48,7 +46,6 @@ class Predictor:
       group: motions that predictions are averaged over; along a single axis that is the mirror image.
       conserve_totals: scale every answer to the counts that it was made of.
       batch_size: frames per batch; 0 = as many as make up `PIXELS_PER_BATCH`.
-      seed: of the folds of the photons: the same counts have the same error bars.
       mesh: batches are split over it; None = all devices.
     """
 
@@ -57,7 +54,6 @@ class Predictor:
     group: symmetry.GroupName = "flips"
     conserve_totals: bool = True
     batch_size: int = 0
-    seed: int = 0
     mesh: Mesh | None = None
 
     def __call__(
@@ -66,7 +62,7 @@ class Predictor:
         data: Measurements,
         *,
         scale: float | np.ndarray | None = None,
-        folds: int = 0,
+        leave_out: bool = False,
         progress: Progress = iter,
     ) -> Answers:
         """Answer measurements.
@@ -75,12 +71,12 @@ class Predictor:
           parameters: of the network; put on the devices once.
           data: measurements.
           scale: counts per unit of rate at exposure 1, of all frames or of each (frames,); None = their mean.
-          folds: of the photons, for the jackknife's variance; 0 = none. Where all repeats have one answer
-            the folds are the repeats, of which there have to be three or more.
+          leave_out: whether each repeat is left out once, for the jackknife's variance of one answer to all
+            repeats, of which there have to be three or more; each frame's own answer has none here.
           progress: wraps the starts of the batches, e.g. `tqdm`.
 
         Returns:
-          Numpy arrays, (frames or 1, *spatial[, channel]), per unit of exposure.
+          Arrays on the device, (frames or 1, *spatial[, channel]), per unit of exposure.
         """
         everywhere = NamedSharding(self._devices, PartitionSpec())
         tiles = _in_tiles(canvas_of(data, extent="all").shape) and self.method.answers != "one"
@@ -88,7 +84,7 @@ class Predictor:
         scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
         scales = np.broadcast_to(scales, (data.frames,))
         if self.method.answers == "one":
-            return self._all_repeats(parameters, data, scales, folds)
+            return self._all_repeats(parameters, data, scales, leave_out)
         canvas = canvas_of(data, extent="all")
         beside = data.counts.mean(axis=-1) if data.channels else None
         work = _Work(
@@ -96,57 +92,39 @@ class Predictor:
             exposure=data.exposure,
             scales=scales,
             beside=beside,
-            canvas=canvas,
             size=self._frames_per_batch(canvas, frames=data.frames, devices=self._devices.size),
             unit=_common_exposure(data),
-            turned=data.symmetry is not None,
-            folds=folds,
-            most=largest_count(data) if folds else 1,
         )
+        how = {"canvas": canvas, "turned": data.symmetry is not None}
         found = []
         for channel in range(work.counts.shape[1]):
-            batches = self._batches(parameters, work, channel, progress)
-            found.append(jax.tree.map(lambda *parts: np.concatenate(parts), *batches))
+            batches = self._batches(parameters, work, channel, progress, how)
+            found.append(jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches))
         return _with_channels(found, data)
 
     def _batches(
-        self, parameters: Any, work: _Work, channel: int, progress: Progress
+        self,
+        parameters: Any,
+        work: _Work,
+        channel: int,
+        progress: Progress,
+        how: dict[str, Any],
     ) -> Iterator[Answers]:
         """Answer batch by batch; every batch has one size, and the next is laid out while one computes."""
-        total, waiting = len(work.counts), None
+        once = self._tiled if _in_tiles(how["canvas"].shape) else self._once
+        total, waiting = len(work.counts), list[Answers]()
+        same = jnp.asarray(work.exposure) if len(work.exposure) == 1 else None
         for start in progress(range(0, total, work.size)):
-            result = self._answered(parameters, work, work.batch(start, channel))
-            if waiting is not None:
-                yield work.off(*waiting)
-            waiting = result, min(work.size, total - start)
-        assert waiting is not None, "there is a frame"
-        yield work.off(*waiting)
-
-    def _answered(self, parameters: Any, work: _Work, arrays: tuple[Any, ...]) -> Answers:
-        """Answer a batch, with the jackknife's variance where there are folds."""
-        counts, exposure, scales, beside = arrays
-        once = self._tiled if _in_tiles(work.canvas.shape) else self._once
-        result = once(parameters, counts, exposure, scales, work.unit, beside, turned=work.turned)
-        if not work.folds:
-            return result
-        left = (work.folds - 1) / work.folds
-        parts = _without_each_fold(
-            jax.random.key(self.seed), jnp.asarray(counts), work.folds, work.most
-        )
-        # Folds one after the other: written out in one program they take longer to compile than to compute.
-        answers = [
-            once(
-                parameters,
-                part,
-                exposure * left,
-                scales,
-                work.unit * left,
-                beside,
-                turned=work.turned,
-            ).counts
-            for part in parts
-        ]
-        return dataclasses.replace(result, variance=_variance(answers, result.known))
+            counts, exposure, scales, beside = work.batch(start, channel, same)
+            result = once(parameters, counts, exposure, scales, work.unit, beside, **how)
+            left = total - start
+            if self._devices.size > 1:  # what comes after works on one
+                result = jax.device_put(result, jax.devices()[0])
+            kept = result if left >= work.size else jax.tree.map(lambda x: x[:left], result)  # noqa: B023
+            for one in waiting:  # at most two batches are under way
+                jax.block_until_ready(one.counts)
+            waiting = [kept]
+            yield kept
 
     @functools.cached_property
     def _devices(self) -> Mesh:
@@ -157,11 +135,11 @@ class Predictor:
         """The jitted function that answers a batch of whole canvases."""
         split = NamedSharding(self._devices, PartitionSpec("data"))
 
-        def once(parameters: Any, *arrays: Any, turned: bool) -> Answers:
+        def once(parameters: Any, *arrays: Any, canvas: Canvas, turned: bool) -> Answers:
             predict = self._predict(parameters)
-            return self._of_batch(predict, *arrays, turned=turned, split=split)
+            return self._of_batch(predict, *arrays, canvas=canvas, turned=turned, split=split)
 
-        return jax.jit(once, static_argnames="turned")
+        return jax.jit(once, static_argnames=("canvas", "turned"))
 
     @functools.cached_property
     def _tiled(self) -> Callable[..., Answers]:
@@ -169,12 +147,12 @@ class Predictor:
         net = jax.jit(models.apply_of(self.net))
         reach: list[int] = []
 
-        def once(parameters: Any, *arrays: Any, turned: bool) -> Answers:
+        def once(parameters: Any, *arrays: Any, canvas: Canvas, turned: bool) -> Answers:
             plain = functools.partial(net, parameters)
             if not reach:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
             predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
-            return self._of_batch(predict, *arrays, turned=turned)
+            return self._of_batch(predict, *arrays, canvas=canvas, turned=turned)
 
         return once
 
@@ -187,9 +165,15 @@ class Predictor:
         unit: Array,
         beside: Any,
         *,
+        canvas: Canvas,
         turned: bool,
         split: NamedSharding | None = None,
     ) -> Answers:
+        """Answer frames: put them on the canvas, predict, and take the answers off it."""
+        counts, exposure, beside = (
+            None if x is None else canvas.onto(jnp.asarray(x).astype(jnp.float32))
+            for x in (counts, exposure, beside)
+        )
         # A network that never saw a part of an exposure is shown a weaker frame instead.
         unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
         batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)
@@ -199,7 +183,11 @@ class Predictor:
         chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
         if self.conserve_totals:
             result = conserve(result, batch.counts, batch.exposure)
-        return dataclasses.replace(result, counts=result.counts / unit)
+        return Answers(
+            counts=canvas.off(result.counts / unit, np.nan),
+            known=canvas.off(result.known, False),
+            filled=canvas.off(result.filled, False),
+        )
 
     @property
     def _group(self) -> symmetry.GroupName:
@@ -210,13 +198,13 @@ class Predictor:
         return ensemble(functools.partial(models.apply_of(self.net), parameters), group=self._group)
 
     def _all_repeats(
-        self, parameters: Any, data: Measurements, scales: np.ndarray, folds: int
+        self, parameters: Any, data: Measurements, scales: np.ndarray, leave_out: bool
     ) -> Answers:
         """Give one answer to all repeats, channel by channel."""
         counts = data.channels_first.astype(np.float32)
         exposure = np.ascontiguousarray(data.full_exposure)
         beside = counts.mean(axis=1) if data.channels else None
-        asked = folds and self.method.error_bars == "repeats" and data.frames > 2
+        asked = leave_out and self.method.error_bars == "repeats" and data.frames > 2
         repeats = data.frames if asked else 0
 
         def answered(counts: np.ndarray, exposure: np.ndarray, beside: Any) -> list[Answers]:
@@ -270,42 +258,33 @@ class Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What is answered, batch by batch: counts (frames, channels, *spatial), and how batches are laid out."""
+    """What is answered, batch by batch: counts (frames, channels, *spatial), as the files have them."""
 
     counts: np.ndarray
     exposure: np.ndarray
     scales: np.ndarray
     beside: np.ndarray | None
-    canvas: Canvas
     size: int
     unit: float
-    turned: bool
-    folds: int
-    most: int
 
-    def batch(self, start: int, channel: int) -> tuple[Any, ...]:
-        """Return counts, exposure, scales and mean over channels of a batch; the last is filled up."""
-        chosen = np.minimum(np.arange(start, start + self.size), len(self.counts) - 1)
-        light = self.exposure if len(self.exposure) == 1 else self.exposure[chosen]
+    def batch(self, start: int, channel: int, same: Any) -> tuple[Any, ...]:
+        """Return counts, exposure, scales and mean over channels of a batch; the last is filled up.
+
+        Args:
+          start: its first frame.
+          channel: of the counts.
+          same: exposure of all frames, where it is the same.
+        """
+        stop = start + self.size
+        which: Any = slice(start, stop)
+        if stop > len(self.counts):
+            which = np.minimum(np.arange(start, stop), len(self.counts) - 1)
         return (
-            self.canvas.embed(self.counts[chosen, channel].astype(np.float32)),
-            self.canvas.embed(light),
-            self.scales[chosen],
-            None
-            if self.beside is None
-            else self.canvas.embed(self.beside[chosen].astype(np.float32)),
+            self.counts[which, channel],
+            self.exposure[which] if same is None else same,
+            self.scales[which],
+            None if self.beside is None else self.beside[which].astype(np.float32),
         )
-
-    def off(self, result: Answers, kept: int) -> Answers:
-        """Take the first answers of a batch off the canvas, to the host."""
-        outside = {"counts": np.nan, "known": False, "filled": False, "variance": np.nan}
-        there = {name: getattr(result, name) for name in outside}
-        fields: dict[str, Any] = {
-            name: self.canvas.extract(np.asarray(array)[:kept], outside[name])
-            for name, array in there.items()
-            if array is not None
-        }
-        return Answers(**fields)
 
 
 def predict(
@@ -327,7 +306,7 @@ def predict(
       data: measurements.
       scale: counts per unit of rate at exposure 1; None = their mean.
       outliers: whether the network sees counts that stand out, see `outliers.take_out`.
-      options: of `Predictor`: group, conserve_totals, batch_size, seed, mesh.
+      options: of `Predictor`: group, conserve_totals, batch_size, mesh.
 
     Returns:
       The answers, which can be asked `again` for a part of the photons.
@@ -346,7 +325,7 @@ def answered(
       parameters: of the network.
       data: measurements.
       scale: see `Predictor`; that of the whole serves its parts.
-      options: of the call of `Predictor`: folds, progress.
+      options: of the call of `Predictor`: leave_out, progress.
     """
     scale = frame_scales(data, rule="scan") if scale is None else scale
     progress = options.get("progress", iter)
@@ -367,18 +346,13 @@ def ensemble(
     predict: Callable[[Array], Array], *, group: symmetry.GroupName
 ) -> Callable[[Array], Array]:
     """Average a prediction (batch, *spatial, channel) -> same over motions of the last two axes."""
-
-    def channels_first(source: Array) -> Array:
-        return jnp.moveaxis(predict(jnp.moveaxis(source, 1, -1)), -1, 1)
-
-    averaged = symmetry.group_average(channels_first, group=group)
+    if group == "none":
+        return predict
 
     def over_group(source: Array) -> Array:
-        if group == "none":
-            return predict(source)
         if source.ndim == 3:
             return (predict(source) + jnp.flip(predict(jnp.flip(source, 1)), 1)) / 2
-        return jnp.moveaxis(averaged(jnp.moveaxis(source, -1, 1)), 1, -1)
+        return symmetry.group_average(predict, group=group, channels_last=True)(source)
 
     return over_group
 
@@ -402,13 +376,6 @@ def conserve(result: Answers, counts: Array, exposure: Array) -> Answers:
     return dataclasses.replace(result, counts=result.counts * factor)
 
 
-_without_each_fold = jax.jit(
-    lambda key, counts, folds, most: without_each_fold(key, counts, folds=folds, most=most),
-    static_argnums=(2, 3),
-)
-_variance = jax.jit(lambda answers, known: averaged(jackknife_variance(answers), known))
-
-
 def _in_tiles(canvas: tuple[int, ...]) -> bool:
     """Whether frames of a canvas are too large for a network to answer in one piece."""
     return len(canvas) == 2 and int(np.prod(canvas)) > LARGEST_WHOLE
@@ -429,4 +396,4 @@ def _with_channels(found: list[Answers], data: Measurements) -> Answers:
     """Put the answers of all channels together, as the data have them."""
     if not data.channels:
         return found[0]
-    return jax.tree.map(lambda *parts: np.stack(parts, axis=-1), *found)
+    return jax.tree.map(lambda *parts: jnp.stack(parts, axis=-1), *found)

@@ -8,13 +8,17 @@ end it is put back into the answer of its own pixel. Whether it is signal or fau
 from __future__ import annotations
 
 import dataclasses
+import functools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import uniform_filter
+from jax import Array
 from scipy.special import pdtrc
 
 from smae_jax.measurements import Measurements, Outliers
 from smae_jax.neighbours import FAR_RING, RING, SQUARE, around, partner_of, upper_median
+from smae_jax.piecewise import piecewise
 
 CHANCE = 1e-12
 """Probability below which a count is no noise: one in a million frames of a megapixel."""
@@ -54,8 +58,9 @@ def take_out(data: Measurements) -> Measurements:
         return data
     found, counted = list[np.ndarray](), list[np.ndarray]()
     counts = data.counts
-    for frame in range(data.frames):
-        places, stand_in = _of_frame(data, frame)
+    each, y, x = np.nonzero(np.asarray(piecewise(_candidates, data.counts, data.exposure)))
+    for frame in np.unique(each):
+        places, stand_in = _of_frame(data, int(frame), y[each == frame], x[each == frame])
         if len(places):
             if counts is data.counts:
                 counts = data.counts.copy()
@@ -91,13 +96,12 @@ def mask_outliers(data: Measurements) -> Measurements:
     )
 
 
-def _of_frame(data: Measurements, frame: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (y, x) of the pixels of a frame that stand out, and the counts that stand in for them."""
+def _of_frame(
+    data: Measurements, frame: int, y: np.ndarray, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (y, x) of those pixels of a frame that stand out, and the counts that stand in for them."""
     image, light = data.counts[frame], data.exposure[frame % len(data.exposure)]
     valid = light > 0
-    y, x = _candidates(image, light)
-    if not len(y):
-        return np.empty((0, 2), np.int64), np.empty(0, image.dtype)
     known = np.where(valid, image / np.where(valid, light, 1), np.nan)
     partner = np.full((1, len(y)), np.nan)
     if data.symmetry is not None:
@@ -139,19 +143,23 @@ def _in_other_frames(data: Measurements, frame: int, y: np.ndarray, x: np.ndarra
     return found
 
 
-def _candidates(image: np.ndarray, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find quickly what may stand out: far above the mean of the other pixels about it."""
-    valid = light > 0
-    bright = valid & (image >= _LEAST)
-    if not bright.any():
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    size = 2 * REACH + 1
-    rate = np.where(valid, image / np.where(valid, light, 1), 0)
-    total, number = (
-        uniform_filter(what.astype(np.float64), size, mode="constant") * size**2
-        for what in (rate, valid)
-    )
+@jax.jit
+def _candidates(counts: Array, exposure: Array) -> Array:
+    """Find quickly what may stand out in some frames: far above the mean of the other pixels about it."""
+    valid = jnp.broadcast_to(exposure > 0, counts.shape)
+    rate = jnp.where(valid, counts.astype(jnp.float32) / jnp.where(valid, exposure, 1.0), 0.0)
+    others = jnp.maximum(_about(valid.astype(jnp.float32)) - 1, 1.0)
     # A neighbour that stands out too has a part in the mean: half of the contrast is asked for here.
-    others = np.maximum(number - 1, 1)
-    y, x = np.nonzero(bright & (rate * others > CONTRAST / 2 * (total - rate)))
-    return y, x
+    far = rate * others > CONTRAST / 2 * (_about(rate) - rate)
+    return valid & (counts >= _LEAST) & far
+
+
+def _about(image: Array) -> Array:
+    """Add up the pixels within `REACH` of each, in both directions; there is nothing outside."""
+    for axis in (1, 2):
+        size = image.shape[axis]
+        ends = [(REACH, REACH) if a == axis else (0, 0) for a in range(image.ndim)]
+        padded = jnp.pad(image, ends)
+        moved = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * REACH + 1))
+        image = functools.reduce(jnp.add, moved)
+    return image

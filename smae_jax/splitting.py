@@ -22,6 +22,8 @@ from smae_jax.smoothing import smooth
 
 LARGEST = 2**24
 """Largest count that float32 holds exactly, with all below it."""
+WORD = 32
+"""Bits of a random number: so many photons are dealt by one."""
 TAIL = 1e-9
 """Probability on either side of a table that is left out; a float32 uniform number does not reach it."""
 
@@ -118,23 +120,49 @@ def thin_counts(
     return jnp.where(within, kept.astype(counts.dtype), jnp.nan)
 
 
-def split_halves(keys: Array, counts: Array, *, most: int) -> tuple[Array, Array]:
+def split_halves(salts: Array, counts: Array) -> tuple[Array, Array]:
     """Split the photons of frames evenly, each frame in a way of its own whatever stands beside it.
 
+    A photon goes to either half as one bit of a random number says. Those of a pixel beyond a multiple of 32
+    are dealt here, and the others are left: `split_many` deals them, in the few pixels that have so many.
+
     Args:
-      keys: typed random keys, (batch,).
-      counts: photons, (batch, *spatial), float32 holding integers >= 0.
-      most: largest count that occurs.
+      salts: one per frame, uint32, (batch,).
+      counts: photons, (batch, *spatial), integers >= 0.
 
     Returns:
-      Two independent halves, shaped as `counts`.
+      (half, left), int32, shaped as `counts`: what goes to the first half of `counts` % 32 photons, and the
+      photons that are not dealt yet.
     """
+    chex.assert_shape(salts, (len(counts),))
+    whole = counts.astype(jnp.int32)
+    pixel = jnp.arange(whole[0].size, dtype=jnp.uint32).reshape(whole.shape[1:])
+    salt = _mixed(salts).reshape((-1,) + (1,) * (whole.ndim - 1))
+    bits = _mixed(_mixed(pixel)[None] ^ salt)
+    few = whole % WORD
+    drawn = bits & ((jnp.uint32(1) << few.astype(jnp.uint32)) - jnp.uint32(1))
+    return jax.lax.population_count(drawn).astype(jnp.int32), whole - few
 
-    def one(key: Array, own: Array) -> Array:
-        return thin_counts(key, own[None], jnp.zeros(1, jnp.int32), shares=(0.5,), most=most)[0]
 
-    half = jax.vmap(one)(keys, counts)
-    return half, counts - half
+def split_many(salts: Array, pixels: Array, counts: Array, *, most: int) -> Array:
+    """Draw the first half of the photons of single pixels, multiples of 32 each.
+
+    Args:
+      salts: of the frame of each pixel, uint32, (pixels,).
+      pixels: index of each within its frame, int32, (pixels,).
+      counts: photons, (pixels,), float32 holding integers >= 0.
+      most: largest count that occurs.
+    """
+    drawn = thin_counts(
+        jax.random.key(0),
+        counts[:, None],
+        jnp.zeros(len(counts), jnp.int32),
+        shares=(0.5,),
+        most=most,
+        identity=pixel_identity(pixels[:, None], jnp.zeros((1, 1), jnp.int32)),
+        salts=salts,
+    )
+    return drawn[:, 0]
 
 
 def _above(rows: Array, uniform: Array) -> Array:

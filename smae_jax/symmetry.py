@@ -110,7 +110,9 @@ def apply_random(key: Array, example: Tree, *, group: GroupName) -> Tree:
     return jax.lax.switch(chosen, moves, example)
 
 
-def group_average(function: Transform, *, group: GroupName) -> Transform:
+def group_average(
+    function: Transform, *, group: GroupName, channels_last: bool = False
+) -> Transform:
     """Average a function over a group: move the input, apply, move the output back, take the mean.
 
     The result commutes with every element of the group whatever `function` is.
@@ -118,6 +120,7 @@ def group_average(function: Transform, *, group: GroupName) -> Transform:
     Args:
       function: array (..., height, width) -> array whose last two axes move with the input's.
       group: "none", "flips" or "d4".
+      channels_last: whether arrays are (..., height, width, channel).
 
     Returns:
       The averaged function, same signature.
@@ -127,8 +130,11 @@ def group_average(function: Transform, *, group: GroupName) -> Transform:
     """
     elements = GROUPS[group]
 
+    def moved(element: Transform) -> Transform:
+        return jax.vmap(element, in_axes=-1, out_axes=-1) if channels_last else element
+
     def averaged(x: Array) -> Array:
-        back = (inverse(g)(function(g(x))) for g in elements)
+        back = (moved(inverse(g))(function(moved(g)(x))) for g in elements)
         return functools.reduce(jnp.add, back) / len(elements)
 
     return averaged if len(elements) > 1 else function

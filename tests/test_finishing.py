@@ -23,7 +23,6 @@ from smae_jax.finishing import (
     name_of,
     split_photons,
 )
-from smae_jax.finishing.error_bars import FOLDS, without_each_fold
 from smae_jax.methods.protocol import Answers
 from smae_jax.training import make_mesh
 
@@ -41,15 +40,14 @@ def drifting(frames=10, *, size=(24, 21), seed=0):
     return smae_jax.from_arrays(counts, valid=valid, center=(12.5, 10.0))
 
 
-def blurred(data, folds=0):
-    """Answer as a blur would, in counts per full frame; the variance is made up."""
+def blurred(data):
+    """Answer as a blur would, in counts per full frame."""
     light = data.full_exposure
     smooth = [gaussian_filter(np.asarray(image, float), 1.0) for image in (*data.counts, *light)]
     counts = np.stack(smooth[: data.frames]) / np.maximum(np.stack(smooth[data.frames :]), 1e-6)
     known = np.broadcast_to(data.valid, counts.shape)
     counts = np.where(known, counts, np.nan).astype(np.float32)
-    variance = (0.1 * counts).astype(np.float32) if folds else None
-    return Answers(counts, known, np.zeros_like(known), variance)
+    return Answers(counts, known, np.zeros_like(known))
 
 
 class Blur:
@@ -59,9 +57,9 @@ class Blur:
         self.asked = []
         self.answers = dataclasses.replace(blurred(data), again=self.again)
 
-    def again(self, data, folds=0):
-        self.asked.append((data, folds))
-        return blurred(data, folds)
+    def again(self, data):
+        self.asked.append(data)
+        return blurred(data)
 
 
 def spy(seen):
@@ -137,17 +135,25 @@ def test_a_function_of_ones_own_stands_between_stages():
 
 
 @pytest.mark.parametrize(
-    ("stages", "halves", "folds"),
-    [((), 0, 0), ((keep_spots, keep_sums), 0, 0), ((combine,), 1, 0), ((error_bars,), 2, 5)],
+    ("stages", "halves"),
+    [((), 0), ((keep_spots, keep_sums), 0), ((combine,), 1), ((error_bars,), 2)],
 )
-def test_no_more_is_asked_for_than_the_stages_need(stages, halves, folds):
+def test_no_more_is_asked_for_than_the_stages_need(stages, halves):
     data, seen = drifting(), []
     blur = Blur(data)
-    finish(blur.answers, data, stages=(spy(seen), *stages))
-    parts = [(part, n) for part, n in blur.asked if part is not data]
-    assert len(parts) == len(seen[0][1].halves) == halves
-    assert all(n == folds for _, n in blur.asked)
-    assert (len(blur.asked) - len(parts)) == (folds > 0)
+    found = finish(blur.answers, data, stages=(spy(seen), *stages))
+    assert len(blur.asked) == len(seen[0][1].halves) == halves
+    assert (found.variance is not None) == (error_bars in stages)
+
+
+def test_halves_follow_only_where_something_looks_at_them(monkeypatch):
+    data, through = drifting(), []
+    after = Evidence.after
+    monkeypatch.setattr(Evidence, "after", lambda *a: (through.append(name_of(a[1])), after(*a))[1])
+    finish(Blur(data).answers, data, stages=STAGES[:-1])
+    assert not through
+    finish(Blur(data).answers, data)
+    assert through == NAMES[:-1]
 
 
 def test_halves_of_the_photons_go_through_the_stages_of_the_whole():
@@ -203,18 +209,6 @@ def test_photons_are_split_evenly_and_each_frame_in_a_way_of_its_own():
     some = split_photons(jax.random.key(0), data.take([0, 1, 2]))[0]
     np.testing.assert_array_equal(some, first[:3])
     assert (split_photons(jax.random.key(1), data)[0] != first).any()
-
-
-def test_halves_are_split_regardless_of_the_folds_of_the_same_key():
-    """A frame's half once had the random numbers of the fold of its number: bars were too short by half."""
-    data = drifting(16, size=(60, 52))
-    half, _ = split_photons(jax.random.key(0), data)
-    whole = jax.numpy.asarray(half, jax.numpy.float32)
-    parts = without_each_fold(jax.random.key(0), whole, folds=FOLDS, most=31)
-    each = half.sum(axis=(1, 2))
-    apart = [(each - np.asarray(part).sum(axis=(1, 2))) / each - 1 / FOLDS for part in parts]
-    noise = np.sqrt(1 / FOLDS * (1 - 1 / FOLDS) / each)
-    assert np.abs(np.stack(apart) / noise).max() < 5
 
 
 def test_what_is_no_photon_count_goes_through_no_stage_that_knows_their_noise():
@@ -344,5 +338,5 @@ def test_the_network_is_asked_for_the_whole_and_for_both_halves(network, expecte
     assert np.isfinite(expected.counts[known]).all()
     assert (expected.sigma[known] > 0).all()
     assert np.isnan(expected.sigma[~known]).all()
-    assert "folds of the photons" in dict(expected.done)["error_bars"]
+    assert "halves of the photons" in dict(expected.done)["error_bars"]
     assert data.frames == len(expected.counts)

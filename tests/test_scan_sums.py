@@ -27,8 +27,8 @@ def corrected(truth, answer, *, valid=None, seed=0, center=CENTER):
     counts = np.random.default_rng(seed).poisson(truth).astype(np.float32)
     valid = np.ones(truth.shape, bool) if valid is None else valid
     answer = answer.astype(np.float32)
-    correction = correct_sums(answer, counts, valid, center)
-    factors = np.stack([correction.of_frame(frame) for frame in range(len(answer))])
+    correction = correct_sums(answer, counts, valid.astype(np.float32), center=center)
+    factors = correction.factor ** correction.shares[:, None, None]
     return answer * factors, factors
 
 

@@ -10,19 +10,18 @@ from smae_jax.finishing.spots import keep_significant
 def kept_in(rate, counts, valid=None):
     """Apply it with 5 sigma to every frame: the answer and what was kept."""
     valid = np.ones(counts.shape, bool) if valid is None else valid
-    frames = zip(np.asarray(rate, np.float32), counts, valid, strict=True)
-    found = [keep_significant(*frame, sigmas=5.0) for frame in frames]
-    return tuple(map(np.stack, zip(*found, strict=True)))
+    answer = np.asarray(rate, np.float32)
+    return tuple(map(np.asarray, keep_significant(answer, counts, valid, sigmas=5.0)))
 
 
 @pytest.mark.parametrize(("sigmas", "share"), [(1.0, 0.317), (2.0, 0.0455), (3.0, 0.0027)])
 def test_significance_is_that_of_a_normal_deviate(sigmas, share):
-    counts = np.zeros((1200, 1200), np.float32)
-    counts[1::3, 1::3] = np.random.default_rng(0).poisson(9.0, (400, 400))  # one to a window
+    counts = np.zeros((1, 1200, 1200), np.float32)
+    counts[0, 1::3, 1::3] = np.random.default_rng(0).poisson(9.0, (400, 400))  # one to a window
     rate = np.zeros_like(counts)
-    rate[1::3, 1::3] = 9.0
+    rate[:, 1::3, 1::3] = 9.0
     _, kept = keep_significant(rate, counts, rate > 0, sigmas=sigmas)
-    assert kept[1::3, 1::3].mean() == pytest.approx(share, rel=0.35)
+    assert kept[0, 1::3, 1::3].mean() == pytest.approx(share, rel=0.35)
 
 
 @pytest.mark.parametrize("rate", [0.05, 1.0, 30.0])

@@ -76,10 +76,10 @@ def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
     noisy = jax.tree.map(  # the last layer begins with zeros, and would hide the others
         lambda p: p + 0.02 * rng.normal(size=p.shape).astype(np.float32), parameters
     )
-    whole = Predictor(net, method)(noisy, data, folds=0)
+    whole = Predictor(net, method)(noisy, data)
     monkeypatch.setattr(inference, "LARGEST_WHOLE", 10_000)
     monkeypatch.setattr(inference, "tiled", lambda net, *, reach: tiled(net, reach=reach, core=64))
-    parts = Predictor(net, method)(noisy, data, folds=0)
+    parts = Predictor(net, method)(noisy, data)
     np.testing.assert_array_equal(parts.known, whole.known)
     np.testing.assert_array_equal(parts.filled, whole.filled)
     signal = np.nanmax(whole.counts)

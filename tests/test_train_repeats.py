@@ -252,7 +252,7 @@ def test_leaving_out_gives_the_error_of_a_mean_and_compiles_once():
             )
             return Answers(mean, jnp.isfinite(mean), jnp.zeros(mean.shape, bool))
 
-    found = Predictor(nn.Dense(1), Mean())({}, from_arrays(counts, dimensions=1), folds=5)
+    found = Predictor(nn.Dense(1), Mean())({}, from_arrays(counts, dimensions=1), leave_out=True)
     expected = counts.std(axis=0, ddof=1) / np.sqrt(6)
     np.testing.assert_allclose(np.sqrt(found.variance[0]), expected, rtol=1e-3)
     assert len(traces) == 1

@@ -15,34 +15,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from smae_jax.finishing.background import subtract_background
 from smae_jax.finishing.combine import FEWEST_FRAMES, combine
-from smae_jax.finishing.error_bars import FOLDS, error_bars
+from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
+from smae_jax.finishing.halves import split_photons, with_halves
 from smae_jax.finishing.outliers import put_back
 from smae_jax.finishing.spots import keep_spots
 from smae_jax.finishing.sums import keep_sums
 from smae_jax.finishing.totals import conserve_totals
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
-from smae_jax.methods.thinning import largest_count
 from smae_jax.outliers import take_out
-from smae_jax.splitting import split_halves
 
 Stage = Callable[[Answers, Evidence], Answers]
 STAGES: tuple[Stage, ...] = (combine, keep_spots, keep_sums, conserve_totals, put_back, error_bars)
 COUNTED = (combine, keep_spots, keep_sums)
 """Stages that know what the noise of photons is, and of nothing else."""
-HALVES = 2**31 - 3
-"""Part of the random stream that no fold's number reaches: photons of one half must not go to one fold."""
+_LOOK_AT_NO_HALVES = (keep_spots, keep_sums, conserve_totals, put_back)
 
 __all__ = [
     "COUNTED",
-    "FOLDS",
     "STAGES",
     "Evidence",
     "Half",
@@ -55,6 +51,7 @@ __all__ = [
     "keep_sums",
     "name_of",
     "put_back",
+    "split_photons",
     "subtract_background",
 ]
 
@@ -86,25 +83,20 @@ def finish(
     if not data.are_counts:
         stages = [stage for stage in stages if bare(stage) not in COUNTED]
     wanted = _halves_wanted(answers, data, stages)
-    has_bars = wanted == 2 or len(answers.counts) != data.frames
-    folds = FOLDS if has_bars and any(bare(stage) is error_bars for stage in stages) else 0
-    if folds and answers.variance is None and answers.again is not None:
-        answers = dataclasses.replace(answers.again(data, folds=folds), again=answers.again)
+    bars = any(bare(stage) is error_bars for stage in stages)
     evidence = Evidence(data)
     if wanted and answers.again is not None:
-        split = split_photons(jax.random.key(0) if key is None else key, data)
-        # What stands out is in neither half.
-        halves = [
-            dataclasses.replace(data, counts=c, exposure=data.exposure / 2, taken_out=None)
-            for c in split
-        ]
-        asked = [Half(half, answers.again(half, folds=folds)) for half in halves[:wanted]]
-        evidence = Evidence(data, tuple(asked), split)
-    for stage in stages:
+        key = jax.random.key(0) if key is None else key
+        answers, evidence = with_halves(key, answers, data, wanted=wanted, variance=bars)
+    elif bars and answers.again is not None and len(answers.counts) != data.frames:
+        again = answers.again
+        answers = dataclasses.replace(again(data, leave_out=True), again=again)
+    for number, stage in enumerate(stages, start=1):
         answers = stage(answers, evidence)
-        if bare(stage) is not error_bars:  # they are found of the halves, which need none
+        # The halves follow so far as a later stage may look at them; error bars are found of them.
+        if any(bare(later) not in _LOOK_AT_NO_HALVES for later in stages[number:]):
             evidence = evidence.after(stage)
-    return answers
+    return _on_the_host(answers)
 
 
 def bare(stage: Any) -> Any:
@@ -127,13 +119,9 @@ def _halves_wanted(answers: Answers, data: Measurements, stages: Sequence[Stage]
     return int(combine in asked and data.frames >= FEWEST_FRAMES)
 
 
-def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarray]:
-    """Split the photons of every frame evenly, each frame in a way of its own: two arrays of int32."""
-    split = jax.jit(split_halves, static_argnames="most")
-    keys = jax.random.split(jax.random.fold_in(key, HALVES), data.frames)
-    most = largest_count(data)
-    first = np.empty(data.counts.shape, np.int32)
-    for frame, (own, counts) in enumerate(zip(keys, data.counts, strict=True)):
-        half, _ = split(own[None], jnp.asarray(counts[None], jnp.float32), most=most)
-        first[frame] = np.asarray(half[0])
-    return first, (data.counts - first).astype(np.int32)
+def _on_the_host(answers: Answers) -> Answers:
+    """Return answers as NumPy arrays."""
+    fields = ("counts", "known", "filled", "variance", "kept", "sigma")
+    there = {name: getattr(answers, name) for name in fields}
+    moved = {n: np.asarray(a) for n, a in there.items() if isinstance(a, jax.Array)}
+    return dataclasses.replace(answers, **moved) if moved else answers

@@ -7,13 +7,20 @@ photons that the network did not see confirm. A frame's answer becomes a weighte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.optimize import isotonic_regression
 
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
+from smae_jax.piecewise import piecewise
 
 SLAB = 2**22
 """Values, of all frames together, that are multiplied at once."""
@@ -36,35 +43,47 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     frames = len(answers.counts)
     if frames < FEWEST_FRAMES or not evidence.halves:
         return answers
-    judged, held_out = evidence.halves[0].answers, evidence.held_out[0]
     ends = np.linspace(0, frames, -(-frames // TOGETHER) + 1).round().astype(int)
-    counts, variance, kept = np.array(answers.counts), answers.variance, 0.0
-    variance = None if variance is None else np.array(variance)
-    for part in map(slice, ends[:-1], ends[1:]):
-        told = np.asarray(judged.counts)[part]
-        shares = shares_of_components(
-            told,
-            held_out[part],
-            exposure=evidence.held_out_exposure[part],
-            use=evidence.valid[part].all(axis=0) & _known(told),
-        )
-        kept += shares.sum()
-        own = counts[part]
+    parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+    if "shares" not in evidence.memo:  # the halves are combined by the shares of the whole
+        evidence.memo["shares"] = [_shares(evidence, part) for part in parts]
+    counts, variance = list[Array](), list[Array]()
+    for part, shares in zip(parts, evidence.memo["shares"], strict=True):
+        own = jnp.asarray(answers.counts[part])
         use = _known(own)
         weights = weights_of_frames(own, shares, use=use)
-        if variance is not None:
-            variance[part] = combined(variance[part], weights**2, use=use)
-        counts[part] = np.where(use, np.maximum(combined(own, weights, use=use), 0), own)
+        if answers.variance is not None:
+            of_part = jnp.asarray(answers.variance[part])
+            variance.append(combined(of_part, weights**2, use=use))
+        counts.append(jnp.maximum(combined(own, weights, use=use), jnp.minimum(own, 0)))
+    kept = sum(shares.sum() for shares in evidence.memo["shares"])
     what = f"held-out photons confirm {kept:.1f} components of {frames} answers"
-    return answers.after("combine", what, counts=counts, variance=variance)
+    return answers.after(
+        "combine",
+        what,
+        counts=jnp.concatenate(counts),
+        variance=jnp.concatenate(variance) if variance else None,
+    )
 
 
-def _known(counts: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isfinite(counts).all(axis=0))
+def _shares(evidence: Evidence, part: slice) -> np.ndarray:
+    """Return how much of each component of some frames the held-out photons confirm."""
+    told = jnp.asarray(evidence.halves[0].answers.counts[part])
+    return shares_of_components(
+        told,
+        evidence.held_out[0][part],
+        exposure=evidence.held_out_exposure[part],
+        use=evidence.valid[part].all(axis=0) & np.asarray(_known(told)),
+    )
+
+
+@jax.jit
+def _known(counts: Array) -> Array:
+    return jnp.isfinite(counts).all(axis=0)
 
 
 def shares_of_components(
-    answer: np.ndarray, held_out: np.ndarray, *, exposure: np.ndarray | float, use: np.ndarray
+    answer: Any, held_out: np.ndarray, *, exposure: np.ndarray | float, use: np.ndarray
 ) -> np.ndarray:
     """Measure how much of each principal component of a scan's answers held-out photons confirm.
 
@@ -84,12 +103,9 @@ def shares_of_components(
     told = values > 0
     if not told.any():
         return np.ones(len(values))
-    exposure = np.broadcast_to(exposure, answer.shape)
-    products = np.zeros((len(answer), len(answer)))
-    for slab in _slabs(answer, use & (mean > 0)):
-        light = mean[slab]
-        photons = held_out[:, *slab] / exposure[:, *slab] - light
-        products += (photons / light) @ (answer[:, *slab] - light).T
+    products = _added(
+        _confirmed, answer, mean, use, held_out, np.broadcast_to(exposure, answer.shape)
+    )
     confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
     slopes, weights = confirmed[told] / values[told], values[told]
     shares = np.zeros(len(values))
@@ -97,7 +113,7 @@ def shares_of_components(
     return np.clip(shares, 0.0, 1.0)
 
 
-def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray) -> np.ndarray:
+def weights_of_frames(answer: Any, shares: np.ndarray, *, use: Any) -> np.ndarray:
     """Return the weight of every answer in every frame: mean and components, each by its share.
 
     Args:
@@ -114,29 +130,60 @@ def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray
     return 1 / len(answer) + (vectors * shares) @ vectors.T
 
 
-def combined(answer: np.ndarray, weights: np.ndarray, *, use: np.ndarray) -> np.ndarray:
+def combined(answer: Any, weights: np.ndarray, *, use: Any) -> Array:
     """Return weighted sums of a scan's images where `use` is True, the images themselves elsewhere."""
-    found = answer.copy()
-    for slab in _slabs(answer, use):
-        found[:, *slab] = weights.astype(answer.dtype) @ answer[:, *slab]
-    return found
+    apply = functools.partial(_weighted, jnp.asarray(weights, jnp.float32))
+    return piecewise(apply, jnp.asarray(answer), jnp.asarray(use)[None], axis=1, values=SLAB)
 
 
-def _components(answer: np.ndarray, use: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(answer: Any, use: Any) -> tuple[Array, np.ndarray, np.ndarray]:
     """Return the mean of answers, and powers and scores of the components over its root, strongest first."""
-    mean = answer.mean(axis=0, dtype=np.float64).astype(answer.dtype)
-    products = np.zeros((len(answer), len(answer)))
-    for slab in _slabs(answer, use & (mean > 0)):
-        light = np.sqrt(mean[slab])
-        apart = answer[:, *slab] / light - light
-        products += apart @ apart.T
-    values, vectors = np.linalg.eigh(products)
+    mean = _mean(answer)
+    values, vectors = np.linalg.eigh(_added(_products, answer, mean, use))
     return mean, np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
-def _slabs(frames: np.ndarray, use: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield indices (y, x) of the pixels in use, so many at a time."""
-    y, x = np.nonzero(use)
-    step = max(1, SLAB // len(frames))
-    for start in range(0, len(y), step):
-        yield y[start : start + step], x[start : start + step]
+def _added(
+    products: Callable[..., Array], answer: Any, mean: Array, use: Any, *others: Any
+) -> np.ndarray:
+    """Add up products of frames over rows of pixels, so many at a time, in float64."""
+    total = np.zeros((len(answer), len(answer)))
+    rows = max(1, SLAB * answer.shape[1] // answer.size)
+    for start in range(0, answer.shape[1], rows):
+        some = slice(start, start + rows)
+        part = (array[:, some] for array in (answer, *others))
+        total += np.asarray(products(mean[:, some], use[None, some], *part))
+    return total
+
+
+@jax.jit
+def _mean(answer: Array) -> Array:
+    return jnp.mean(answer, axis=0, keepdims=True)
+
+
+@jax.jit
+def _products(mean: Array, use: Array, answer: Array) -> Array:
+    """Return the products of each two answers over the root of their mean, (frames, frames)."""
+    use = use & (mean > 0)
+    light = jnp.sqrt(jnp.where(use, mean, 1.0))
+    apart = jnp.where(use, answer / light - light, 0.0).reshape(len(answer), -1)
+    return jnp.matmul(apart, apart.T, precision="highest")
+
+
+@jax.jit
+def _confirmed(mean: Array, use: Array, answer: Array, photons: Array, exposure: Array) -> Array:
+    """Return the products of each frame's held-out photons with each answer, (frames, frames)."""
+    use = use & (mean > 0)
+    light = jnp.where(use, mean, 1.0)
+    rate = photons.astype(jnp.float32) / exposure
+    found = jnp.where(use, rate / light - 1, 0.0).reshape(len(answer), -1)
+    told = jnp.where(use, answer - light, 0.0).reshape(len(answer), -1)
+    return jnp.matmul(found, told.T, precision="highest")
+
+
+@jax.jit
+def _weighted(weights: Array, answer: Array, use: Array) -> Array:
+    """Return weighted sums of some rows of all frames, where `use` is True."""
+    flat = jnp.where(use, answer, 0.0).reshape(len(answer), -1)
+    summed = jnp.matmul(weights, flat, precision="highest").reshape(answer.shape)
+    return jnp.where(use, summed, answer)

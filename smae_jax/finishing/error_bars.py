@@ -1,30 +1,21 @@
 """Error bars: how much an answer would change had other photons been counted, and what held-out ones miss.
 
-Leaving out one fold of the photons at a time and predicting again gives the jackknife's estimate of what
-photon noise does to an answer. It knows nothing of what the network smooths away; that is measured on
+The difference of the answers to two halves of the photons gives the jackknife's estimate of what photon
+noise does to an answer, see `halves`. It knows nothing of what the network smooths away; that is measured on
 photons that the prediction did not see, and added.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from smae_jax.errors import UserError
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
-from smae_jax.smoothing import smooth, smooth_image, variance_of_smoothed
-from smae_jax.splitting import thin_counts
+from smae_jax.smoothing import smooth_image, variance_of_smoothed
 
-FOLDS = 5
-"""Folds of the photons, each left out once: so many more predictions are made."""
-SMOOTHING = 1.5
-"""Pixels over which the jackknife's variance is averaged: of few folds it is itself noisy."""
 RESIDUALS = (1.0, 1.5, 2.0)
 """Sigmas, in pixels, of the Gaussian under which answers are compared with held-out photons."""
 RATES = (0.25, 0.5, 0.75, 0.9, 0.97)
@@ -53,7 +44,7 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
 
     It holds the jackknife's variance, and what held-out photons find missing: the answers to both halves of
     the photons are compared with the other half each. What is missed there is taken to be missed in whole
-    frames too, where it is a little less. Where the folds are repeats it is the jackknife's alone.
+    frames too, where it is a little less. Where repeats were left out it is the jackknife's alone.
 
     Args:
       answers: with the jackknife's variance.
@@ -76,7 +67,7 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
     use = evidence.valid & np.isfinite(rate) & np.isfinite(of_half)
     for half in halves:
         if half.kept is not None:
-            use = use & ~half.kept
+            use = use & ~np.asarray(half.kept)
     held_out = np.stack(evidence.held_out)
     unseen = missed(
         rate,
@@ -89,64 +80,15 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
     counts = np.asarray(answers.counts)
     sigma = sigma_of(counts, variance, unseen)
     if answers.kept is not None:
-        sigma = np.where(answers.kept, np.sqrt(variance), sigma).astype(np.float32)
+        sigma = np.where(np.asarray(answers.kept), np.sqrt(variance), sigma).astype(np.float32)
     rates_seen = counts[np.isfinite(sigma)]
     mean = max(float(rates_seen.mean(dtype=np.float64)), 1e-9)
     percent = 100 * np.sqrt(float(unseen.of(np.asarray(mean)))) / mean
     what = (
-        f"jackknife over {FOLDS} folds of the photons, and {percent:.3g} % of the mean rate, "
+        f"jackknife over two halves of the photons, and {percent:.3g} % of the mean rate, "
         f"which held-out photons of {len(counts)} frames find missing"
     )
     return answers.after("error_bars", what, sigma=sigma)
-
-
-def without_each_fold(key: Array, counts: Array, *, folds: int, most: int) -> list[Array]:
-    """Deal the photons of every pixel to folds, and leave out one fold at a time.
-
-    The same random numbers serve every example, so that an answer does not depend on its place in a batch.
-
-    Args:
-      key: typed random key.
-      counts: photons, (batch, *spatial), float32 holding integers >= 0.
-      folds: how many, >= 2.
-      most: largest count that occurs.
-
-    Returns:
-      `folds` arrays shaped as `counts`, each with (folds - 1) / folds of the photons.
-    """
-
-    def deal(one: Array) -> list[Array]:
-        rest, dealt = one[None], []
-        for fold in range(folds):
-            share = 1 / (folds - fold)
-            fold_key = jax.random.fold_in(key, fold)
-            nobody = jnp.zeros(1, jnp.int32)
-            taken = thin_counts(fold_key, rest, nobody, shares=(share,), most=most)
-            rest = rest - taken
-            dealt.append(one - taken[0])
-        return dealt
-
-    return jax.vmap(deal)(counts)
-
-
-def jackknife_variance(estimates: Sequence[Array]) -> Array:
-    """Return the variance of the estimate from all folds, given those without each one.
-
-    Reference:
-      Efron & Stein 1981, eq. 1.2 (the delete-a-group form).
-    """
-    stacked = jnp.stack(list(estimates))
-    folds = len(estimates)
-    mean = jnp.mean(stacked, axis=0, keepdims=True)
-    return (folds - 1) * jnp.mean((stacked - mean) ** 2, axis=0)
-
-
-def averaged(variance: Array, known: Array) -> Array:
-    """Smooth a variance over neighbouring pixels that have an answer; both (batch, *spatial)."""
-    weight = known.astype(jnp.float32)
-    value = smooth(jnp.where(known, variance, 0.0)[..., None], sigma=SMOOTHING)[..., 0]
-    light = smooth(weight[..., None], sigma=SMOOTHING)[..., 0]
-    return jnp.where(known, value / jnp.where(light > 0, light, 1.0), jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,11 +42,13 @@ class Evidence:
       halves: answers to one half of their photons, or to both; () where no stage asks for them. They have
         gone through the stages before this one, as the answers themselves.
       split: both halves of the photons, as counts, where `halves` are there.
+      memo: what a stage has found out that serves the answers and their halves alike.
     """
 
     data: Measurements
     halves: tuple[Half, ...] = ()
     split: tuple[np.ndarray, ...] = ()
+    memo: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def held_out(self) -> tuple[np.ndarray, ...]:
@@ -56,7 +58,8 @@ class Evidence:
     @property
     def held_out_exposure(self) -> np.ndarray:
         """Exposure behind the held-out photons, in full frames, (frames, *spatial); 1 where invalid."""
-        return np.where(self.valid, self.halves[0].data.full_exposure, np.float32(1))
+        exposure = self.halves[0].data.exposure
+        return np.broadcast_to(np.where(exposure > 0, exposure, np.float32(1)), self.valid.shape)
 
     @functools.cached_property
     def valid(self) -> np.ndarray:
@@ -73,4 +76,4 @@ class Evidence:
             )
             for half in self.halves
         ]
-        return dataclasses.replace(self, halves=tuple(through))
+        return dataclasses.replace(self, halves=tuple(through), memo={})

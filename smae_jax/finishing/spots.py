@@ -7,12 +7,17 @@ they cannot be noise about the answer, the counts are the better answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial, reduce
+
+import jax
+import jax.numpy as jnp
 import numpy as np
-from scipy.ndimage import maximum_filter, uniform_filter
+from jax import Array
 
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
-from smae_jax.metrics import pixel_deviance
+from smae_jax.piecewise import piecewise
 
 SIGMAS = 5.0
 """Standard deviations from the answer from which counts are no noise about it."""
@@ -31,30 +36,42 @@ def keep_spots(answers: Answers, evidence: Evidence, *, sigmas: float = SIGMAS) 
       evidence: the counts.
       sigmas: standard deviations, > 0.
     """
-    data, counts = evidence.data, np.array(answers.counts)
-    if data.center is None or len(counts) != data.frames:
+    data = evidence.data
+    if data.center is None or len(answers.counts) != data.frames:
         return answers
-    kept = np.zeros(counts.shape, bool)
-    light = np.where(evidence.valid, data.full_exposure, np.float32(1))
-    for frame, own in enumerate(data.counts):
-        found, kept[frame] = keep_significant(
-            counts[frame] * light[frame], own, evidence.valid[frame], sigmas=sigmas
-        )
-        counts[frame] = np.where(kept[frame], found / light[frame], counts[frame])
-    variance = answers.variance
-    if variance is not None:  # no counts are not known without error either
-        of_counts = np.maximum(data.counts, 1) / light**2
-        variance = np.where(kept, of_counts, variance).astype(np.float32)
+    counts, variance, kept = piecewise(
+        partial(_of_frames, sigmas=sigmas),
+        answers.counts,
+        answers.variance,
+        data.counts,
+        data.exposure,
+    )
+    each = np.asarray(jnp.sum(kept, axis=(1, 2)))
     what = (
-        f"{kept.sum()} pixels in {kept.any(axis=(1, 2)).sum()} frames keep their counts, which are more "
-        f"than {sigmas:g} sigma from the answer"
+        f"{each.sum()} pixels in {np.count_nonzero(each)} frames keep their counts, which are more than "
+        f"{sigmas:g} sigma from the answer"
     )
     return answers.after("keep_spots", what, counts=counts, variance=variance, kept=kept)
 
 
+@partial(jax.jit, static_argnames="sigmas")
+def _of_frames(
+    counts: Array, variance: Array | None, photons: Array, exposure: Array, *, sigmas: float
+) -> tuple[Array, Array | None, Array]:
+    """Return counts, variance and where counts were kept, of some frames."""
+    valid = jnp.broadcast_to(exposure > 0, counts.shape)
+    light = jnp.where(valid, exposure, 1.0)
+    photons = photons.astype(jnp.float32)
+    found, kept = keep_significant(counts * light, photons, valid, sigmas=sigmas)
+    counts = jnp.where(kept, found / light, counts)
+    if variance is not None:  # no counts are not known without error either
+        variance = jnp.where(kept, jnp.maximum(photons, 1.0) / light**2, variance)
+    return counts, variance, kept
+
+
 def keep_significant(
-    answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, *, sigmas: float
-) -> tuple[np.ndarray, np.ndarray]:
+    answer: Array, counts: Array, valid: Array, *, sigmas: float
+) -> tuple[Array, Array]:
     """Answer with the counts wherever they lie too far from the answer to be noise about it.
 
     Counts of every window of `WINDOW` x `WINDOW` pixels are compared with what the answer expects of them, by
@@ -63,7 +80,7 @@ def keep_significant(
     own counts. Of right answers, one window in 1.7 million deviates by 5 standard deviations.
 
     Args:
-      answer: expected counts of a full frame, (height, width), float32; NaN where there is none.
+      answer: expected counts of a full frame, (frames, height, width), float32; NaN where there is none.
       counts: photons, as `answer`.
       valid: bool, as `answer`; where False the answer stays.
       sigmas: standard deviations, > 0.
@@ -71,14 +88,35 @@ def keep_significant(
     Returns:
       (answer, kept): as `answer`, and bool where it is the counts.
     """
-    seen = valid & np.isfinite(answer)
-    expected, found = (_window_sums(np.where(seen, x, 0.0)) for x in (answer, counts))
-    far = pixel_deviance(expected, found) > sigmas**2
-    kept = np.asarray(maximum_filter(far, WINDOW, mode="constant"), bool) & seen
-    return np.where(kept, counts, answer).astype(answer.dtype), kept
+    seen = valid & jnp.isfinite(answer)
+    expected, found = (_over_windows(jnp.where(seen, x, 0.0), jnp.add) for x in (answer, counts))
+    far = _deviance(jnp.maximum(expected, 0.0), found) > sigmas**2
+    kept = _over_windows(far, jnp.logical_or) & seen
+    return jnp.where(kept, counts, answer), kept
 
 
-def _window_sums(image: np.ndarray) -> np.ndarray:
-    """Add up the window about every pixel, nothing outside; never below 0."""
-    mean = uniform_filter(image.astype(np.float64), WINDOW, mode="constant")
-    return np.maximum(mean * WINDOW**2, 0.0)
+def _over_windows(image: Array, joined: Callable[[Array, Array], Array]) -> Array:
+    """Join the values of the window about every pixel; there is nothing outside."""
+    reach = WINDOW // 2
+    for axis in (1, 2):
+        size = image.shape[axis]
+        ends = [(reach, reach) if a == axis else (0, 0) for a in range(image.ndim)]
+        padded = jnp.pad(image, ends)
+        moved = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(WINDOW))
+        image = reduce(joined, moved)
+    return image
+
+
+def _deviance(expected: Array, found: Array) -> Array:
+    """Return the Poisson deviance of counts; infinite where some were found and none expected.
+
+    2 (k log(k / m) - k + m) is written with x = k / m - 1, and loses no digits of large counts.
+    """
+    some = expected > 0
+    mean = jnp.where(some, expected, 1.0)
+    excess = found / mean - 1
+    # Few differ by more than a few sigma; where x is small its series has the digits that a logarithm loses.
+    exact = (1 + excess) * jnp.log1p(jnp.maximum(excess, -1 + 1e-7)) - excess
+    series = excess**2 * (0.5 - excess * (1 / 6 - excess / 12))
+    each = 2 * mean * jnp.where(jnp.abs(excess) < 0.03, series, exact)
+    return jnp.where(some, each, jnp.where(found > 0, jnp.inf, 0.0))

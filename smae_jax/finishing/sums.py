@@ -5,14 +5,18 @@ a faint asymmetry. One frame's counts cannot tell, but the counts of all frames 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from scipy.ndimage import uniform_filter
 
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
 from smae_jax.methods.protocol import Answers
+from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import smooth_image, variance_of_smoothed
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -32,9 +36,6 @@ FEWEST_FRAMES = 2
 ROUNDS = 8
 """In which weights and variance of the frames' shares are found from each other."""
 
-Frame = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Answer, counts, and where to compare them: (height, width) each."""
-
 
 def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
     """Correct what the network gets wrong in all frames alike, so that answers add up to the counts.
@@ -46,27 +47,32 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
       answers: (frames, height, width) each.
       evidence: the counts.
     """
-    data, counts = evidence.data, np.asarray(answers.counts)
+    data, counts = evidence.data, answers.counts
     if len(counts) < FEWEST_FRAMES or data.center is None:
         return answers
-    kept = np.zeros(counts.shape, bool) if answers.kept is None else answers.kept
-    valid = evidence.valid & ~kept
     height, width = data.spatial
     nowhere = (-float(height), -float(width))  # no pixel has a partner about it
     center = nowhere if data.symmetry is None else data.symmetry.half_pixel
-    correction = correct_sums(counts * data.full_exposure, data.counts, valid, center)
-    variance = answers.variance
-    found = counts.copy()
-    variance = None if variance is None else np.array(variance)
-    for frame, own in enumerate(kept):
-        factors = np.where(own, np.float32(1), correction.of_frame(frame))
-        found[frame] *= factors
-        if variance is not None:
-            variance[frame] *= factors**2
+    correction = correct_sums(counts, data.counts, data.exposure, center=center, kept=answers.kept)
+    logarithm = np.log(correction.factor)[None]
+    shares = correction.shares[:, None, None]
+    found, variance = piecewise(
+        _multiplied, counts, answers.variance, answers.kept, shares, logarithm
+    )
     seen = evidence.valid.any(axis=0)
     change = np.sqrt(np.mean((correction.factor[seen] - 1) ** 2, dtype=np.float64))
     what = f"answers changed by {100 * change:.2g} % rms, to add up to the counts of the scan"
     return answers.after("keep_sums", what, counts=found, variance=variance)
+
+
+@jax.jit
+def _multiplied(
+    counts: Array, variance: Array | None, kept: Array | None, shares: Array, logarithm: Array
+) -> tuple[Array, Array | None]:
+    """Return counts and variance of some frames, multiplied by the factor to the power of their shares."""
+    factor = jnp.exp(shares * logarithm)
+    factor = factor if kept is None else jnp.where(kept, 1.0, factor)
+    return counts * factor, None if variance is None else variance * factor**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +87,14 @@ class Correction:
     factor: np.ndarray
     shares: np.ndarray
 
-    def of_frame(self, frame: int) -> np.ndarray:
-        """Return the factors of one frame, (height, width), float32."""
-        return self.factor ** self.shares[frame]
-
 
 def correct_sums(
-    answer: np.ndarray, counts: np.ndarray, valid: np.ndarray, center: tuple[float, float]
+    answer: Any,
+    counts: np.ndarray,
+    exposure: np.ndarray,
+    *,
+    center: tuple[float, float],
+    kept: Any = None,
 ) -> Correction:
     """Find factors with which the answers of a scan add up to what it counted, but for its noise.
 
@@ -99,10 +106,11 @@ def correct_sums(
     or less of it.
 
     Args:
-      answer: expected counts, (frames, height, width), float32; NaN where there is none.
+      answer: expected counts per full frame, (frames, height, width), float32; NaN where there is none.
       counts: photons, as `answer`.
-      valid: bool, as `answer`; only there counts and answers are compared.
+      exposure: full frames behind each pixel, (1 or frames, height, width); 0 = not compared.
       center: (y, x) in pixels, multiples of 0.5.
+      kept: where the answer is the counts, which are not compared, bool, as `answer`; None = nowhere.
 
     Returns:
       The correction. Pixels that were measured in no frame are multiplied as their partners are, but for the
@@ -112,18 +120,14 @@ def correct_sums(
     if len(answer) < FEWEST_FRAMES:
         return Correction(np.ones(shape, np.float32), np.ones(len(answer), np.float32))
 
-    def frames() -> Iterator[Frame]:
-        for one, photons, seen in zip(answer, counts, valid, strict=True):
-            yield one, photons, seen & np.isfinite(one)
-
-    expected, found, measured = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool)
-    for one, photons, use in frames():
-        expected[use] += one[use]
-        found[use] += photons[use]
-        measured |= use
+    sums = piecewise(_sums, answer, counts, exposure, kept, axis=1)
+    expected, found, measured = (np.asarray(image)[0] for image in sums)
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
     asymmetry = asymmetry_of_sums(expected, found, measured, center)
     factor = factor_of_sums(expected * asymmetry, found, measured, center)
-    shares = shares_of_frames(frames(), asymmetry * factor)
+    change = (asymmetry * factor - 1).astype(np.float32)[None]
+    needed, told = piecewise(_needs, answer, counts, exposure, kept, change)
+    shares = shares_of_frames(np.asarray(needed), np.asarray(told))
     factor = asymmetry * np.where(measured, factor, turn(factor, center, 1.0))
     return Correction(factor.astype(np.float32), shares.astype(np.float32))
 
@@ -180,28 +184,58 @@ def factor_of_sums(
     return factor
 
 
-def shares_of_frames(frames: Iterable[Frame], factor: np.ndarray) -> np.ndarray:
+@jax.jit
+def _sums(answer: Array, counts: Array, exposure: Array, kept: Array | None) -> tuple[Array, ...]:
+    """Add up what all frames expect and count in some rows, and say where that was compared."""
+    use, expected, found = _compared(answer, counts, exposure, kept)
+    return (
+        jnp.sum(expected, axis=0, keepdims=True),
+        jnp.sum(found, axis=0, keepdims=True),
+        jnp.any(use, axis=0, keepdims=True),
+    )
+
+
+@jax.jit
+def _needs(
+    answer: Array, counts: Array, exposure: Array, kept: Array | None, change: Array
+) -> tuple[Array, Array]:
+    """Return score and information of the share of the change that each frame needs, (frames,) each."""
+    _, expected, found = _compared(answer, counts, exposure, kept)
+    score, told = (found - expected) * change, expected * change**2
+    return jnp.sum(jnp.sum(score, axis=2), axis=1), jnp.sum(jnp.sum(told, axis=2), axis=1)
+
+
+def _compared(
+    answer: Array, counts: Array, exposure: Array, kept: Array | None
+) -> tuple[Array, Array, Array]:
+    """Return where answers and counts are compared, and both of them, 0 elsewhere."""
+    use = (exposure > 0) & jnp.isfinite(answer)
+    use = use if kept is None else use & ~kept
+    return (
+        use,
+        jnp.where(use, answer * exposure, 0.0),
+        jnp.where(use, counts.astype(jnp.float32), 0.0),
+    )
+
+
+def shares_of_frames(needed: np.ndarray, information: np.ndarray) -> np.ndarray:
     """Return how much of the correction each frame needs: 1 for all if they differ by their noise only.
 
     A frame's share is the slope of counts minus answer on answer times (factor - 1), by weighted least
     squares. It is shrunk towards the mean of all, so far as noise alone explains that they differ.
 
     Args:
-      frames: (answer, counts, where to compare) of each.
-      factor: of the sums, (height, width).
+      needed: sum of (counts - answer) * (factor - 1) of each frame, (frames,).
+      information: sum of answer * (factor - 1)^2 of each frame, as `needed`.
 
     Returns:
       (frames,) float64, 0 or more.
     """
-    sums = []
-    for answer, counts, use in frames:
-        expected, change = answer[use].astype(np.float64), factor[use] - 1
-        sums.append((((counts[use] - expected) * change).sum(), (expected * change**2).sum()))
-    needed, information = np.array(sums).T
+    needed, information = needed.astype(np.float64), information.astype(np.float64)
     if information.sum() <= 0 or needed.sum() <= 0:
-        return np.ones(len(sums))
+        return np.ones(len(needed))
     mean = needed.sum() / information.sum()
-    slope = np.divide(needed, information, out=np.full(len(sums), mean), where=information > 0)
+    slope = np.divide(needed, information, out=np.full(len(needed), mean), where=information > 0)
     noise = 1 / np.maximum(information, 1e-12)
     spread = 0.0  # variance of the slopes beyond their noise, weighted by what each can tell
     for _ in range(ROUNDS):

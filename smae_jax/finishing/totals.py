@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import Array
 
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
+from smae_jax.piecewise import piecewise
 
 
 def conserve_totals(answers: Answers, evidence: Evidence) -> Answers:
@@ -17,22 +22,46 @@ def conserve_totals(answers: Answers, evidence: Evidence) -> Answers:
       answers: (frames, *spatial) each; one answer to all repeats stays as it is.
       evidence: the counts.
     """
-    data, found = evidence.data, np.array(answers.counts)
-    if len(found) != data.frames or data.channels:
+    data = evidence.data
+    if len(answers.counts) != data.frames or data.channels:
         return answers
-    kept = np.zeros(found.shape, bool) if answers.kept is None else answers.kept
-    for frame, counts in enumerate(data.counts):
-        own = ~kept[frame]
-        others = evidence.valid[frame] & own & np.isfinite(found[frame])
-        light = data.full_exposure[frame][others]
-        left = (found[frame][others] * light).sum(dtype=float)
-        if left > 0:
-            found[frame][own] *= counts[others].sum(dtype=float) / left
-    variance = answers.variance
-    if variance is not None and any(stage == "combine" for stage, _ in answers.done):
-        axes = tuple(range(1, found.ndim))
-        totals = np.maximum(data.counts.sum(axis=axes, dtype=np.float64), 1)
-        of_total = found**2 / totals.reshape(-1, *(1,) * len(axes))
-        variance = (variance + np.where(kept, 0, of_total)).astype(np.float32)
+    combined = any(stage == "combine" for stage, _ in answers.done)
+    counts, variance = piecewise(
+        functools.partial(_of_frames, combined=combined),
+        answers.counts,
+        answers.variance,
+        answers.kept,
+        data.counts,
+        data.exposure,
+    )
     what = "every frame has the total that it counted"
-    return answers.after("conserve_totals", what, counts=found, variance=variance)
+    return answers.after("conserve_totals", what, counts=counts, variance=variance)
+
+
+@functools.partial(jax.jit, static_argnames="combined")
+def _of_frames(
+    found: Array,
+    variance: Array | None,
+    kept: Array | None,
+    photons: Array,
+    exposure: Array,
+    *,
+    combined: bool,
+) -> tuple[Array, Array | None]:
+    """Return counts and variance of some frames."""
+    photons = photons.astype(jnp.float32)
+    own = jnp.ones(found.shape, bool) if kept is None else ~kept
+    others = (exposure > 0) & own & jnp.isfinite(found)
+    left = _total(jnp.where(others, found * exposure, 0.0))
+    factor = _total(jnp.where(others, photons, 0.0)) / jnp.where(left > 0, left, 1.0)
+    found = jnp.where(own & (left > 0), found * factor, found)
+    if variance is not None and combined:
+        of_total = found**2 / jnp.maximum(_total(photons), 1.0)
+        variance = variance + jnp.where(own, of_total, 0.0)
+    return found, variance
+
+
+def _total(image: Array) -> Array:
+    """Add up every frame, row by row first: float32 keeps its digits."""
+    rows = jnp.sum(image, axis=-1, keepdims=True)
+    return jnp.sum(rows, axis=tuple(range(1, image.ndim)), keepdims=True)

@@ -99,8 +99,8 @@ class Answers:
         was not asked for.
       kept: where the answer is what was counted, bool, as `counts`; None where that was not asked.
       sigma: one standard deviation of the answer, as `counts`; None where it was not asked for.
-      again: (measurements, folds) -> answers to other measurements by the same network, such as a part of the
-        photons; None where that cannot be.
+      again: measurements -> answers to others by the same network, such as a part of the photons; with
+        `leave_out`, see `inference.Predictor`; None where that cannot be.
       done: stages that the answers went through after the network, with what each did in words.
     """
 

@@ -66,7 +66,7 @@ class Opened:
       stages: that answers go through, without error bars.
       large: reads the frames of a scan that does not fit into memory; `data` are some of them then.
       block: most frames that are denoised together.
-      seed: of the halves and folds of the photons that stages judge by.
+      seed: of the halves of the photons that stages judge by.
     """
 
     folder: RunFolder
@@ -111,10 +111,7 @@ class Opened:
         if finishing.put_back in self.stages:
             data = take_out(data)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
-        folds = finishing.FOLDS if sigma else 0
-        found = answered(
-            self.predictor, self.parameters, data, scale=scale, folds=folds, progress=progress
-        )
+        found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
         return finishing.finish(found, data, stages=stages, key=jax.random.key(self.seed))
 
     def of_block(self, which: slice) -> Opened:
@@ -228,7 +225,6 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
         group=cast(Any, group if method.sees_measurement else "none"),
         conserve_totals=config.predict.conserve_totals,
         batch_size=options.batch_size or config.predict.batch_size,
-        seed=options.seed,
     )
     return Opened(
         folder=folder,

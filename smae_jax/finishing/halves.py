@@ -1,0 +1,122 @@
+"""Halves of the photons: each is answered too, and tells what the other's answer misses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from smae_jax.finishing.evidence import Evidence, Half
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers
+from smae_jax.methods.thinning import largest_count
+from smae_jax.piecewise import piecewise
+from smae_jax.smoothing import smooth
+from smae_jax.splitting import WORD, split_halves, split_many
+
+STREAM = 2**31 - 3
+"""Part of the random stream that no other use of a key reaches."""
+SMOOTHING = 3.0
+"""Pixels over which a variance is averaged, as a multiple of the rate: of two halves it is itself noisy."""
+
+
+def with_halves(
+    key: Array, answers: Answers, data: Measurements, *, wanted: int, variance: bool
+) -> tuple[Answers, Evidence]:
+    """Answer one half of the photons, or both, and say what their difference tells.
+
+    Args:
+      key: typed random key that splits the photons.
+      answers: to all photons, from `inference.predict`.
+      data: what was answered.
+      wanted: halves to be answered, 1 or 2.
+      variance: whether that of the answers is wanted; it takes two.
+
+    Returns:
+      The answers, with their variance, and the evidence.
+    """
+    if answers.again is None:
+        raise TypeError("only answers that can be asked again have halves")
+    split = split_photons(key, data)
+    # What stands out is in neither half.
+    parts = [
+        dataclasses.replace(data, counts=counts, exposure=data.exposure / 2, taken_out=None)
+        for counts in split[:wanted]
+    ]
+    asked = [answers.again(part) for part in parts]
+    if variance:
+        of_whole = piecewise(_variance, *(one.counts for one in asked), answers.known)
+        answers = dataclasses.replace(answers, variance=of_whole)
+        # Half of the photons have twice the variance of all, per full frame.
+        asked = [dataclasses.replace(one, variance=2 * of_whole) for one in asked]
+    halves = tuple(Half(part, one) for part, one in zip(parts, asked, strict=True))
+    return answers, Evidence(data, halves, split)
+
+
+def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarray]:
+    """Split the photons of every frame evenly, each frame in a way of its own: two arrays of int32."""
+    keys = jax.random.split(jax.random.fold_in(key, STREAM), data.frames)
+    salts = jax.vmap(lambda one: jax.random.bits(one, dtype=jnp.uint32))(keys)
+    first, left = (np.asarray(part) for part in piecewise(_split, salts, data.counts))
+    where = np.nonzero(left) if (largest := largest_count(data)) >= WORD else ()
+    if len(where) and len(where[0]):
+        first = first.copy()
+        first[where] += _half_of_many(np.asarray(salts), left, where, most=largest)
+    return first, (data.counts - first).astype(np.int32)
+
+
+def _half_of_many(
+    salts: np.ndarray, left: np.ndarray, where: tuple[np.ndarray, ...], *, most: int
+) -> np.ndarray:
+    """Split the pixels that have many photons; filled up, so that few numbers of them compile."""
+    number = len(where[0])
+    size = 2 ** max(10, (number - 1).bit_length())
+    pixels = np.ravel_multi_index(where[1:], left.shape[1:])
+
+    def filled(values: np.ndarray, dtype: type) -> Array:
+        return jnp.zeros(size, dtype).at[:number].set(jnp.asarray(values.astype(dtype)))
+
+    drawn = _split_many(
+        filled(salts[where[0]], np.uint32),
+        filled(pixels, np.int32),
+        filled(left[where], np.float32),
+        most=most,
+    )
+    return np.asarray(drawn)[:number].astype(np.int32)
+
+
+def variance_of_halves(first: Array, second: Array, known: Array) -> Array:
+    """Return the variance of the answer to all photons, given those to either half of them.
+
+    The halves' noise is independent, and that of all photons is the noise of their mean: a jackknife with two
+    groups. Photons that a network would treat otherwise, were they twice as many, are left out of account;
+    held-out photons tell of that, see `error_bars`.
+
+    Args:
+      first: answer to one half, counts per full frame, (batch, *spatial).
+      second: to the other.
+      known: where there is an answer, bool, as `first`.
+
+    Returns:
+      As `first`: of each pixel that has an answer the multiple of its rate that the pixels about it have, by a
+      Gaussian of `SMOOTHING`; NaN where there is none.
+
+    Reference:
+      Efron & Stein 1981, eq. 1.2 (the delete-a-group form, of two groups).
+    """
+    rate = jnp.maximum((first + second) / 2, 0.0)
+    square = _about((first - second) ** 2 / 4, known)
+    about = _about(rate, known)
+    return jnp.where(known, rate * square / jnp.where(about > 0, about, 1.0), jnp.nan)
+
+
+def _about(image: Array, known: Array) -> Array:
+    return smooth(jnp.where(known, image, 0.0)[..., None], sigma=SMOOTHING)[..., 0]
+
+
+_split = jax.jit(split_halves)
+_split_many = jax.jit(split_many, static_argnames="most")
+_variance = jax.jit(variance_of_halves)
