@@ -170,10 +170,12 @@ class Predictor:
         split: NamedSharding | None = None,
     ) -> Answers:
         """Answer frames: put them on the canvas, predict, and take the answers off it."""
-        counts, exposure, beside = (
-            None if x is None else canvas.onto(jnp.asarray(x).astype(jnp.float32))
-            for x in (counts, exposure, beside)
-        )
+
+        def onto(frames: Array) -> Array:
+            return canvas.onto(jnp.asarray(frames).astype(jnp.float32))
+
+        counts, exposure = onto(counts), onto(exposure)
+        beside = None if beside is None else onto(beside)
         # A network that never saw a part of an exposure is shown a weaker frame instead.
         unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
         batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)

@@ -61,10 +61,11 @@ def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarra
     keys = jax.random.split(jax.random.fold_in(key, STREAM), data.frames)
     salts = jax.vmap(lambda one: jax.random.bits(one, dtype=jnp.uint32))(keys)
     first, left = (np.asarray(part) for part in piecewise(_split, salts, data.counts))
-    where = np.nonzero(left) if (largest := largest_count(data)) >= WORD else ()
-    if len(where) and len(where[0]):
+    most = largest_count(data)
+    if most >= WORD:
+        where = np.nonzero(left)
         first = first.copy()
-        first[where] += _half_of_many(np.asarray(salts), left, where, most=largest)
+        first[where] += _half_of_many(np.asarray(salts), left, where, most=most)
     return first, (data.counts - first).astype(np.int32)
 
 
@@ -101,7 +102,7 @@ def variance_of_halves(first: Array, second: Array, known: Array) -> Array:
       known: where there is an answer, bool, as `first`.
 
     Returns:
-      As `first`: of each pixel that has an answer the multiple of its rate that the pixels about it have, by a
+      As `first`: of each pixel that has an answer the multiple of its rate that those about it have, by a
       Gaussian of `SMOOTHING`; NaN where there is none.
 
     Reference:

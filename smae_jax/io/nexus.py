@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 
 from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.hdf5_sink import create_hdf5
 from smae_jax.io.outputs import PROGRAM
-from smae_jax.io.parts import Joined
+from smae_jax.io.parts import PACKED, Joined
 from smae_jax.measurements import Axis, Measurements
 
 
@@ -54,7 +53,7 @@ def write_nexus(
 
 
 PACKINGS: dict[str, dict[str, Any]] = {
-    "bitshuffle": dict(hdf5plugin.Bitshuffle(cname="lz4")),
+    "bitshuffle": PACKED,
     "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
     "none": {},
 }
@@ -79,6 +78,11 @@ def _frames(
         packed = _packed(True)
     dataset = group.create_dataset(name, (*leading, *frame), np.float32, **packed)
     dataset.attrs["units"] = "counts"
+    if isinstance(answers, Joined) and packing == "bitshuffle":  # as the parts are packed
+        chunks = answers.packed("counts" if name == "data" else "sigma")
+        for place, (skipped, chunk) in zip(np.ndindex(leading), chunks, strict=True):
+            dataset.id.write_direct_chunk((*place, *(0 for _ in frame)), chunk, skipped)
+        return dataset
     for place, values in zip(np.ndindex(leading), frames, strict=True):
         dataset[place] = values
     return dataset

@@ -27,6 +27,8 @@ from smae_jax.measurements import Measurements
 
 _RECORD = "made_of.json"
 _ARRAYS = ("counts", "sigma", "known", "filled")
+PACKED = dict(hdf5plugin.Bitshuffle(cname="lz4"))
+"""Options of h5py that the arrays of a part are packed by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +118,8 @@ class Parts:
         ):
             for name, array in arrays.items():
                 if array is not None:
-                    pack = hdf5plugin.Bitshuffle(cname="lz4")
                     chunks = (1, *array.shape[1:])
-                    file.create_dataset(name, data=array, chunks=chunks, **pack)
+                    file.create_dataset(name, data=array, chunks=chunks, **PACKED)
                     file[name].attrs["crc32"] = checksum(array)
             file.attrs["done"] = json.dumps(list(done))
 
@@ -192,6 +193,14 @@ class Joined:
     def sigmas(self) -> Iterator[np.ndarray]:
         """Yield each frame's error bars, float32, NaN where there is no answer."""
         return self._each("sigma")
+
+    def packed(self, name: str) -> Iterator[tuple[int, bytes]]:
+        """Yield (filters skipped, bytes) of each frame of `counts` or `sigma`, as packed by `PACKED`."""
+        for block, frames in enumerate(self.parts.blocks):
+            with h5py.File(self.parts.path(block), "r") as file:
+                chunks = _in(file, name).id
+                for index in range(frames.stop - frames.start):
+                    yield chunks.read_direct_chunk((index, 0, 0))
 
     def flags(self, name: str) -> tuple[np.ndarray | None, Iterator[np.ndarray]]:
         """Return `known` or `filled` as one image where all frames agree, else None; and of every frame."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from smae_jax.io.parts import Parts, checksum, parts_of
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
+from smae_jax.overlap import Behind, ahead
 from smae_jax.progress import Bar
 from smae_jax.run.lock import HeldError, held
 from smae_jax.run.restore import Opened
@@ -67,16 +68,7 @@ def infer_large(
             f"{opened.large.frames} frames in {len(all_blocks)} blocks of up to {longest}; this process does "
             f"{len(own)} of them{kept}: {parts.folder}"
         )
-        for block in _counted(missing):
-            answers = answer(opened.of_block(all_blocks[block]))
-            parts.write(
-                block,
-                np.asarray(answers.counts),
-                known=np.asarray(answers.known),
-                filled=np.asarray(answers.filled),
-                sigma=None if answers.sigma is None else np.asarray(answers.sigma),
-                done=answers.done,
-            )
+        _answer_blocks(opened, parts, missing, answer)
     written = f"{config.output}: another process has finished last, and writes it"
     if not parts.folder.exists():
         say(written)
@@ -105,6 +97,30 @@ def infer_large(
             parts.remove()
     except HeldError:
         say(written)
+
+
+def _answer_blocks(
+    opened: Opened, parts: Parts, blocks: Sequence[int], answer: Callable[[Opened], Answers]
+) -> None:
+    """Answer blocks and write their parts; the next is read and the last one written meanwhile."""
+
+    def write(block: int, answers: Answers) -> None:
+        parts.write(
+            block,
+            np.asarray(answers.counts),
+            known=np.asarray(answers.known),
+            filled=np.asarray(answers.filled),
+            sigma=None if answers.sigma is None else np.asarray(answers.sigma),
+            done=answers.done,
+        )
+
+    def read(block: int) -> Opened:
+        return opened.of_block(parts.blocks[block])
+
+    with Behind() as behind, Bar(len(blocks), unit="block", desc=f"{len(blocks)} blocks") as bar:
+        for number, (block, of_block) in enumerate(ahead(read, blocks)):
+            behind(write, block, answer(of_block))
+            bar.to(number + 1)
 
 
 def _process(config: InferConfig, opened: Opened, parts: Parts) -> dict[str, str]:
@@ -165,10 +181,3 @@ def whole(opened: Opened) -> Measurements:
         origin=origin,
         taken_out=None,
     )
-
-
-def _counted(missing: Sequence[int]) -> Iterator[int]:
-    with Bar(len(missing), unit="block", desc=f"{len(missing)} blocks") as bar:
-        for number, block in enumerate(missing):
-            yield block
-            bar.to(number + 1)
