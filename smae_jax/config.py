@@ -644,7 +644,7 @@ class InferConfig(ApplyOptions):
     background_scale: float = 1.0
     """What the background is multiplied by: transmission of the sample, ratio of exposures."""
     sigma: bool = False
-    """Also one standard deviation of every answer; takes about seventeen times as long."""
+    """Also one standard deviation of every answer; takes three passes of the network instead of one."""
     packing: Literal["bitshuffle", "gzip", "none"] = "bitshuffle"
     """How patterns in HDF5 are packed: bitshuffle is ten times faster, gzip is read without hdf5plugin."""
     shard: str = ""

@@ -1,0 +1,276 @@
+"""Any size, and how fast: memory against frames, what stages cost, file to file, kills and shards.
+
+Every row is a command of its own, as a user would give it; its peak memory is that of its process. Where the
+machine has no accelerator the network is replaced by one that costs nothing: reading, stages and writing then
+show their own limits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import h5py
+import hdf5plugin
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import markdown, runner
+from smae_jax.simulate import simulate
+
+FREE = "benchmarks.scale:Free"
+ALONE = ("--no-combine", "--keep-significant", "0", "--no-keep-sums")
+"""Options of `infer` that leave the network and the totals."""
+ROWS = ("memory", "stages", "large", "start", "kills", "shards")
+
+
+class Free(nn.Module):
+    """A network that costs nothing: the rate of the pixel itself, times one parameter."""
+
+    outputs: int = 1
+
+    @nn.compact
+    def __call__(self, source: jax.Array) -> jax.Array:
+        """Map a source (batch, *spatial, channel) to rates (batch, *spatial, outputs)."""
+        factor = self.param("factor", lambda key: jnp.ones((), jnp.float32))
+        return source[..., : 2 * self.outputs : 2] * factor
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a command took: seconds of wall clock, and gibibytes at its peak."""
+
+    seconds: float
+    gib: float
+
+
+def command(folder: Path, *arguments: Any, killed_after: float = 0.0) -> Ran:
+    """Run `smae-jax` in a process of its own.
+
+    Args:
+      folder: where it runs.
+      arguments: of the command.
+      killed_after: seconds after which it is killed; 0 = it has to end well.
+
+    Raises:
+      RuntimeError: with its last line, if it fails.
+    """
+    root = str(Path(__file__).parents[1])
+    own = os.environ | {"PYTHONPATH": root}
+    own.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
+    began, log = time.perf_counter(), folder / "log.txt"
+    with log.open("w") as out:
+        line = [sys.executable, "-m", "smae_jax.cli", *map(str, arguments)]
+        child = subprocess.Popen(line, cwd=folder, env=own, stdout=out, stderr=out)
+        if killed_after:
+            try:
+                child.wait(killed_after)
+            except subprocess.TimeoutExpired:
+                child.kill()
+        _, status, used = os.wait4(child.pid, 0) if child.returncode is None else (0, 0, None)
+    if status and not killed_after:
+        raise RuntimeError(f"{line[3:]}: {log.read_text().strip().splitlines()[-1]}")
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
+    return Ran(time.perf_counter() - began, used.ru_maxrss / unit if used else 0.0)
+
+
+def scan_of(path: Path, frames: int, shape: tuple[int, int], *, photons: float = 1.0) -> Path:
+    """Write frames as detectors do: uint16, one chunk each, Bitshuffle-LZ4."""
+    rng, few = np.random.default_rng(0), min(frames, 16)
+    truth = simulate("saxs", frames=few, size=256, photons=photons).truth
+    turns = [np.arange(n) * 256 // n for n in shape]
+    with h5py.File(path, "w") as file:
+        packed = hdf5plugin.Bitshuffle(cname="lz4")
+        data = file.create_dataset(
+            "entry/data/data", (frames, *shape), np.uint16, chunks=(1, *shape), **packed
+        )
+        for frame in range(frames):
+            data[frame] = rng.poisson(truth[frame % few][np.ix_(*turns)])
+    return path
+
+
+class Scale:
+    """The rows of the table, one method each."""
+
+    def __init__(self, bench: runner.Bench) -> None:
+        """Begin in the benchmark's folder."""
+        self.bench, self.quick = bench, bench.options.quick
+        self.folder = bench.folder.resolve()
+        self.real = jax.devices()[0].platform != "cpu"
+
+    def run_of(self, scan: Path, name: str, *, model: str, steps: int, memory: str = "") -> Ran:
+        """Train on a scan."""
+        quick = ("--train.patch", 16, "--train.batch-size", 4) if self.quick else ()
+        return command(
+            self.folder,
+            *("train", "--run", name, "--data.path", f"{scan.name}::/entry/data/data"),
+            *("--data.center", self._center(scan), "--model", model, "--train.steps", steps),
+            *("--overwrite", *quick, *(("--data.memory", memory) if memory else ())),
+        )
+
+    def infer(self, scan: Path, run: str, *options: Any, **more: Any) -> Ran:
+        """Denoise a scan."""
+        path = f"{scan.name}::/entry/data/data"
+        return command(self.folder, "infer", "--run", run, "--input", path, *options, **more)
+
+    def _center(self, scan: Path) -> str:
+        with h5py.File(scan) as file:
+            height, width = file["entry/data/data"].shape[1:]
+        return f"{(height - 1) / 2},{(width - 1) / 2}"
+
+    def memory(self) -> markdown.Rows:
+        """Peak memory of training and inference against the number of frames."""
+        side, few = (48, 96) if self.quick else (512, self.bench.options.frames)
+        rows, peaks = {}, list[float]()
+        for frames in (few, 3 * few):
+            scan = scan_of(self.folder / f"scan{frames}.h5", frames, (side, side))
+            memory = "16MiB" if self.quick else "1GiB"
+            steps = 2 if self.quick else 200
+            trained = self.run_of(scan, "r", model=FREE, steps=steps, memory=memory)
+            done = self.infer(scan, "r", "--output", "o.h5", "--overwrite", "--memory", memory)
+            peaks.append(max(trained.gib, done.gib))
+            rows[f"{frames} frames of {side} x {side}, {steps} steps and all stages, {memory}"] = {
+                "value": f"{trained.gib:.2f} and {done.gib:.2f} GiB, {frames / done.seconds:.0f} frames/s",
+                "target": "<= 4 GiB",
+            }
+            (self.folder / "o.h5").unlink()
+            if frames > few:
+                scan.unlink()
+        slope = (peaks[1] / peaks[0] - 1) / 2  # for as many frames again
+        rows["the same: more memory for as many frames again"] = {
+            "value": f"{100 * slope:.1f} %",
+            "target": "< 1 %",
+        }
+        return rows
+
+    def stages(self) -> markdown.Rows:
+        """Time of a megapixel frame, network apart, by the stages that it goes through."""
+        side, frames = (48, 32) if self.quick else (512, 4 * self.bench.options.frames // 5)
+        scan = scan_of(self.folder / "stages.h5", frames, (side, side))
+        self.run_of(scan, "f", model=FREE, steps=1)
+        start = self.infer(
+            scan, "f", "--output", "w.h5", "--overwrite", "--repeats", "0:16"
+        ).seconds
+        rows, pixels = {}, frames * side * side / 1e6
+        ways = {
+            "network and totals": ALONE,
+            "all stages": (),
+            "all stages and error bars": ("--sigma",),
+        }
+        for name, options in ways.items():
+            took = (
+                self.infer(scan, "f", "--output", "w.h5", "--overwrite", *options).seconds - start
+            )
+            rows[f"file to file, {frames} frames of {side} x {side}, free network, {name}"] = {
+                "value": f"{1000 * took / pixels:.0f} ms a megapixel, {frames / took:.0f} frames/s",
+                "target": "30 ms" if name == "all stages" else "",
+            }
+        return rows
+
+    def large(self) -> markdown.Rows:
+        """Two frames of ten megapixels with the default network."""
+        shape, size = ((96, 80), "") if self.quick else ((3262, 3108), "")
+        scan = scan_of(self.folder / "large.h5", 2, shape)
+        steps = 2 if self.quick else 20
+        self.run_of(scan, "u", model="unet", steps=steps, memory=size)
+        self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", "0:1")
+        one, two = (
+            self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", which)
+            for which in ("0:1", "0:2")
+        )
+        return {
+            f"{shape[0]} x {shape[1]}, default network": {
+                "value": f"{two.gib:.2f} GiB, {two.seconds - one.seconds:.0f} s a frame",
+                "target": "<= 2 GiB beyond the frame, <= 20 s",
+            }
+        }
+
+    def start(self) -> markdown.Rows:
+        """Time to the first frame, compiled programs at hand, and to the help."""
+        scan = scan_of(self.folder / "start.h5", 1, (64, 64))
+        self.run_of(scan, "s", model="unet", steps=2)
+        took = [self.infer(scan, "s", "--output", "s.h5", "--overwrite").seconds for _ in range(4)]
+        helped = [command(self.folder, "infer", "--help").seconds for _ in range(4)]
+        return {
+            "start of `infer` to the end of one frame, compiled before": {
+                "value": f"{min(took[1:]):.1f} s",
+                "target": "<= 3 s",
+            },
+            "`infer --help`": {"value": f"{min(helped[1:]):.2f} s", "target": "<= 0.5 s"},
+        }
+
+    def _blocks(self) -> tuple[Path, tuple[str, ...], np.ndarray, float]:
+        """Return a scan in blocks, how to denoise it, its answers, and the seconds that they took."""
+        scan = scan_of(self.folder / "blocks.h5", 320, (64, 64))
+        self.run_of(scan, "b", model=FREE, steps=1)
+        how = ("b", "--memory", "5MiB", "--sigma", "--output")
+        took = self.infer(scan, *how, "once.h5", "--overwrite").seconds
+        return scan, how, self._answers("once.h5"), took
+
+    def _answers(self, name: str) -> np.ndarray:
+        with h5py.File(self.folder / name) as file:
+            return np.stack([file["entry/data/data"][()], file["entry/data/data_errors"][()]])
+
+    def kills(self) -> markdown.Rows:
+        """Kill `infer` at random moments; the answers are those of an undisturbed run."""
+        scan, how, once, took = self._blocks()
+        rng, kills = random.Random(0), 2 if self.quick else self.bench.options.kills
+        for _ in range(kills):
+            self.infer(scan, *how, "killed.h5", killed_after=rng.uniform(0.3, 1.0) * took)
+            (self.folder / "killed.h5").exists() and (self.folder / "killed.h5").unlink()
+        if not (self.folder / "killed.h5").exists():
+            self.infer(scan, *how, "killed.h5")
+        same = np.array_equal(self._answers("killed.h5"), once, equal_nan=True)
+        return {
+            f"killed at {kills} random moments, then to the end": {
+                "value": "same bytes of data" if same else "OTHER DATA",
+                "target": "same bytes of data",
+            }
+        }
+
+    def shards(self) -> markdown.Rows:
+        """Denoise by shares; the answers are those of one process."""
+        scan, how, once, _ = self._blocks()
+        shards = 3 if self.quick else 16
+        for number in range(1, shards + 1):
+            self.infer(scan, *how, "shards.h5", "--shard", f"{number}/{shards}")
+        same = np.array_equal(self._answers("shards.h5"), once, equal_nan=True)
+        return {
+            f"{shards} shards": {
+                "value": "same bytes of data" if same else "OTHER DATA",
+                "target": "same bytes of data",
+            }
+        }
+
+
+def main(given: list[str] | None = None) -> int:
+    """Measure the rows that are asked for and write the page."""
+    parser = runner.arguments(__doc__, "scale")
+    parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="rows")
+    parser.add_argument("--frames", type=int, default=640, help="of the smaller of the scans")
+    parser.add_argument("--kills", type=int, default=20, help="random moments")
+    with runner.bench(parser, given) as bench:
+        scale, rows = Scale(bench), markdown.Rows()
+        for name in bench.options.only:
+            measure: Callable[[], markdown.Rows] = getattr(scale, name)
+            found = measure()
+            for row, cells in found.items():
+                print(f"{row}: {cells['value']}", flush=True)
+            rows |= found
+        keys = {"value": "measured", "target": "target"}
+        table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
+        bench.write("scale", table=table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
