@@ -144,11 +144,10 @@ class Predictor:
     @functools.cached_property
     def _tiled(self) -> Callable[..., Answers]:
         """The same for one frame, its network called tile by tile: only that is jitted."""
-        net = jax.jit(models.apply_of(self.net))
         reach: list[int] = []
 
         def once(parameters: Any, *arrays: Any, canvas: Canvas, turned: bool) -> Answers:
-            plain = functools.partial(net, parameters)
+            plain = functools.partial(self._apply, parameters)
             if not reach:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
             predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
@@ -197,7 +196,12 @@ class Predictor:
 
     def _predict(self, parameters: Any) -> Callable[[Array], Array]:
         """Return the ensemble: source -> prediction."""
-        return ensemble(functools.partial(models.apply_of(self.net), parameters), group=self._group)
+        return ensemble(functools.partial(self._apply, parameters), group=self._group)
+
+    @functools.cached_property
+    def _apply(self) -> models.Apply:
+        """The network, jitted: an ensemble traces it once."""
+        return jax.jit(models.apply_of(self.net))
 
     def _all_repeats(
         self, parameters: Any, data: Measurements, scales: np.ndarray, leave_out: bool

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy import stats
+from scipy import special
 
 from smae_jax.smoothing import smooth
 
@@ -42,17 +42,23 @@ def share_tables(shares: tuple[float, ...], most: int) -> tuple[tuple[np.ndarray
     """
     tables = []
     for bit in range(max(1, int(most).bit_length())):
-        trials = 2**bit
-        low = [int(stats.binom.ppf(TAIL, trials, share)) if share > 0 else 0 for share in shares]
-        low = [max(first, 0) for first in low]
-        high = [int(stats.binom.isf(TAIL, trials, share)) if share > 0 else 0 for share in shares]
-        table = np.full(
-            (len(shares), max(1, *(h - f for f, h in zip(low, high, strict=True)))), 2.0
-        )
-        for row, share, first, last in zip(table, shares, low, high, strict=True):
-            row[: last - first] = stats.binom.cdf(np.arange(first, last), trials, share)
-        tables.append((np.array(low, np.int32), table.astype(np.float32)))
+        outcomes = [_outcomes(2**bit, share) for share in shares]
+        table = np.full((len(shares), max(1, *(len(steps) for _, steps in outcomes))), 2.0)
+        for row, (_, steps) in zip(table, outcomes, strict=True):
+            row[: len(steps)] = steps
+        first = np.array([low for low, _ in outcomes], np.int32)
+        tables.append((first, table.astype(np.float32)))
     return tuple(tables)
+
+
+def _outcomes(trials: int, share: float) -> tuple[int, np.ndarray]:
+    """Return the first outcome of Binomial(trials, share) beyond `TAIL`, and the steps up from there."""
+    spread = 8 * np.sqrt(trials * share * (1 - share)) + 8  # standard deviations beyond both tails
+    low = max(0, int(trials * share - spread))
+    counts = np.arange(low, min(trials, int(trials * share + spread)) + 1)
+    below = special.bdtr(counts.astype(float), trials, share)
+    first, last = np.searchsorted(below, TAIL), np.searchsorted(below, 1 - TAIL)
+    return int(counts[first]), below[first:last]
 
 
 def pixel_identity(frame: Array, pixel: Array) -> Array:

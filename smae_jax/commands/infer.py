@@ -13,9 +13,6 @@ from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, parse_ranges
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
-from smae_jax.figures import save
-from smae_jax.figures.frames import denoised_figure
-from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
 from smae_jax.io.parts import Parts
@@ -248,6 +245,11 @@ def _check_figure(config: InferConfig, data: Measurements) -> None:
 
 def draw(config: InferConfig, opened: Opened, answers: Answers) -> None:
     """Draw the first answer, before and after, per unit of exposure."""
+    # Matplotlib takes as long to start as all the rest: only who draws waits for it.
+    from smae_jax.figures import save
+    from smae_jax.figures.frames import denoised_figure
+    from smae_jax.figures.spectrum import spectrum_figure
+
     together = opened.method.answers == "one"
     data = opened.data if together else opened.data.take([0])
     unit = np.float32(1) if together else data.frame_exposure[0]
