@@ -301,6 +301,8 @@ class ThinningOptions:
     across: bool = True
     """Let patches cross the centre where no photon can be source and target at once: with photon counts,
     equal shares of both sides and fixed splits. Otherwise they lie in half-planes."""
+    hidden: float = 0.5
+    """Share of the patches in which a band of one side is hidden from the source, as a gap hides it."""
     gain: float = 1.0
     """Values per photon of an integrating detector; other than 1 splits values as Gaussian ones."""
     readout_noise: float = 0.0
@@ -315,6 +317,8 @@ class ThinningOptions:
                 f"got '{' '.join(self.shares)}'; change them, or the partner"
             )
         at_least("--thinning.variants", self.variants, 0)
+        if not 0 <= self.hidden <= 1:
+            raise UserError(f"--thinning.hidden: expected 0..1, got {self.hidden}")
         if not self.gain > 0:
             raise UserError(f"--thinning.gain: expected > 0, got {self.gain}")
         if not self.readout_noise >= 0:
@@ -619,6 +623,9 @@ class ApplyOptions:
     keep_sums: bool = True
     """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
     add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""
+    keep_shadows: bool = True
+    """Frames of photon counts: lower answers where many pixels together counted far less than was answered,
+    in the scan or in a frame, as rows that count nothing and shadows do."""
 
     def __post_init__(self) -> None:
         """Refuse a centre or a number of sigmas that is none."""

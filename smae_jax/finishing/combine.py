@@ -3,6 +3,10 @@
 The frames of a scan differ in fewer ways than there are frames, the noise in their answers in as many. So the
 answers are parted into their mean and their principal components, and of each component as much is kept as
 photons that the network did not see confirm. A frame's answer becomes a weighted mean of all answers.
+
+Where a frame is far darker or brighter than the scan, weak components are missed most: light of other frames
+shows there as a ghost, or too little of it as a shadow. There a frame keeps as much of its own answer as the
+same photons confirm.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ FEWEST_FRAMES = 8
 """What one frame alone shows would be found in fewer others too much."""
 TOGETHER = 512
 """Most frames that are combined; more are taken in parts of about as many."""
+OCTAVES = np.arange(-5, 6)
+"""Binary logarithms of a frame's brightness over that of the scan at a place, between which what it keeps of
+its own answer is interpolated."""
 
 
 def combine(answers: Answers, evidence: Evidence) -> Answers:
@@ -49,14 +56,30 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
             use=evidence.valid[part].all(axis=0) & _known(told),
         )
         kept += shares.sum()
+        apart = shares_of_own(
+            told,
+            _together(told, shares)[0],
+            held_out[part],
+            exposure=evidence.held_out_exposure[part],
+            use=evidence.valid[part].all(axis=0),
+        )
         own = counts[part]
-        use = _known(own)
-        weights = weights_of_frames(own, shares, use=use)
+        together, weights = _together(own, shares)
+        share = share_at(together, apart)
         if variance is not None:
-            variance[part] = combined(variance[part], weights**2, use=use)
-        counts[part] = np.where(use, np.maximum(combined(own, weights, use=use), 0), own)
+            of_all = combined(variance[part], weights**2, use=_known(own))
+            both = (1 - share) * np.sqrt(of_all) + share * np.sqrt(variance[part])
+            variance[part] = both**2  # as if their errors were the same
+        counts[part] = together + share * (own - together)
     what = f"held-out photons confirm {kept:.1f} components of {frames} answers"
     return answers.after("combine", what, counts=counts, variance=variance)
+
+
+def _together(own: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return combined answers, the answers themselves where one is not known, and the frames' weights."""
+    use = _known(own)
+    weights = weights_of_frames(own, shares, use=use)
+    return np.where(use, np.maximum(combined(own, weights, use=use), 0), own), weights
 
 
 def _known(counts: np.ndarray) -> np.ndarray:
@@ -95,6 +118,74 @@ def shares_of_components(
     shares = np.zeros(len(values))
     shares[told] = isotonic_regression(slopes, weights=weights, increasing=False).x
     return np.clip(shares, 0.0, 1.0)
+
+
+def shares_of_own(
+    own: np.ndarray,
+    together: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    exposure: np.ndarray,
+    use: np.ndarray,
+) -> np.ndarray:
+    """Measure how much of its own answer a frame should keep, by how its brightness differs from the scan's.
+
+    It is the slope of held-out photons less the combined answer on own less combined answer (least squares,
+    weighted by 1 / combined), of all frames and places of about one ratio. Of a slope as much is taken as
+    exceeds its noise: s (1 - variance / s^2), at least 0 and at most 1. The more a frame differs from the
+    scan the more it keeps: where no photons tell, as much as at a smaller difference.
+
+    Args:
+      own: answers of each frame alone, made without the held-out photons, (frames, height, width).
+      together: the same combined.
+      held_out: photons, as `own`.
+      exposure: of the held-out photons, as `own`, above 0.
+      use: where photons were counted, bool, (height, width).
+
+    Returns:
+      For each of `OCTAVES` a share in [0, 1].
+    """
+    mean = together.mean(axis=0)
+    use = use & (mean > 0) & _known(own)
+    information, needed, noise = np.zeros((3, len(OCTAVES)))
+    for frame, light in enumerate(exposure):
+        some = use & (together[frame] > 0)
+        expected = together[frame][some].astype(np.float64)
+        change = own[frame][some] - expected
+        rest = held_out[frame][some] / light[some] - expected
+        for sums, values in (
+            (information, change**2 / expected),
+            (needed, change * rest / expected),
+            (noise, change**2 / expected / light[some]),
+        ):
+            for node, weight in _near(expected / mean[some]):
+                sums += np.bincount(node, weight * values, len(OCTAVES))
+    told = (information > 0) & (needed > 0)
+    slope = np.where(told, needed / np.where(told, information, 1), 0)
+    relative = np.where(told, noise / np.where(told, needed, 1) ** 2, 1)
+    found = np.clip(slope * np.maximum(1 - relative, 0), 0, 1)
+    middle = len(OCTAVES) // 2
+    darker, brighter = found[middle::-1], found[middle:]
+    return np.concatenate([np.maximum.accumulate(darker)[:0:-1], np.maximum.accumulate(brighter)])
+
+
+def share_at(together: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the share of its own answer that each place of each frame keeps, float32, as `together`."""
+    mean = together.mean(axis=0)
+    found = np.zeros(together.shape, np.float32)
+    for own, frame in zip(found, together, strict=True):
+        ratio = np.divide(frame, mean, out=np.ones_like(frame), where=mean > 0)
+        own[...] = sum(weight * shares[node] for node, weight in _near(ratio))
+    return found
+
+
+def _near(ratio: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the index of the octave below each ratio and that above, with what each counts for."""
+    place = np.log2(np.maximum(np.nan_to_num(ratio, nan=1.0), 2.0 ** OCTAVES[0])) - OCTAVES[0]
+    place = np.minimum(place, len(OCTAVES) - 1)
+    below = np.minimum(place.astype(int), len(OCTAVES) - 2)
+    yield below, 1 - (place - below)
+    yield below + 1, place - below
 
 
 def weights_of_frames(answer: np.ndarray, shares: np.ndarray, *, use: np.ndarray) -> np.ndarray:

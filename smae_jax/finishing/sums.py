@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
 from smae_jax.methods.protocol import Answers
@@ -123,6 +124,7 @@ def correct_sums(
         measured |= use
     asymmetry = asymmetry_of_sums(expected, found, measured, center)
     factor = factor_of_sums(expected * asymmetry, found, measured, center)
+    factor *= factor_of_borders(expected * asymmetry * factor, found, measured, center)
     shares = shares_of_frames(frames(), asymmetry * factor)
     factor = asymmetry * np.where(measured, factor, turn(factor, center, 1.0))
     return Correction(factor.astype(np.float32), shares.astype(np.float32))

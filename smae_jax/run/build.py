@@ -40,6 +40,7 @@ def _thinning(config: TrainConfig) -> Method:
         variants=options.variants,
         gaussian=options.gaussian,
         across=options.across,
+        hidden=options.hidden,
         registration=config.smae.registration,
     )
 
