@@ -301,8 +301,9 @@ class ThinningOptions:
     across: bool = True
     """Let patches cross the centre where no photon can be source and target at once: with photon counts,
     equal shares of both sides and fixed splits. Otherwise they lie in half-planes."""
-    hidden: float = 0.5
-    """Share of the patches in which a band of one side is hidden from the source, as a gap hides it."""
+    hidden: bool = True
+    """Hide a band of one side from the source of some patches, as a gap does: of as many, up to a half, as
+    twice the share of pixels whose partner was not measured."""
     gain: float = 1.0
     """Values per photon of an integrating detector; other than 1 splits values as Gaussian ones."""
     readout_noise: float = 0.0
@@ -317,8 +318,6 @@ class ThinningOptions:
                 f"got '{' '.join(self.shares)}'; change them, or the partner"
             )
         at_least("--thinning.variants", self.variants, 0)
-        if not 0 <= self.hidden <= 1:
-            raise UserError(f"--thinning.hidden: expected 0..1, got {self.hidden}")
         if not self.gain > 0:
             raise UserError(f"--thinning.gain: expected > 0, got {self.gain}")
         if not self.readout_noise >= 0:

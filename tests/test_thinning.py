@@ -12,7 +12,7 @@ from smae_jax.geometry import Center
 from smae_jax.losses import poisson
 from smae_jax.measurements import Measurements
 from smae_jax.methods import Batch, Smae, Thinning
-from smae_jax.methods.thinning import hide_bands
+from smae_jax.methods.thinning import hide_bands, share_to_hide
 from smae_jax.placing import whole_batch
 from smae_jax.registration import displace
 
@@ -58,7 +58,7 @@ def counted(part, weight):
 def test_every_photon_is_source_or_target_once(partner):
     counts = np.random.default_rng(0).poisson(5.0, (3, 10, 16))
     batch = patches(counts, size=8, number=6)
-    method = Thinning(partner=partner, shares=MIXTURE, hidden=0.0, most=int(counts.max()))
+    method = Thinning(partner=partner, shares=MIXTURE, most=int(counts.max()))
     pair = paired(method, 1, batch)
     source = counted(pair.source[..., ::2], pair.source[..., 1::2]).sum(axis=(1, 2, 3))
     target = counted(pair.target, pair.weight).sum(axis=(1, 2, 3))
@@ -98,9 +98,7 @@ def test_source_and_target_noise_are_uncorrelated_at_every_offset(shares, origin
     counts = np.random.default_rng(2).poisson(mean, (600, height, width))
     data = canvases(counts, size=size, origins=origins)
     crosses = any(x < width // 2 < x + size for _, x in origins)
-    method = Thinning(
-        shares=shares, augment="none", most=int(counts.max()), across=crosses, hidden=0.0
-    )
+    method = Thinning(shares=shares, augment="none", most=int(counts.max()), across=crosses)
     assert method.region == ("across" if crosses else "half")
     frames = np.repeat(np.arange(600), 2)
     batch = placing.gather(data, jnp.asarray(frames), data.origins[np.tile([0, 1], 600)])
@@ -132,7 +130,7 @@ def test_a_patch_across_the_centre_shows_no_photon_of_its_target():
     data = canvases(counts, size=(11, 15))
     batch = placing.gather(data, jnp.arange(3), jnp.zeros((3, 2), jnp.int32))
     equal = {"shares": ((0.5, 0.5),), "augment": "none", "across": True}
-    method = Thinning(most=int(counts.max()), hidden=0.0, **equal)
+    method = Thinning(most=int(counts.max()), **equal)
     pair = paired(method, 0, batch)
     seen = counted(pair.source[..., 0], pair.source[..., 1])
     rest = counted(pair.target[..., 0], pair.weight[..., 0])
@@ -210,12 +208,12 @@ def test_a_pixel_is_split_alike_wherever_it_is_met():
     counts = np.random.default_rng(10).poisson(20.0, (2, 12, 24))
     origins = jnp.asarray([[0, 0], [2, 3], [2, 14]])  # the third is the first, turned
     batch = placing.gather(canvases(counts, size=10), jnp.ones(3, jnp.int32), origins)
-    method = Thinning(shares=((0.5, 0.5),), augment="none", hidden=0.0, most=63, variants=1)
+    method = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=1)
     own, _, partner, _ = np.moveaxis(np.asarray(paired(method, 0, batch).source), -1, 0)
     np.testing.assert_array_equal(own[0][2:, 3:], own[1][:-2, :-3])
     np.testing.assert_array_equal(own[0], partner[2][::-1, ::-1])
     assert 0.3 < own[0].sum() * 0.5 / counts[1, :10, :10].sum() < 0.7
-    many = Thinning(shares=((0.5, 0.5),), augment="none", hidden=0.0, most=63, variants=50)
+    many = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=50)
     other = np.asarray(paired(many, 1, batch).source)[..., 0]
     assert (other[0] != own[0]).mean() > 0.5
 
@@ -384,9 +382,10 @@ def test_bands_hide_one_side_of_a_share_of_the_examples_and_end_at_borders():
 def test_hidden_bands_leave_targets_and_weights_as_they_are():
     counts = jnp.asarray(np.random.default_rng(0).poisson(3.0, (6, 16, 16)), jnp.float32)
     batch = whole_batch(counts, jnp.ones((1, 16, 16)), jnp.ones(6), turned=True)
-    key = jax.random.key(1)
     whole, banded = (
-        Thinning(partner="channel", hidden=share, variants=0, augment="none").pair(key, batch)
+        Thinning(partner="channel", hidden=share, variants=0, augment="none").pair(
+            jax.random.key(1), batch
+        )
         for share in (0.0, 1.0)
     )
     np.testing.assert_array_equal(whole.target, banded.target)
@@ -395,3 +394,15 @@ def test_hidden_bands_leave_targets_and_weights_as_they_are():
     assert gone.any()
     assert (banded.source[..., ::2][gone] == 0).all()
     np.testing.assert_array_equal(banded.source[..., ::2][~gone], whole.source[..., ::2][~gone])
+
+
+def test_as_many_bands_are_hidden_as_pixels_stand_alone():
+    exposure = np.ones((1, 40, 30), np.float32)
+    exposure[:, :4] = 0
+    data = Measurements(np.ones((2, 40, 30), np.int32), exposure, center=Center.given((19.5, 14.5)))
+    assert share_to_hide(data) == pytest.approx(2 * 4 / 36)
+    assert Thinning(partner="channel").settled(data).hidden == pytest.approx(2 * 4 / 36)
+    assert Thinning(partner="channel", hidden=0.0).settled(data).hidden == 0
+    off = dataclasses.replace(data, center=Center.given((5.0, 14.5)))
+    assert share_to_hide(off) == 0.5
+    assert share_to_hide(dataclasses.replace(data, center=None)) == 0

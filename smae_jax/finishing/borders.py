@@ -62,7 +62,7 @@ def kinds_of_pixels(measured: np.ndarray, center: tuple[float, float]) -> np.nda
 
 
 def strips(kinds: np.ndarray) -> np.ndarray:
-    """Number the strips along borders: pixels of a kind by the nearest other kind and its distance, 0 = far."""
+    """Number strips along borders: pixels of a kind by the nearest other kind and its distance; 0 = far."""
     nearest, other = np.full(kinds.shape, np.inf), np.zeros(kinds.shape, int)
     for kind in np.unique(kinds):
         there = kinds == kind

@@ -23,8 +23,10 @@ SHARE = 0.5
 """A window is dark if it counted less than this share of what its answers expect."""
 CHANCE = 1e-7
 """Probability below which so few photons are no noise: one window in ten megapixels."""
-NEAR = (((3, 3), (9, 9)), ((1, 5), (1, 17)), ((5, 1), (17, 1)))
+NEAR = (((3, 3), (9, 9)), ((1, 5), (1, 17), (1, 65)), ((5, 1), (17, 1), (65, 1)))
 """Squares, parts of a row and of a column that tell whether a pixel is dark itself: the smallest that can."""
+FAR = 17
+"""Pixels: longer windows may tell that a pixel is dark, but not that it is lit."""
 FEWEST = 10.0
 """Photons that have to be expected of a window about a pixel for it to tell."""
 AGAIN = ((9, 9), (33, 33))
@@ -118,7 +120,8 @@ def _dark_about(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
             enough = ~told & (wanted >= FEWEST)
             dark |= enough & (there < SHARE * wanted)
             told |= enough
-        can_tell |= told
+            if max(window) <= FAR:
+                can_tell |= enough
     return dark | ~can_tell
 
 

@@ -28,6 +28,7 @@ from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.errors import UserError
+from smae_jax.geometry import turn
 from smae_jax.measurements import Measurements, not_counted
 from smae_jax.methods.partner import choose_partner
 from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Region, Say, silent
@@ -65,7 +66,8 @@ class Thinning(Method):
         alike only with equal shares on both sides and fixed splits of whole photons; elsewhere patches stay
         within half-planes.
       hidden: share of the examples in which a band of one side is missing from the source: the network
-        learns what it will see beside gaps and at the border of the overlap.
+        learns what it will see beside gaps and at the border of the overlap. None = chosen by `settled`, and
+        nothing is hidden before.
       registration: whether `settled` makes up for a centre between half pixels.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
     """
@@ -78,7 +80,7 @@ class Thinning(Method):
     variants: int = 1
     gaussian: tuple[float, float] | None = None
     across: bool = True
-    hidden: float = 0.5
+    hidden: float | None = None
     registration: bool = True
     shift: tuple[float, float] = (0.0, 0.0)
 
@@ -159,6 +161,7 @@ class Thinning(Method):
             self,
             partner=partner,
             most=largest_count(data),
+            hidden=share_to_hide(data) if self.hidden is None else self.hidden,
             shift=(0.0, 0.0) if partner == "none" else shift,
         )
 
@@ -320,6 +323,18 @@ def deals_alike(
     """Tell whether both appearances of a photon in a patch are dealt alike, also across the centre."""
     equal = all(own == partner for own, partner in shares)
     return equal and variants > 0 and gaussian is None
+
+
+def share_to_hide(data: Measurements) -> float:
+    """Return the share of examples to hide a band in: twice that of pixels whose partner is not measured.
+
+    At most a half, and nothing where there is no symmetry.
+    """
+    if data.symmetry is None:
+        return 0.0
+    measured = data.valid.any(axis=0)
+    alone = measured & ~turn(measured, data.symmetry.half_pixel, False)
+    return min(2 * float(alone.sum()) / max(float(measured.sum()), 1.0), 0.5)
 
 
 def hide_bands(key: Array, shape: tuple[int, ...], *, share: float) -> Array:
