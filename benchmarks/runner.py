@@ -36,7 +36,10 @@ from smae_jax.run.shipped import shipped_config
 
 Options = dict[str, Any]
 """Options of a training by their dotted names, `{"train.steps": 300}`, or of `infer`, `{"rule": "cross"}`."""
-NETWORK_ALONE: Options = {"combine": False, "keep_sums": False, "keep_significant": 0.0}
+NETWORK_ALONE: Options = {
+    **{"combine": False, "keep_sums": False, "keep_significant": 0.0},
+    "keep_shadows": False,
+}
 """Options of `infer` that leave what the network answers as it is."""
 QUICK: Options = {"train.validate_every": 2, "train.validation_batches": 1, "train.log_every": 1}
 PUBLISHED: Options = {

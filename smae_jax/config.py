@@ -301,6 +301,9 @@ class ThinningOptions:
     across: bool = True
     """Let patches cross the centre where no photon can be source and target at once: with photon counts,
     equal shares of both sides and fixed splits. Otherwise they lie in half-planes."""
+    hidden: bool = True
+    """Hide a band of one side from the source of some patches, as a gap does: of as many, up to a half, as
+    twice the share of pixels whose partner was not measured."""
     gain: float = 1.0
     """Values per photon of an integrating detector; other than 1 splits values as Gaussian ones."""
     readout_noise: float = 0.0
@@ -619,6 +622,9 @@ class ApplyOptions:
     keep_sums: bool = True
     """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
     add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""
+    keep_shadows: bool = True
+    """Frames of photon counts: lower answers where many pixels together counted far less than was answered,
+    in the scan or in a frame, as rows that count nothing and shadows do."""
 
     def __post_init__(self) -> None:
         """Refuse a centre or a number of sigmas that is none."""

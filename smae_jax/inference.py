@@ -135,9 +135,10 @@ class Predictor:
         """The jitted function that answers a batch of whole canvases."""
         split = NamedSharding(self._devices, PartitionSpec("data"))
 
-        def once(parameters: Any, *arrays: Any, canvas: Canvas, turned: bool) -> Answers:
+        def once(parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
             predict = self._predict(parameters)
-            return self._of_batch(predict, *arrays, canvas=canvas, turned=turned, split=split)
+            arrays = _onto(canvas, *frames)
+            return _off(canvas, self._of_batch(predict, *arrays, turned=turned, split=split))
 
         return jax.jit(once, static_argnames=("canvas", "turned"))
 
@@ -146,12 +147,13 @@ class Predictor:
         """The same for one frame, its network called tile by tile: only that is jitted."""
         reach: list[int] = []
 
-        def once(parameters: Any, *arrays: Any, canvas: Canvas, turned: bool) -> Answers:
+        def once(parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
             plain = functools.partial(self._apply, parameters)
             if not reach:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
             predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
-            return self._of_batch(predict, *arrays, canvas=canvas, turned=turned)
+            arrays = _onto(canvas, *frames)
+            return _off(canvas, self._of_batch(predict, *arrays, turned=turned))
 
         return once
 
@@ -164,17 +166,9 @@ class Predictor:
         unit: Array,
         beside: Any,
         *,
-        canvas: Canvas,
         turned: bool,
         split: NamedSharding | None = None,
     ) -> Answers:
-        """Answer frames: put them on the canvas, predict, and take the answers off it."""
-
-        def onto(frames: Array) -> Array:
-            return canvas.onto(jnp.asarray(frames).astype(jnp.float32))
-
-        counts, exposure = onto(counts), onto(exposure)
-        beside = None if beside is None else onto(beside)
         # A network that never saw a part of an exposure is shown a weaker frame instead.
         unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
         batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)
@@ -184,11 +178,7 @@ class Predictor:
         chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
         if self.conserve_totals:
             result = conserve(result, batch.counts, batch.exposure)
-        return Answers(
-            counts=canvas.off(result.counts / unit, np.nan),
-            known=canvas.off(result.known, False),
-            filled=canvas.off(result.filled, False),
-        )
+        return dataclasses.replace(result, counts=result.counts / unit)
 
     @property
     def _group(self) -> symmetry.GroupName:
@@ -380,6 +370,26 @@ def conserve(result: Answers, counts: Array, exposure: Array) -> Answers:
     predicted = jnp.sum(jnp.where(seen, result.counts * exposure, 0.0), axis=axes, keepdims=True)
     factor = jnp.where(predicted > 0, measured / jnp.where(predicted > 0, predicted, 1.0), 1.0)
     return dataclasses.replace(result, counts=result.counts * factor)
+
+
+def _onto(
+    canvas: Canvas, counts: Any, exposure: Any, scales: Any, unit: Any, beside: Any
+) -> tuple[Any, ...]:
+    """Put frames, as the files have them, on the canvas: the arguments of `Predictor._of_batch`."""
+
+    def onto(frames: Any) -> Array:
+        return canvas.onto(jnp.asarray(frames).astype(jnp.float32))
+
+    return onto(counts), onto(exposure), scales, unit, None if beside is None else onto(beside)
+
+
+def _off(canvas: Canvas, result: Answers) -> Answers:
+    """Take answers off the canvas."""
+    return Answers(
+        counts=canvas.off(result.counts, np.nan),
+        known=canvas.off(result.known, False),
+        filled=canvas.off(result.filled, False),
+    )
 
 
 def _in_tiles(canvas: tuple[int, ...]) -> bool:

@@ -14,6 +14,7 @@ from smae_jax.finishing.combine import (
     shares_of_components,
     weights_of_frames,
 )
+from smae_jax.finishing.own import OCTAVES, share_at, shares_of_own
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 
@@ -158,3 +159,60 @@ def test_infer_combines_a_scan_keeps_its_totals_and_says_so(
     np.testing.assert_allclose(
         found["many"][:, valid].sum(axis=1), frames[:, valid].sum(axis=1), rtol=1e-5
     )
+
+
+def moving_spot(frames=32, size=48):
+    """Return a scan in which a bright spot runs along a line and leaves darkness behind it."""
+    y, x = np.mgrid[:size, :size]
+    at = np.linspace(6, size - 7, frames)[:, None, None]
+    return 0.02 + 6 * np.exp(-((y - 24) ** 2 + (x - at) ** 2) / 18)
+
+
+def through_combine(truth, seed=4):
+    """Combine answers whose own noise is a tenth of the truth, and a little beside it."""
+    rng = np.random.default_rng(seed)
+    noise = 0.1 * truth + 0.003
+    answer = np.abs(truth + noise * rng.standard_normal(truth.shape)).astype(np.float32)
+    known = np.ones(answer.shape, bool)
+    held_out = rng.poisson(0.5 * truth)
+    return np.asarray(
+        combine(
+            Answers(answer, known, ~known), evidence(Answers(answer, known, ~known), held_out)
+        ).counts
+    )
+
+
+def test_a_frame_shows_no_ghost_of_what_moves_where_it_is_dark(monkeypatch):
+    truth = moving_spot()
+    ghost = truth < 0.1 * truth.max(axis=0)
+    found = through_combine(truth)
+    monkeypatch.setattr(
+        import_module("smae_jax.finishing.combine"),
+        "shares_of_own",
+        lambda *_, **__: np.zeros(len(OCTAVES)),
+    )
+    before = through_combine(truth)
+    excess, excess_before = (abs((one - truth)[ghost]).mean() for one in (found, before))
+    assert excess < 0.6 * excess_before
+    assert error(found[~ghost], truth[~ghost]) < 1.02 * error(before[~ghost], truth[~ghost])
+
+
+def test_frames_keep_nothing_of_their_own_where_held_out_photons_do_not_ask_for_it():
+    truth = np.full((16, 48, 48), 2.0)
+    answer, held_out = seen(truth, np.random.default_rng(5))
+    together = np.broadcast_to(answer.mean(axis=0), answer.shape)
+    shares = shares_of_own(
+        answer, together, held_out, exposure=np.full(answer.shape, 0.5), use=EVERYWHERE
+    )
+    assert shares.max() < 0.1
+    assert share_at(together, shares).max() < 0.1
+
+
+def test_shares_are_interpolated_between_octaves_and_go_on_outside():
+    shares = np.linspace(0, 1, len(OCTAVES))
+    together = np.array([1e-9, 1.0, 2.0**0.5, 1e9], np.float32)[:, None, None]
+    together = np.concatenate([together, np.full((4, 1, 1), 1e-9, np.float32)])
+    mean = together.mean(axis=0)
+    found = share_at(together / mean, shares)[:, 0, 0]
+    place = np.clip(np.log2(together / mean)[:, 0, 0], OCTAVES[0], OCTAVES[-1])
+    np.testing.assert_allclose(found, np.interp(place, OCTAVES, shares), atol=1e-5)

@@ -12,6 +12,8 @@ from smae_jax.geometry import Center
 from smae_jax.losses import poisson
 from smae_jax.measurements import Measurements
 from smae_jax.methods import Batch, Smae, Thinning
+from smae_jax.methods.thinning import hide_bands, share_to_hide
+from smae_jax.placing import whole_batch
 from smae_jax.registration import displace
 
 MIXTURE = ((0.8, 0.8), (1.0, 0.0), (0.5, 0.5))
@@ -360,3 +362,47 @@ def test_spectra_are_split_too():
     np.testing.assert_allclose(total.sum(), counts.sum() / 30, rtol=1e-5)
     answer = method.denoise(lambda source: source[..., :1], batch)
     np.testing.assert_allclose(answer.counts, counts, rtol=1e-5)
+
+
+def test_bands_hide_one_side_of_a_share_of_the_examples_and_end_at_borders():
+    shown = np.asarray(hide_bands(jax.random.key(3), (400, 24, 16), share=0.5))
+    hidden = (shown == 0).any(axis=(2, 3))
+    assert hidden.sum(axis=0).max() == 1
+    assert hidden.any(axis=0).mean() == pytest.approx(0.45, abs=0.1)  # some lie outside
+    assert abs(hidden[0].mean() - hidden[1].mean()) < 0.1
+    rows = (shown == shown[..., :1]).all(axis=(2, 3))
+    columns = (shown == shown[..., :1, :]).all(axis=(2, 3))
+    assert (rows | columns).all()
+    assert not rows.all()
+    assert not columns.all()
+    width = np.where(rows, (shown[..., 0] == 0).sum(-1), (shown[..., 0, :] == 0).sum(-1))
+    assert 8 < width.max() <= 13
+
+
+def test_hidden_bands_leave_targets_and_weights_as_they_are():
+    counts = jnp.asarray(np.random.default_rng(0).poisson(3.0, (6, 16, 16)), jnp.float32)
+    batch = whole_batch(counts, jnp.ones((1, 16, 16)), jnp.ones(6), turned=True)
+    whole, banded = (
+        Thinning(partner="channel", hidden=share, variants=0, augment="none").pair(
+            jax.random.key(1), batch
+        )
+        for share in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(whole.target, banded.target)
+    np.testing.assert_array_equal(whole.weight, banded.weight)
+    gone = banded.source[..., 1::2] == 0
+    assert gone.any()
+    assert (banded.source[..., ::2][gone] == 0).all()
+    np.testing.assert_array_equal(banded.source[..., ::2][~gone], whole.source[..., ::2][~gone])
+
+
+def test_as_many_bands_are_hidden_as_pixels_stand_alone():
+    exposure = np.ones((1, 40, 30), np.float32)
+    exposure[:, :4] = 0
+    data = Measurements(np.ones((2, 40, 30), np.int32), exposure, center=Center.given((19.5, 14.5)))
+    assert share_to_hide(data) == pytest.approx(2 * 4 / 36)
+    assert Thinning(partner="channel").settled(data).hidden == pytest.approx(2 * 4 / 36)
+    assert Thinning(partner="channel", hidden=0.0).settled(data).hidden == 0
+    off = dataclasses.replace(data, center=Center.given((5.0, 14.5)))
+    assert share_to_hide(off) == 0.5
+    assert share_to_hide(dataclasses.replace(data, center=None)) == 0

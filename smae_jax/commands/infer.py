@@ -107,7 +107,7 @@ def _looked_at(config: InferConfig, opened: Opened, say: Say) -> Measurements | 
     if not data.are_counts and any(stage in finishing.COUNTED for stage in stages):
         say(
             "note: no whole photon counts, so answers are neither combined nor held against them "
-            "(--no-combine --keep-significant 0 --no-keep-sums)"
+            "(--no-combine --keep-significant 0 --no-keep-sums --no-keep-shadows)"
         )
     return background
 

@@ -1,6 +1,6 @@
 """What happens to answers after the network: pure stages (answers, evidence) -> answers, in one order.
 
-    STAGES = (combine, keep_spots, keep_sums, conserve_totals, put_back, error_bars)
+    STAGES = (combine, keep_spots, keep_sums, keep_shadows, conserve_totals, put_back, error_bars)
 
 `infer`, `evaluate` and `finish` run the same ones, and the halves of the photons that judge error bars go
 through them as the whole answers do: what is judged is what is written. Any stage can be left out, and a
@@ -24,6 +24,7 @@ from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
 from smae_jax.finishing.outliers import put_back
+from smae_jax.finishing.shadows import keep_shadows
 from smae_jax.finishing.spots import keep_spots
 from smae_jax.finishing.sums import keep_sums
 from smae_jax.finishing.totals import conserve_totals
@@ -32,10 +33,18 @@ from smae_jax.methods.protocol import Answers
 from smae_jax.outliers import take_out
 
 Stage = Callable[[Answers, Evidence], Answers]
-STAGES: tuple[Stage, ...] = (combine, keep_spots, keep_sums, conserve_totals, put_back, error_bars)
-COUNTED = (combine, keep_spots, keep_sums)
+STAGES: tuple[Stage, ...] = (
+    combine,
+    keep_spots,
+    keep_sums,
+    keep_shadows,
+    conserve_totals,
+    put_back,
+    error_bars,
+)
+COUNTED = (combine, keep_spots, keep_sums, keep_shadows)
 """Stages that know what the noise of photons is, and of nothing else."""
-_LOOK_AT_NO_HALVES = (keep_spots, keep_sums, conserve_totals, put_back)
+_LOOK_AT_NO_HALVES = (keep_spots, keep_sums, keep_shadows, conserve_totals, put_back)
 
 __all__ = [
     "COUNTED",
@@ -47,6 +56,7 @@ __all__ = [
     "conserve_totals",
     "error_bars",
     "finish",
+    "keep_shadows",
     "keep_spots",
     "keep_sums",
     "name_of",

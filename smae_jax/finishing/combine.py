@@ -3,6 +3,10 @@
 The frames of a scan differ in fewer ways than there are frames, the noise in their answers in as many. So the
 answers are parted into their mean and their principal components, and of each component as much is kept as
 photons that the network did not see confirm. A frame's answer becomes a weighted mean of all answers.
+
+Where a frame is far darker or brighter than the scan, weak components are missed most: light of other frames
+shows there as a ghost, or too little of it as a shadow. There a frame keeps as much of its own answer as the
+same photons confirm.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from jax import Array
 from scipy.optimize import isotonic_regression
 
 from smae_jax.finishing.evidence import Evidence
+from smae_jax.finishing.own import share_at, shares_of_own
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 
@@ -48,15 +53,17 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     if "shares" not in evidence.memo:  # the halves are combined by the shares of the whole
         evidence.memo["shares"] = [_shares(evidence, part) for part in parts]
     counts, variance = list[Array](), list[Array]()
-    for part, shares in zip(parts, evidence.memo["shares"], strict=True):
+    for part, (shares, apart) in zip(parts, evidence.memo["shares"], strict=True):
         own = jnp.asarray(answers.counts[part])
-        use = _known(own)
-        weights = weights_of_frames(own, shares, use=use)
+        together, weights = _together(own, shares)
+        share = share_at(together, apart)
         if answers.variance is not None:
-            of_part = jnp.asarray(answers.variance[part])
-            variance.append(combined(of_part, weights**2, use=use))
-        counts.append(jnp.maximum(combined(own, weights, use=use), jnp.minimum(own, 0)))
-    kept = sum(shares.sum() for shares in evidence.memo["shares"])
+            of_own = jnp.asarray(answers.variance[part])
+            of_all = combined(of_own, weights**2, use=_known(own))
+            # As if their errors were the same.
+            variance.append(((1 - share) * jnp.sqrt(of_all) + share * jnp.sqrt(of_own)) ** 2)
+        counts.append(together + share * (own - together))
+    kept = sum(shares.sum() for shares, _ in evidence.memo["shares"])
     what = f"held-out photons confirm {kept:.1f} components of {frames} answers"
     return answers.after(
         "combine",
@@ -66,15 +73,23 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     )
 
 
-def _shares(evidence: Evidence, part: slice) -> np.ndarray:
-    """Return how much of each component of some frames the held-out photons confirm."""
+def _shares(evidence: Evidence, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much of each component, and of own answers, held-out photons confirm in some frames."""
     told = jnp.asarray(evidence.halves[0].answers.counts[part])
-    return shares_of_components(
-        told,
-        evidence.held_out[0][part],
-        exposure=evidence.held_out_exposure[part],
-        use=evidence.valid[part].all(axis=0) & np.asarray(_known(told)),
-    )
+    held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure[part]
+    valid = evidence.valid[part].all(axis=0)
+    use = valid & np.asarray(_known(told))
+    shares = shares_of_components(told, held_out, exposure=exposure, use=use)
+    together = _together(told, shares)[0]
+    return shares, shares_of_own(told, together, held_out, exposure=exposure, use=valid)
+
+
+def _together(own: Array, shares: np.ndarray) -> tuple[Array, np.ndarray]:
+    """Return combined answers, the answers themselves where one is not known, and the frames' weights."""
+    use = _known(own)
+    weights = weights_of_frames(own, shares, use=use)
+    summed = combined(own, weights, use=use)
+    return jnp.where(use[None], jnp.maximum(summed, 0), own), weights
 
 
 @jax.jit

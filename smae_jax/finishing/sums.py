@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 from scipy.ndimage import uniform_filter
 
+from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
 from smae_jax.methods.protocol import Answers
@@ -120,11 +121,10 @@ def correct_sums(
     if len(answer) < FEWEST_FRAMES:
         return Correction(np.ones(shape, np.float32), np.ones(len(answer), np.float32))
 
-    sums = piecewise(_sums, answer, counts, exposure, kept, axis=1)
-    expected, found, measured = (np.asarray(image)[0] for image in sums)
-    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    expected, found, measured = added_up(answer, counts, exposure, kept)
     asymmetry = asymmetry_of_sums(expected, found, measured, center)
     factor = factor_of_sums(expected * asymmetry, found, measured, center)
+    factor *= factor_of_borders(expected * asymmetry * factor, found, measured, center)
     change = (asymmetry * factor - 1).astype(np.float32)[None]
     needed, told = piecewise(_needs, answer, counts, exposure, kept, change)
     shares = shares_of_frames(np.asarray(needed), np.asarray(told))
@@ -184,10 +184,23 @@ def factor_of_sums(
     return factor
 
 
+def added_up(
+    answer: Any, counts: np.ndarray, exposure: np.ndarray, kept: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add up what all frames expect and count, where they are compared; arguments as of `correct_sums`.
+
+    Returns:
+      (expected, found, measured), (height, width) each: float64, and whether a frame was compared there.
+    """
+    sums = piecewise(_sums, answer, counts, exposure, kept, axis=1)
+    expected, found, measured = (np.asarray(image)[0] for image in sums)
+    return expected.astype(np.float64), found.astype(np.float64), measured
+
+
 @jax.jit
 def _sums(answer: Array, counts: Array, exposure: Array, kept: Array | None) -> tuple[Array, ...]:
     """Add up what all frames expect and count in some rows, and say where that was compared."""
-    use, expected, found = _compared(answer, counts, exposure, kept)
+    use, expected, found = compared(answer, counts, exposure, kept)
     return (
         jnp.sum(expected, axis=0, keepdims=True),
         jnp.sum(found, axis=0, keepdims=True),
@@ -200,12 +213,12 @@ def _needs(
     answer: Array, counts: Array, exposure: Array, kept: Array | None, change: Array
 ) -> tuple[Array, Array]:
     """Return score and information of the share of the change that each frame needs, (frames,) each."""
-    _, expected, found = _compared(answer, counts, exposure, kept)
+    _, expected, found = compared(answer, counts, exposure, kept)
     score, told = (found - expected) * change, expected * change**2
     return jnp.sum(jnp.sum(score, axis=2), axis=1), jnp.sum(jnp.sum(told, axis=2), axis=1)
 
 
-def _compared(
+def compared(
     answer: Array, counts: Array, exposure: Array, kept: Array | None
 ) -> tuple[Array, Array, Array]:
     """Return where answers and counts are compared, and both of them, 0 elsewhere."""

@@ -24,10 +24,12 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from smae_jax import symmetry
 from smae_jax.errors import UserError
+from smae_jax.geometry import turn
 from smae_jax.measurements import Measurements, not_counted
 from smae_jax.methods.partner import choose_partner
 from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Region, Say, silent
@@ -64,6 +66,9 @@ class Thinning(Method):
       across: patches may cross the centre, where a photon is in an example twice. Both appearances are dealt
         alike only with equal shares on both sides and fixed splits of whole photons; elsewhere patches stay
         within half-planes.
+      hidden: share of the examples in which a band of one side is missing from the source: the network
+        learns what it will see beside gaps and at the border of the overlap. None = chosen by `settled`, and
+        nothing is hidden before.
       registration: whether `settled` makes up for a centre between half pixels.
       shift: displacement (y, x) in pixels between the pixel's view and its partner's, see `smae.Smae`.
     """
@@ -76,6 +81,7 @@ class Thinning(Method):
     variants: int = 1
     gaussian: tuple[float, float] | None = None
     across: bool = True
+    hidden: float | None = None
     registration: bool = True
     shift: tuple[float, float] = (0.0, 0.0)
 
@@ -156,6 +162,7 @@ class Thinning(Method):
             self,
             partner=partner,
             most=largest_count(data),
+            hidden=share_to_hide(data) if self.hidden is None else self.hidden,
             shift=(0.0, 0.0) if partner == "none" else shift,
         )
 
@@ -170,17 +177,19 @@ class Thinning(Method):
           Source (batch, *spatial, 2 or 4): rate and exposure of the pixel, and of its partner. Target and
           weight (batch, *spatial, 1 or 2): the rest of each.
         """
-        share_key, variant_key, move_key, *split_keys = jax.random.split(key, 5)
+        share_key, variant_key, move_key, hide_key, *split_keys = jax.random.split(key, 6)
         chosen = jax.random.randint(share_key, batch.scale.shape, 0, len(self.shares))
         variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
         salts = _salts(chosen * max(self.variants, 1) + variant)
         identities = [batch.identity, batch.partner_identity]
         source, target, weight = [], [], []
+        shown = self._shown(hide_key, batch.counts.shape)
         for side, measured in enumerate(self._sides(batch)):
             identity = identities[side] if self.variants else None
             # Held-out pixels keep their photons in the source: their rest is what validation looks at.
             kept, rest = self._split(split_keys[side], measured, chosen, side, identity, salts)
-            source += [rate_of(*kept, batch.scale), kept[1]]
+            light = kept[1] * shown[side]
+            source += [rate_of(kept[0] * shown[side], light, batch.scale), light]
             target.append(rate_of(*rest, batch.scale))
             weight.append(rest[1] * batch.eligible)
         pair, shift = registered_pair(
@@ -239,6 +248,12 @@ class Thinning(Method):
     def _sides(self, batch: Batch) -> list[Measurement]:
         sides = [(batch.counts, batch.exposure), (batch.partner_counts, batch.partner_exposure)]
         return sides[: 1 if self.partner == "none" else 2]
+
+    def _shown(self, key: Array, shape: tuple[int, ...]) -> Array:
+        """Draw what the source shows of each side, (outputs, *shape) of 0 and 1."""
+        if self.outputs == 1 or not self.hidden or not all(min(pair) for pair in self.shares):
+            return jnp.ones((self.outputs, *shape))
+        return hide_bands(key, shape, share=self.hidden)
 
     def _split(
         self,
@@ -309,6 +324,46 @@ def deals_alike(
     """Tell whether both appearances of a photon in a patch are dealt alike, also across the centre."""
     equal = all(own == partner for own, partner in shares)
     return equal and variants > 0 and gaussian is None
+
+
+def share_to_hide(data: Measurements) -> float:
+    """Return the share of examples to hide a band in: twice that of pixels whose partner is not measured.
+
+    At most a half, and nothing where there is no symmetry.
+    """
+    if data.symmetry is None:
+        return 0.0
+    measured = np.asarray(data.valid.any(axis=0))
+    alone = measured & ~turn(measured, data.symmetry.half_pixel, False)
+    return min(2 * float(alone.sum()) / max(float(measured.sum()), 1.0), 0.5)
+
+
+def hide_bands(key: Array, shape: tuple[int, ...], *, share: float) -> Array:
+    """Draw bands that are missing on one of two sides, as gaps of a detector and its own border are.
+
+    Args:
+      key: typed random key.
+      shape: of the examples, (batch, *spatial).
+      share: of the examples that have a band, in [0, 1].
+
+    Returns:
+      (2, *shape) float32: 0 in the bands, 1 elsewhere. A band runs along one axis from border to border, is
+      up to half as wide as the example, and may leave it.
+    """
+    batch, *spatial = shape
+    which_key, side_key, axis_key, start_key, width_key = jax.random.split(key, 5)
+    has_band = jax.random.uniform(which_key, (batch,)) < share
+    side = jax.random.randint(side_key, (batch,), 0, 2)
+    axis = jax.random.randint(axis_key, (batch,), 0, len(spatial))
+    length = jnp.asarray(spatial)[axis]
+    width = 1 + jnp.floor(jax.random.uniform(width_key, (batch,)) * length / 2)
+    start = jnp.floor(jax.random.uniform(start_key, (batch,)) * (length + width)) - width
+    ones = (1,) * len(spatial)
+    place = jnp.stack(jnp.broadcast_arrays(*jnp.indices(spatial, sparse=True)))  # (axes, *spatial)
+    along = place[axis] - start.reshape(-1, *ones)
+    inside = (along >= 0) & (along < width.reshape(-1, *ones)) & has_band.reshape(-1, *ones)
+    on_side = (jnp.arange(2)[:, None] == side[None]).reshape(2, -1, *ones)
+    return jnp.where(inside[None] & on_side, 0.0, 1.0)
 
 
 def _salts(split: Array) -> Array:

@@ -40,6 +40,7 @@ def _thinning(config: TrainConfig) -> Method:
         variants=options.variants,
         gaussian=options.gaussian,
         across=options.across,
+        hidden=None if options.hidden else 0.0,
         registration=config.smae.registration,
     )
 

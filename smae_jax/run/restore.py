@@ -261,6 +261,7 @@ def stages_of(
         if options.keep_significant
         else None,
         finishing.keep_sums: finishing.keep_sums if options.keep_sums and conserve_totals else None,
+        finishing.keep_shadows: finishing.keep_shadows if options.keep_shadows else None,
         finishing.conserve_totals: finishing.conserve_totals if conserve_totals else None,
         finishing.put_back: finishing.put_back if outliers else None,
     }

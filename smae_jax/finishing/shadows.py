@@ -1,0 +1,196 @@
+"""Where hardly anything was counted: an answer keeps no light that the counts say too clearly is not there.
+
+A network does not answer with nothing: it has seen few dark places, spreads light from beside them, and
+combining brings some from other frames. A row of pixels that counts nothing, the shadow of an aperture, or a
+corner that one frame leaves dark then glow faintly. A pixel alone cannot tell, but many together can.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.special import pdtr
+
+from smae_jax.finishing.evidence import Evidence
+from smae_jax.finishing.sums import added_up, compared
+from smae_jax.methods.protocol import Answers
+from smae_jax.piecewise import piecewise
+
+WINDOWS = ((3, 3), (1, 9), (9, 1), (9, 9), (1, 33), (33, 1), (17, 17), (33, 33), (1, 129), (129, 1))
+"""Height and width, in pixels, of the windows whose counts are added up, one after the other: shadows are
+wide, and rows or columns of a detector long and thin."""
+IN_A_FRAME = ((9, 9), (33, 33))
+"""Those that are looked at in every frame alone, after the whole scan."""
+SHARE = 0.5
+"""A window is dark if it counted less than this share of what its answers expect."""
+CHANCE = 1e-7
+"""Probability below which so few photons are no noise: one window in ten megapixels."""
+NEAR = (((3, 3), (9, 9)), ((1, 5), (1, 17), (1, 65)), ((5, 1), (17, 1), (65, 1)))
+"""Squares, parts of a row and of a column that tell whether a pixel is dark itself: the smallest that can."""
+FAR = 17
+"""Pixels: longer windows may tell that a pixel is dark, but not that it is lit."""
+FEWEST = 10.0
+"""Photons that have to be expected of a window about a pixel for it to tell."""
+AGAIN = ((9, 9), (33, 33))
+"""Windows in which all that is dark is compared once more, and nothing beside it."""
+STAND_IN = 0.5
+"""Photons added to what a dark window counted and to what it expects: no answer is exactly nothing."""
+
+
+def keep_shadows(answers: Answers, evidence: Evidence) -> Answers:
+    """Lower answers where windows of pixels counted far less than they expect, in the scan or in a frame.
+
+    Pixels that keep their counts stay. Patterns without a centre stay as they are.
+
+    Args:
+      answers: (frames, height, width) each.
+      evidence: the counts.
+    """
+    data, counts, kept = evidence.data, answers.counts, answers.kept
+    if data.center is None or len(counts) != data.frames:
+        return answers
+    factor, dark = np.ones(data.spatial), np.zeros(data.spatial, bool)
+    if data.frames > 1:
+        expected, found, measured = added_up(counts, data.counts, data.exposure, kept)
+        factor = darkening(expected, found, measured)
+        dark = (factor < 1) & measured
+    of_scan = jnp.asarray(factor[None], jnp.float32)
+    asked = piecewise(_may_be_dark, counts, data.counts, data.exposure, kept, of_scan)
+    found, variance = piecewise(_multiplied, counts, answers.variance, kept, of_scan)
+    frames = np.flatnonzero(np.asarray(asked))
+    if len(frames):
+        own = np.stack([_of_frame(evidence, found, kept, frame) for frame in frames.tolist()])
+        found = found.at[frames].multiply(own)
+        # As that of photons, a variance falls as the answer does.
+        variance = None if variance is None else variance.at[frames].multiply(own)
+        dark = dark | (own < 1).any(axis=0)
+    what = f"{100 * dark.mean():.2g} % of the pixels counted far less than was answered, and are darker now"
+    return answers.after("keep_shadows", what, counts=found, variance=variance)
+
+
+@jax.jit
+def _multiplied(
+    counts: Array, variance: Array | None, kept: Array | None, factor: Array
+) -> tuple[Array, Array | None]:
+    factor = factor if kept is None else jnp.where(kept, 1.0, factor)
+    return counts * factor, None if variance is None else variance * factor
+
+
+@jax.jit
+def _may_be_dark(
+    counts: Array, photons: Array, exposure: Array, kept: Array | None, factor: Array
+) -> Array:
+    """Find quickly which frames may have a dark window of `IN_A_FRAME`, bool, (frames,)."""
+    use, expected, found = compared(counts * factor, photons, exposure, kept)
+    dark = jnp.zeros(use.shape, bool)
+    for height, width in IN_A_FRAME:
+        wanted, there = (
+            _box(_box(image, height, axis=1), width, axis=2) for image in (expected, found)
+        )
+        dark |= (there < (SHARE + 0.01) * wanted) & (wanted > -np.log(CHANCE) - 0.1)
+    return dark.any(axis=(1, 2))
+
+
+def _box(image: Array, size: int, *, axis: int) -> Array:
+    """Add up `size` pixels along an axis, a multiple of 3, about each: three by three, then all threes."""
+    for step, number in ((1, 3), (3, size // 3)):
+        reach, length = step * (number // 2), image.shape[axis]
+        padded = jnp.pad(image, [(reach, reach) if a == axis else (0, 0) for a in range(3)])
+        moved = (
+            jax.lax.slice_in_dim(padded, k * step, k * step + length, axis=axis)
+            for k in range(number)
+        )
+        image = functools.reduce(jnp.add, moved)
+    return image
+
+
+def _of_frame(evidence: Evidence, counts: Any, kept: Any, frame: int) -> np.ndarray:
+    """Return the factors of one frame alone, float32."""
+    data, answer = evidence.data, np.asarray(counts[frame])
+    use = evidence.valid[frame] & np.isfinite(answer)
+    use = use if kept is None else use & ~np.asarray(kept[frame])
+    expected = np.where(use, answer * data.full_exposure[frame], 0)
+    return darkening(expected, data.counts[frame], use, windows=IN_A_FRAME).astype(np.float32)
+
+
+def darkening(
+    expected: np.ndarray,
+    counted: np.ndarray,
+    use: np.ndarray,
+    *,
+    windows: tuple[tuple[int, int], ...] = WINDOWS,
+) -> np.ndarray:
+    """Return what expected counts have to be multiplied by where windows of pixels counted far less.
+
+    A window is dark if it counted less than `SHARE` of what is expected, and Poisson noise leaves so little
+    with a probability below `CHANCE`. Those of its pixels that are dark themselves, see `_dark_about`, are
+    multiplied by what they counted over what they expect, added up over a window of that size about each.
+    Windows come from narrow to wide.
+
+    Args:
+      expected: counts, (height, width).
+      counted: photons, as `expected`.
+      use: where both are compared, bool, as `expected`.
+      windows: (height, width) of each in pixels, odd.
+
+    Returns:
+      (height, width) float64 in (0, 1]; 1 outside `use`.
+    """
+    factor, shadow = np.ones(expected.shape), np.zeros(expected.shape, bool)
+    photons = np.where(use, counted, 0.0)
+    for window in windows:
+        remains = np.where(use, expected * factor, 0.0)
+        wanted, there = (_sums(image, window) for image in (remains, photons))
+        dark = (there < SHARE * wanted) & (wanted > -np.log(CHANCE))
+        dark[dark] = pdtr(np.round(there[dark]), wanted[dark]) < CHANCE
+        if dark.any():
+            inside = np.asarray(maximum_filter(dark, window, mode="constant")) & use
+            inside &= _dark_about(remains, photons)
+            _compare(factor, inside, expected, photons, window)
+            shadow |= inside
+    for window in AGAIN:
+        _compare(factor, shadow, expected, photons, window)
+    return np.minimum(factor, 1.0)
+
+
+def _dark_about(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
+    """Tell where the smallest square, row or column that expects enough counted too little, or none does."""
+    dark, can_tell = np.zeros((2, *expected.shape), bool)
+    for shapes in NEAR:
+        told = np.zeros_like(dark)
+        for window in shapes:
+            wanted, there = (_sums(image, window) for image in (expected, photons))
+            enough = ~told & (wanted >= FEWEST)
+            dark |= enough & (there < SHARE * wanted)
+            told |= enough
+            if max(window) <= FAR:
+                can_tell |= enough
+    return np.asarray(dark | ~can_tell)
+
+
+def _compare(
+    factor: np.ndarray,
+    inside: np.ndarray,
+    expected: np.ndarray,
+    photons: np.ndarray,
+    window: tuple[int, int],
+) -> None:
+    """Multiply factors `inside` by counted over expected photons, both added up there over a window."""
+    if inside.any():
+        wanted, there = (
+            _sums(np.where(inside, image, 0.0), window)[inside]
+            for image in (expected * factor, photons)
+        )
+        factor[inside] *= (there + STAND_IN) / (wanted + STAND_IN)
+
+
+def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Add up the window about every pixel, nothing outside; never below 0."""
+    mean = uniform_filter(image.astype(np.float64), cast(Any, window), mode="constant")
+    return np.maximum(mean * (window[0] * window[1]), 0.0)
