@@ -83,10 +83,10 @@ def command(folder: Path, *arguments: Any, killed_after: float = 0.0) -> Ran:
     return Ran(time.perf_counter() - began, used.ru_maxrss / unit if used else 0.0)
 
 
-def scan_of(path: Path, frames: int, shape: tuple[int, int], *, photons: float = 1.0) -> Path:
-    """Write frames as detectors do: uint16, one chunk each, Bitshuffle-LZ4."""
-    rng, few = np.random.default_rng(0), min(frames, 16)
-    truth = simulate("saxs", frames=few, size=256, photons=photons).truth
+def scan_of(path: Path, frames: int, shape: tuple[int, int], *, kinds: int = 1) -> Path:
+    """Write frames of so many patterns as detectors do: uint16, one chunk each, Bitshuffle-LZ4."""
+    rng = np.random.default_rng(0)
+    truth = simulate("saxs", frames=kinds, size=256, photons=1.0).truth
     turns = [np.arange(n) * 256 // n for n in shape]
     with h5py.File(path, "w") as file:
         packed = hdf5plugin.Bitshuffle(cname="lz4")
@@ -94,7 +94,7 @@ def scan_of(path: Path, frames: int, shape: tuple[int, int], *, photons: float =
             "entry/data/data", (frames, *shape), np.uint16, chunks=(1, *shape), **packed
         )
         for frame in range(frames):
-            data[frame] = rng.poisson(truth[frame % few][np.ix_(*turns)])
+            data[frame] = rng.poisson(truth[frame % kinds][np.ix_(*turns)])
     return path
 
 

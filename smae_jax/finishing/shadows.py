@@ -18,6 +18,7 @@ from scipy.ndimage import maximum_filter, uniform_filter
 from scipy.special import pdtr
 
 from smae_jax.finishing.evidence import Evidence
+from smae_jax.finishing.spots import deviance
 from smae_jax.finishing.sums import added_up, compared
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
@@ -93,7 +94,9 @@ def _may_be_dark(
         wanted, there = (
             _box(_box(image, height, axis=1), width, axis=2) for image in (expected, found)
         )
-        dark |= (there < (SHARE + 0.01) * wanted) & (wanted > -np.log(CHANCE) - 0.1)
+        # So few have at least the probability of just so many, which Stirling's formula tells.
+        least = -2 * np.log(CHANCE) - jnp.log(2 * np.pi * jnp.maximum(there, 1.0)) - 0.2
+        dark |= (there < (SHARE + 0.01) * wanted) & (deviance(wanted, there) > least)
     return dark.any(axis=(1, 2))
 
 

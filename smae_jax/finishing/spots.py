@@ -90,7 +90,7 @@ def keep_significant(
     """
     seen = valid & jnp.isfinite(answer)
     expected, found = (_over_windows(jnp.where(seen, x, 0.0), jnp.add) for x in (answer, counts))
-    far = _deviance(jnp.maximum(expected, 0.0), found) > sigmas**2
+    far = deviance(jnp.maximum(expected, 0.0), found) > sigmas**2
     kept = _over_windows(far, jnp.logical_or) & seen
     return jnp.where(kept, counts, answer), kept
 
@@ -107,7 +107,7 @@ def _over_windows(image: Array, joined: Callable[[Array, Array], Array]) -> Arra
     return image
 
 
-def _deviance(expected: Array, found: Array) -> Array:
+def deviance(expected: Array, found: Array) -> Array:
     """Return the Poisson deviance of counts; infinite where some were found and none expected.
 
     2 (k log(k / m) - k + m) is written with x = k / m - 1, and loses no digits of large counts.
