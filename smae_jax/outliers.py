@@ -26,7 +26,7 @@ _GOLDEN = 0.6180339887498949
 _LEAST = next(count for count in range(100) if pdtrc(count, 1.0) <= CHANCE)  # that can stand out
 
 
-def take_out(data: Measurements) -> Measurements:
+def take_out(data: Measurements, *, alone: bool = False) -> Measurements:
     """Replace the counts that stand out by what is usual about them, and remember them.
 
     A count stands out if Poisson noise reaches it with a probability below `CHANCE`, and if it exceeds
@@ -44,6 +44,7 @@ def take_out(data: Measurements) -> Measurements:
 
     Args:
       data: patterns, masked, with their centre if they have one.
+      alone: whether each frame is looked at as if there were no other.
 
     Returns:
       The same with `outliers`; unchanged where nothing stands out, where they were taken out before, and
@@ -55,7 +56,7 @@ def take_out(data: Measurements) -> Measurements:
     found, counted = list[np.ndarray](), list[np.ndarray]()
     counts = data.counts
     for frame in range(data.frames):
-        places, stand_in = _of_frame(data, frame)
+        places, stand_in = _of_frame(data.take([frame]), 0) if alone else _of_frame(data, frame)
         if len(places):
             if counts is data.counts:
                 counts = data.counts.copy()
