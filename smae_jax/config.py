@@ -712,10 +712,46 @@ class FramesAlone:
         self.applied()
 
     def applied(self) -> ApplyOptions:
-        """Return the same as options of a run that is applied to a scan, without what needs several frames."""
+        """Return these as options of a run that is applied to a scan, without what needs several frames."""
         names = {field.name for field in dataclasses.fields(FramesAlone)} - {"conserve_totals"}
         given = {name: getattr(self, name) for name in names}
         return ApplyOptions(**given, combine=False, keep_sums=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig(FramesAlone):
+    """Denoise frames as they come, one by one, until the scan is over."""
+
+    input: str = ""
+    """A quoted pattern or a folder that files come to, or a growing HDF5 file: `file.h5::/dataset`."""
+    output: str = ""
+    """`.h5` or `.nxs` (NeXus) that grows frame by frame; the same command again goes on with it."""
+    frames: int = 0
+    """Number of frames of the scan, with which it is over; 0 = not known."""
+    idle: float = 60.0
+    """Seconds without anything new, once there is a frame, after which the scan is over; 0 = never."""
+    patience: float = 30.0
+    """Seconds that are waited for a file that cannot be read, or a frame that is missing, before it is left
+    out."""
+    settle: float = 0.5
+    """Seconds that a file has to stay unchanged before it is read."""
+    report: float = 10.0
+    """Seconds between two lines that say how far behind the answers are."""
+    overwrite: bool = False
+    """Replace the output if it exists, instead of going on with it."""
+    output_dtype: str = "float32"
+    """float32, float16, uint8, uint16, uint32, int16 or int32; the largest whole number = no answer."""
+    packing: str = "bitshuffle"
+    """How frames are packed: bitshuffle (LZ4), zstd, gzip or none; with a level: zstd:9, gzip:1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        super().__post_init__()
+        at_least("--frames", self.frames, 0)
+        for name in ("idle", "patience", "settle", "report"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UserError(f"--{name}: expected 0 seconds or more, got {value:g}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ a training found out before. So a frame reads the same whenever it comes, and wh
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,4 +63,17 @@ def read_alone(
         geometry=header.geometry,
         names=tuple(labels[index] for index in wanted),
         origin=Origin(source=source, dtype=dtype, marks=marks),
+    )
+
+
+def joined(parts: Sequence[Measurements]) -> Measurements:
+    """Put frames that were read alone behind one another; the first part tells the rest."""
+    kind = parts[0].counts.dtype
+    for one in parts:
+        kind = wider(kind, one.counts.dtype)
+    return dataclasses.replace(
+        parts[0],
+        counts=np.concatenate([one.counts for one in parts]).astype(kind, copy=False),
+        exposure=np.concatenate([one.exposure for one in parts]),
+        names=tuple(name for one in parts for name in one.names),
     )

@@ -39,6 +39,8 @@ class Resident:
       opened: the run, with its mask, dark, flat and centre, and with its parameters on the devices.
       shape: of a frame.
       batch_size: frames that go through the network together.
+      marks: values that are marks and no measurements, as `--data.marks`.
+      nothing: answers to a frame without counts: `known` tells where there can be an answer.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Resident:
             say(line)
         if options.marks == "run":
             self.marks = self.opened.config.data.marks
-        self.answers(_blank(self.shape, np.int32))  # compiles
+        self.nothing = self.answers(_blank(self.shape, np.int32))  # compiles
 
     @property
     def saturation(self) -> float | None:
