@@ -1,4 +1,4 @@
-"""Frames are denoised as they come: from files, from a growing HDF5 file, stopped, killed and gone on with."""
+"""Frames are denoised as they come: from files and from a growing HDF5 file, killed, gone on with."""
 
 import subprocess
 import sys
