@@ -31,7 +31,7 @@ from smae_jax import losses, models
 from smae_jax.arrays import from_arrays
 from smae_jax.commands.infer import answer
 from smae_jax.commands.train import train as train_run
-from smae_jax.config import DataOptions, InferConfig, TrainConfig
+from smae_jax.config import DataOptions, FramesAlone, InferConfig, TrainConfig
 from smae_jax.config_file import from_dict
 from smae_jax.config_file import load as load_config
 from smae_jax.errors import UserError
@@ -59,6 +59,7 @@ from smae_jax.methods import (
 from smae_jax.placing import Placing, place
 from smae_jax.run.data import read_data
 from smae_jax.run.folder import RunFolder
+from smae_jax.run.resident import Resident
 from smae_jax.run.restore import open_run as open_for
 from smae_jax.run.shipped import shipped_config
 from smae_jax.training import Loop, fit, make_optimizer, make_schedule, make_step
@@ -218,9 +219,12 @@ class Denoiser:
       data: what it was trained on; None where it was opened.
     """
 
-    def __init__(self, run: Path, data: Measurements | None, scratch: Path | None = None) -> None:
+    def __init__(
+        self, run: str | Path, data: Measurements | None = None, scratch: Path | None = None
+    ) -> None:
         """Take over a temporary folder, which goes when the denoiser does."""
-        self.run, self.data = run, data
+        self.run, self.data = Path(run), data
+        self._resident: Resident | None = None
         if scratch is not None:
             weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
 
@@ -257,6 +261,39 @@ class Denoiser:
         say = _say if verbose else _silent
         opened = open_for(asked, say, data=data)
         return Result(answer(asked, opened, say), opened.data, self.run)
+
+    def __call__(self, frames: ArrayLike) -> np.ndarray:
+        """Denoise frames one by one, by what the first call opened and compiled; see `resident`.
+
+        Args:
+          frames: (frames, height, width), or one frame, in counts, as the detector gives them.
+
+        Returns:
+          Expected counts, as `frames`, float32; NaN where there is no answer.
+
+        Raises:
+          UserError: in one line, if they are no frames as those of the training.
+        """
+        if self._resident is None:
+            self._resident = self.resident()
+        return self._resident(frames)
+
+    def resident(self, *, shape: tuple[int, int] | None = None, **options: Any) -> Resident:
+        """Open and compile the run for frames that come one by one, as a control system has them.
+
+        Args:
+          shape: (height, width) of the frames; None = those of the training.
+          options: as of `smae-jax watch`: `batch_size=8`, `conserve_totals="no"`, `keep_significant=0`, ...
+            Stages that need several frames (combine, keep_sums) are none of them.
+
+        Returns:
+          A function from frames to answers.
+
+        Raises:
+          UserError: in one line, if the run is not applied to single frames.
+        """
+        asked = from_dict({"run": str(self.run), **options}, FramesAlone, where="resident")
+        return Resident(asked, shape=shape, say=_silent)
 
     def losses(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return (steps, values) of the training loss and of the validation loss, by name."""

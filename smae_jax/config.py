@@ -676,6 +676,91 @@ class InferConfig(ApplyOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class FramesAlone:
+    """A run applied to frames one by one: each answer depends on its own frame and on the run alone."""
+
+    run: str = ""
+    """Run folder made by `smae-jax train` on frames of a scan."""
+    checkpoint: str = "best"
+    """Which parameters: best (by validation), last, or the step of a kept checkpoint."""
+    ensemble: Literal["run", "none", "flips", "d4"] = "run"
+    """Group that predictions are averaged over; not larger than the run was trained with."""
+    rule: Literal["run", "direct", "cross", "average", "symmetric"] = "run"
+    """How the two views of a pixel are put together; run = as the run says."""
+    dark: str = "run"
+    """Dark frames: run = those of the training, none, or files."""
+    flat: str = "run"
+    """Flat field: run = that of the training, none, or a file."""
+    marks: str = "run"
+    """Values that mark gaps and bad pixels: run = as it found them, else as --data.marks of a training."""
+    mask: tuple[str, ...] = ()
+    """Mask files that replace the run's own mask."""
+    mask_polarity: Literal["bad", "good"] = "bad"
+    """What nonzero means in the mask files."""
+    center: str = "run"
+    """Beam centre: run = as trained, or `y,x` in pixels."""
+    keep_significant: float = 5.0
+    """Answer with the counts where 3 x 3 pixels lie further than so many sigma from the network's answer;
+    0 = never."""
+    conserve_totals: Literal["run", "yes", "no"] = "run"
+    """Scale every answer to the counts of its frame; run = as trained."""
+    batch_size: int = 1
+    """Frames that go through the network together; the last batch is filled up."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be refused of `infer`, and a centre that only a whole scan can tell."""
+        object.__setattr__(self, "mask", as_locations(self.mask))
+        at_least("--batch-size", self.batch_size, 1)
+        if self.center == "auto":
+            raise UserError(
+                "--center auto: a centre is found on a scan, and here frames come one by one; give 'y,x'"
+            )
+        self.applied()
+
+    def applied(self) -> ApplyOptions:
+        """Return these as options of a run that is applied to a scan, without what needs several frames."""
+        names = {field.name for field in dataclasses.fields(FramesAlone)} - {"conserve_totals"}
+        given = {name: getattr(self, name) for name in names}
+        return ApplyOptions(**given, combine=False, keep_sums=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchConfig(FramesAlone):
+    """Denoise frames as they come, one by one, until the scan is over."""
+
+    input: str = ""
+    """A quoted pattern or a folder that files come to, or a growing HDF5 file: `file.h5::/dataset`."""
+    output: str = ""
+    """`.h5` or `.nxs` (NeXus) that grows frame by frame; the same command again goes on with it."""
+    frames: int = 0
+    """Number of frames of the scan, with which it is over; 0 = not known."""
+    idle: float = 60.0
+    """Seconds without anything new, once there is a frame, after which the scan is over; 0 = never."""
+    patience: float = 30.0
+    """Seconds that are waited for a file that cannot be read, or a frame that is missing, before it is left
+    out."""
+    settle: float = 0.5
+    """Seconds that a file has to stay unchanged before it is read."""
+    report: float = 10.0
+    """Seconds between two lines that say how far behind the answers are."""
+    overwrite: bool = False
+    """Replace the output if it exists, instead of going on with it."""
+    output_dtype: str = "float32"
+    """float32, float16, uint8, uint16, uint32, int16 or int32; the largest whole number = no answer."""
+    packing: str = "bitshuffle"
+    """How frames are packed: bitshuffle (LZ4), zstd, gzip or none; with a level: zstd:9, gzip:1."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        super().__post_init__()
+        at_least("--frames", self.frames, 0)
+        for name in ("idle", "patience", "settle", "report"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UserError(f"--{name}: expected 0 seconds or more, got {value:g}")
+
+
+@dataclasses.dataclass(frozen=True)
 class ImportTorchConfig:
     """Turn a PyTorch checkpoint of the published network into a run that `infer` accepts."""
 

@@ -30,7 +30,7 @@ _GOLDEN = 0.6180339887498949
 _LEAST = next(count for count in range(100) if pdtrc(count, 1.0) <= CHANCE)  # that can stand out
 
 
-def take_out(data: Measurements) -> Measurements:
+def take_out(data: Measurements, *, alone: bool = False) -> Measurements:
     """Replace the counts that stand out by what is usual about them, and remember them.
 
     A count stands out if Poisson noise reaches it with a probability below `CHANCE`, and if it exceeds
@@ -48,6 +48,7 @@ def take_out(data: Measurements) -> Measurements:
 
     Args:
       data: patterns, masked, with their centre if they have one.
+      alone: whether each frame is looked at as if there were no other.
 
     Returns:
       The same with `outliers`; unchanged where nothing stands out, where they were taken out before, and
@@ -60,7 +61,8 @@ def take_out(data: Measurements) -> Measurements:
     counts = data.counts
     each, y, x = np.nonzero(np.asarray(piecewise(_candidates, data.counts, data.exposure)))
     for frame in np.unique(each):
-        places, stand_in = _of_frame(data, int(frame), y[each == frame], x[each == frame])
+        one, place = (data.take([frame]), 0) if alone else (data, int(frame))
+        places, stand_in = _of_frame(one, place, y[each == frame], x[each == frame])
         if len(places):
             if counts is data.counts:
                 counts = data.counts.copy()

@@ -1,4 +1,4 @@
-"""SIGTERM as a question that a loop asks between two steps, so that it can save before it ends.
+"""SIGTERM, or another signal, as a question that a loop asks between two steps, to save before it ends.
 
 Batch systems send SIGTERM some seconds before they kill.
 """
@@ -17,15 +17,15 @@ class Stopped(Exception):  # noqa: N818  (not an error: asked for from outside)
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Catch SIGTERM within the block.
+def stopping(*signals: signal.Signals) -> Iterator[Callable[[], bool]]:
+    """Catch signals within the block; SIGTERM, where none are named.
 
-    The former handler comes back at the end. Several SIGTERMs are one: batch systems repeat them, and work
+    The former handlers come back at the end. Several SIGTERMs are one: batch systems repeat them, and work
     that saves must not be cut short by the second. Only a program's main thread may catch signals; in any
     other one the answer is always no.
 
     Yields:
-      A function that tells whether SIGTERM has come.
+      A function that tells whether one of them has come.
     """
     came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -36,8 +36,10 @@ def stopping() -> Iterator[Callable[[], bool]]:
         del number, frame
         came.set()
 
-    former = signal.signal(signal.SIGTERM, remember)
+    caught = signals or (signal.SIGTERM,)
+    former = [signal.signal(one, remember) for one in caught]
     try:
         yield came.is_set
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
+        for one, handler in zip(caught, former, strict=True):
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)

@@ -33,8 +33,8 @@ def write_nexus(
     like, patterns = answers.like, len(answers.like.spatial) == 2
     with create_hdf5(path) as file:
         file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
-        entry = _group(file, "entry", "NXentry", default="data")
-        data = _group(entry, "data", "NXdata", signal="data")
+        entry = group_of(file, "entry", "NXentry", default="data")
+        data = group_of(entry, "data", "NXdata", signal="data")
         signal = _frames(data, "data", answers, answers.frames(), packing)
         signal.attrs["interpretation"] = "spectrum" if len(like.spatial) == 1 else "image"
         signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
@@ -46,8 +46,8 @@ def write_nexus(
             _flags(data, "filled", answers, np.uint8, "1 = not measured, filled from the partner")
         data["source" if patterns else "names"] = list(answers.names)
         _axes(data, answers)
-        _geometry(entry, like)
-        group = _group(entry, "process", "NXprocess")
+        write_geometry(entry, like)
+        group = group_of(entry, "process", "NXprocess")
         for name, text in process_of(like, process).items():
             group[name] = text
 
@@ -130,11 +130,12 @@ def _coordinates(data: h5py.Group, axis: Axis, place: int) -> str:
     return name
 
 
-def _geometry(entry: h5py.Group, like: Measurements) -> None:
+def write_geometry(entry: h5py.Group, like: Measurements) -> None:
+    """Write what is known of beam and detector into the groups of NeXus for them."""
     geometry = like.geometry
     center = geometry.center if like.center is None else like.center.subpixel
-    instrument = _group(entry, "instrument", "NXinstrument")
-    detector = _group(instrument, "detector", "NXdetector")
+    instrument = group_of(entry, "instrument", "NXinstrument")
+    detector = group_of(instrument, "detector", "NXdetector")
     for axis, value in zip("yx", center or (), strict=False):
         _quantity(detector, f"beam_center_{axis}", value, "pixel")
     for axis, value in zip("yx", geometry.pixel_size_m or (), strict=False):
@@ -146,11 +147,12 @@ def _geometry(entry: h5py.Group, like: Measurements) -> None:
             {"units": "rad", "long_name": "rot1, rot2, rot3 of the detector, as pyFAI defines them"}
         )
     if geometry.wavelength_m is not None:
-        beam = _group(instrument, "beam", "NXbeam")
+        beam = group_of(instrument, "beam", "NXbeam")
         _quantity(beam, "incident_wavelength", geometry.wavelength_m * 1e10, "angstrom")
 
 
-def _group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
+def group_of(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
+    """Make a group of a NeXus class."""
     group = parent.create_group(name)
     for key, value in {"NX_class": kind, **attributes}.items():
         group.attrs[key] = value

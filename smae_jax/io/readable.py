@@ -18,11 +18,16 @@ ALWAYS_UNPACKED = 256 * 2**20
 def steady(path: str) -> Iterator[None]:
     """Hold a file to what it was at the start, while it is read in the body.
 
+    An HDF5 file that is written for readers beside its writer (SWMR) may grow meanwhile: what is in it stays.
+
     Raises:
       UserError: in one line, if it is missing, a folder without data, empty or not ours to read, or it
         changed meanwhile (which then also explains what looked like damage).
     """
     refuse_unreadable(path)
+    if has_open_writer(path):
+        yield
+        return
     before = _state(path)
     try:
         yield
@@ -32,6 +37,24 @@ def steady(path: str) -> Iterator[None]:
         raise
     if _state(path) != before:
         raise _changed(path)
+
+
+def has_open_writer(path: str) -> bool:
+    """Whether an HDF5 file says that it is being written for readers (SWMR), or its writer broke off.
+
+    Reference: HDF5 File Format Specification, superblock version 3: byte 11 holds the consistency flags.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return (
+        start[:8] == b"\x89HDF\r\n\x1a\n"
+        and len(start) == 12
+        and start[8] >= 3
+        and bool(start[11] & 4)
+    )
 
 
 def refuse_unreadable(path: str) -> None:

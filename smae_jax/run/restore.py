@@ -118,7 +118,16 @@ class Opened:
         """Return the same with the frames of one block of a large scan, masked and centred as `data`."""
         if self.large is None:
             raise TypeError("the scan is not large: `data` are all of its frames")
-        data, known = self.large.read(which), self.data
+        return self.of_frames(self.large.read(which))
+
+    def of_frames(self, data: Measurements, *, alone: bool = False) -> Opened:
+        """Return the same with other frames of this detector, masked and centred as `data`.
+
+        Args:
+          data: as read, without mask and centre.
+          alone: whether scale, and what stands out, are told of each frame by that frame only.
+        """
+        known = self.data
         if known.dark is not None:
             data = without_dark(data, known.dark)
         if known.response is not None:
@@ -132,10 +141,14 @@ class Opened:
             geometry=known.geometry,
         )
         if self.config.data.outliers == "mask":
-            data = mask_outliers(take_out(data))
+            data = mask_outliers(take_out(data, alone=alone))
         rule = self.config.data.scale
         same = rule.startswith("scan")
-        scale = np.full(data.frames, self.scale[0]) if same else frame_scales(data, rule=rule)
+        if alone and not same:
+            each = [frame_scales(data.take([index]), rule=rule) for index in range(data.frames)]
+            scale = np.concatenate(each)
+        else:
+            scale = np.full(data.frames, self.scale[0]) if same else frame_scales(data, rule=rule)
         return dataclasses.replace(self, data=data, scale=scale.astype(np.float32))
 
     def with_checkpoint(self, wanted: str) -> Opened:

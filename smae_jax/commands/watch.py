@@ -1,0 +1,201 @@
+"""`smae-jax watch`: denoise the frames of a scan that is still being measured, as they come."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from smae_jax.cautions import counted
+from smae_jax.config import WatchConfig
+from smae_jax.config_file import changed, dump
+from smae_jax.errors import UserError
+from smae_jax.finishing import name_of
+from smae_jax.io.array_files import HDF5_SUFFIXES
+from smae_jax.io.arrivals import Folder, Reading, root_of
+from smae_jax.io.atomic import OutputError, refuse_unwritable
+from smae_jax.io.growing import NAME_BYTES, Growing, Layout
+from smae_jax.io.growing_input import GrowingFile
+from smae_jax.io.locations import opener_of, split_inside
+from smae_jax.io.number_types import NumberType
+from smae_jax.io.outputs import refuse_input, suffix_of
+from smae_jax.io.packings import packing_options
+from smae_jax.io.parts import checksum
+from smae_jax.methods.protocol import Answers, Say
+from smae_jax.run.lock import held
+from smae_jax.run.resident import Resident
+from smae_jax.run.restore import files_of
+from smae_jax.stopping import stopping
+from smae_jax.version import version
+
+PIXELS_AT_ONCE = 8_000_000
+"""Of the frames that are read together where many are waiting: bounds the memory."""
+_FRAMES_AT_ONCE = 32
+_POLL = 0.2  # seconds between two looks at the input, or as long as a look takes
+
+
+def watch(config: WatchConfig, say: Say) -> None:
+    """Denoise frames as they come, and write them behind one another, until the scan is over.
+
+    Args:
+      config: the options.
+      say: receives every line that a person should read.
+
+    Raises:
+      UserError: in one line, for anything that a user can mend.
+    """
+    for name in ("run", "input", "output"):
+        if not getattr(config, name):
+            raise UserError(f"--{name}: expected a path, got none; see --help")
+    _check_output(config)
+    with (
+        held(config.output, doing="writing", option="--output"),
+        stopping(signal.SIGTERM, signal.SIGINT) as stopped,
+    ):
+        resident = Resident(config, say=say)
+        with Growing(
+            config.output, _layout(config, resident), overwrite=config.overwrite
+        ) as output:
+            before = len(output.names)
+            if before:
+                say(f"{config.output}: goes on behind {counted(before, 'frame')}")
+            arrivals = _arrivals(config, resident, output.names)
+            why = _follow(config, arrivals, resident, output, stopped, say)
+            for line in arrivals.left():
+                say(f"not answered: {line}")
+            rounded = output.numbers.in_words(output.clipped)
+            now = f", {len(output.names) - before} of them now" if before else ""
+            say(
+                f"{config.output}: {counted(len(output.names), 'frame')}{now}, in counts"
+                + (f"; {rounded}" if rounded else "")
+                + f"; {why}"
+            )
+
+
+def _follow(
+    config: WatchConfig,
+    arrivals: Folder | GrowingFile,
+    resident: Resident,
+    output: Growing,
+    stopped: Callable[[], bool],
+    say: Say,
+) -> str:
+    """Answer frames as they come; return why that is over."""
+    pixels = resident.shape[0] * resident.shape[1]
+    most = max(resident.batch_size, min(_FRAMES_AT_ONCE, PIXELS_AT_ONCE // pixels))
+    lag, written, reported = 0.0, 0, time.monotonic()
+    while not stopped():
+        if config.frames and len(output.names) >= config.frames:
+            return f"all {config.frames} frames of the scan are there"
+        start = time.monotonic()
+        left = config.frames - len(output.names) if config.frames else most
+        found = arrivals.take(min(most, left))
+        for line in arrivals.told():
+            say(line)
+        if found is not None:
+            data, came = found
+            answers = resident.answers(data)
+            output.append(answers.counts, answers.filled, data.names)
+            lag, written = time.monotonic() - came, written + data.frames
+        now = time.monotonic()
+        if written and now - reported >= config.report:
+            say(
+                f"{counted(len(output.names), 'frame')} written, {arrivals.waiting} waiting, "
+                f"{lag:.1f} s behind"
+            )
+            written, reported = 0, now
+        if found is not None:
+            continue
+        if arrivals.ended:
+            return "the file tells that the scan has ended"
+        news = arrivals.news if arrivals.news is not None else (start if output.names else None)
+        arrivals.news = news
+        if config.idle and news is not None and now - news >= config.idle:
+            return f"nothing new for {config.idle:g} s"
+        time.sleep(max(_POLL, now - start))
+    return "stopped"
+
+
+def _arrivals(config: WatchConfig, resident: Resident, done: Sequence[str]) -> Folder | GrowingFile:
+    """Return what looks out for frames: in an HDF5 file that is named, else in files that come."""
+    reading = Reading(
+        shape=resident.shape,
+        marks=resident.marks,
+        saturation=resident.saturation,
+        settle=config.settle,
+        patience=config.patience,
+        left_out=(*config.mask, *files_of(config.dark, config.flat)),
+        longest=NAME_BYTES,
+    )
+    kind = GrowingFile if _is_hdf5(config.input) else Folder
+    return kind(config.input, reading, done)
+
+
+def _is_hdf5(location: str) -> bool:
+    """Whether a location names one HDF5 file, there or not."""
+    path = split_inside(location)[0]
+    several = os.path.isdir(path) or (not os.path.exists(path) and any(c in path for c in "*?["))
+    return not several and os.path.splitext(path)[1].lower() in HDF5_SUFFIXES
+
+
+def _layout(config: WatchConfig, resident: Resident) -> Layout:
+    """Tell what the output is to hold, and what its answers depend on."""
+    opened = resident.opened
+    data = opened.data
+    stages = tuple((name_of(stage), "of each frame") for stage in opened.stages)
+    told = opened.made_by(Answers(None, None, None, done=stages))
+    detector = [image for image in (data.dark, data.response) if image is not None]
+    asked = ("ensemble", "rule", "marks", "keep_significant", "conserve_totals", "output_dtype")
+    made_of = {
+        "version": version(),
+        "input": os.path.abspath(config.input),
+        "parameters": f"{checksum(*jax.tree.leaves(opened.parameters)):08x}",
+        "training": f"{zlib.crc32(dump(opened.config).encode()):08x}",
+        "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
+        "dark or flat": f"{checksum(*detector):08x}",
+        "center": str(data.center and data.center.half_pixel),
+        **{f"--{name.replace('_', '-')}": str(getattr(config, name)) for name in asked},
+    }
+    origin = dataclasses.replace(data.origin, source=config.input)
+    return Layout(
+        like=dataclasses.replace(data, origin=origin),
+        known=resident.nothing.known[0],
+        process=told | {"options": changed(config)},
+        made_of=made_of,
+        packing=config.packing,
+        numbers=NumberType(config.output_dtype),
+    )
+
+
+def _check_output(config: WatchConfig) -> None:
+    """Refuse an output that cannot grow, that is an input, or that would be taken for one."""
+    output, path = config.output, split_inside(config.input)[0]
+    NumberType(config.output_dtype)
+    packing_options(config.packing)
+    if suffix_of(output) not in HDF5_SUFFIXES:
+        raise OutputError(
+            f"--output {output}: expected a name ending in {', '.join(HDF5_SUFFIXES)}; other formats cannot "
+            "grow"
+        )
+    if os.path.isdir(output):
+        raise OutputError(f"--output {output}: is a folder; name a file")
+    inputs = (config.input, *config.mask, *files_of(config.dark, config.flat))
+    refuse_input(output, *inputs)
+    refuse_unwritable(output)
+    real = os.path.realpath(output)
+    folder = os.path.isdir(path)
+    inside = folder and os.path.dirname(real) == os.path.realpath(path) and opener_of(output)
+    root = os.path.realpath(root_of(path))
+    pattern = os.path.join(root, os.path.relpath(path, root_of(path)))
+    if inside or (not folder and fnmatch.fnmatch(real, pattern)):
+        raise OutputError(
+            f"--output {output}: is where --input {config.input} looks for frames, and would be taken for "
+            "one; choose another folder"
+        )
