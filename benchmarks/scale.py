@@ -24,13 +24,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import smae_jax
 from benchmarks import markdown, runner
 from smae_jax.simulate import simulate
 
 FREE = "benchmarks.scale:Free"
 ALONE = ("--no-combine", "--keep-significant", "0", "--no-keep-sums")
 """Options of `infer` that leave the network and the totals."""
-ROWS = ("memory", "stages", "large", "start", "kills", "shards")
+ROWS = ("memory", "stages", "large", "start", "latency", "kills", "shards")
 
 
 class Free(nn.Module):
@@ -206,6 +207,25 @@ class Scale:
                 "target": "<= 3 s",
             },
             "`infer --help`": {"value": f"{min(helped[1:]):.2f} s", "target": "<= 0.5 s"},
+        }
+
+    def latency(self) -> markdown.Rows:
+        """Time from a frame to its answer, for a control system that keeps the run open."""
+        side = 48 if self.quick else 512
+        scan = scan_of(self.folder / "latency.h5", 8, (side, side))
+        self.run_of(scan, "l", model="unet", steps=2)
+        with h5py.File(scan) as file:
+            frames = file["entry/data/data"][()]
+        resident, took = smae_jax.Denoiser(self.folder / "l").resident(), []
+        for frame in frames:
+            began = time.perf_counter()
+            resident(frame)
+            took.append(1000 * (time.perf_counter() - began))
+        return {
+            f"`Denoiser`, one frame of {side} x {side}, default network, four flips": {
+                "value": f"{np.median(took):.0f} ms ({min(took):.0f} to {max(took):.0f})",
+                "target": "",
+            }
         }
 
     def _blocks(self) -> tuple[Path, tuple[str, ...], np.ndarray, float]:

@@ -44,7 +44,7 @@ STAND_IN = 0.5
 """Photons added to what a dark window counted and to what it expects: no answer is exactly nothing."""
 
 
-def keep_shadows(answers: Answers, evidence: Evidence) -> Answers:
+def keep_shadows(answers: Answers, evidence: Evidence, *, alone: bool = False) -> Answers:
     """Lower answers where windows of pixels counted far less than they expect, in the scan or in a frame.
 
     Pixels that keep their counts stay. Patterns without a centre stay as they are.
@@ -52,12 +52,13 @@ def keep_shadows(answers: Answers, evidence: Evidence) -> Answers:
     Args:
       answers: (frames, height, width) each.
       evidence: the counts.
+      alone: whether frames are looked at one by one only, whatever stands beside them.
     """
     data, counts, kept = evidence.data, answers.counts, answers.kept
     if data.center is None or len(counts) != data.frames:
         return answers
     factor, dark = np.ones(data.spatial), np.zeros(data.spatial, bool)
-    if data.frames > 1:
+    if data.frames > 1 and not alone:
         expected, found, measured = added_up(counts, data.counts, data.exposure, kept)
         factor = darkening(expected, found, measured)
         dark = (factor < 1) & measured

@@ -7,6 +7,7 @@ frames and are left to `smae-jax infer`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,10 @@ class Resident:
 
     def _batch(self, data: Measurements, which: np.ndarray) -> Answers:
         filled_up = np.minimum(np.arange(which[0], which[0] + self.batch_size), which[-1])
-        opened = self.opened.of_frames(data.take(filled_up), alone=True)
+        some = data.take(filled_up)
+        # One type of numbers, so that nothing compiles for another.
+        some = dataclasses.replace(some, counts=some.counts.astype(np.float32))
+        opened = self.opened.of_frames(some, alone=True)
         own = opened.data
         own = dataclasses.replace(own, exposure=np.ascontiguousarray(own.full_exposure))
         if finishing.put_back in opened.stages:
@@ -156,7 +160,11 @@ class Resident:
         )
         parameters: Any = jax.device_put(opened.parameters, NamedSharding(mesh, PartitionSpec()))
         outliers = config.data.outliers == "put_back"
-        stages = stages_of(options.applied(), conserve_totals=totals, outliers=outliers)
+        alone = functools.partial(finishing.keep_shadows, alone=True)
+        stages = tuple(
+            alone if stage is finishing.keep_shadows else stage
+            for stage in stages_of(options.applied(), conserve_totals=totals, outliers=outliers)
+        )
         return dataclasses.replace(
             opened, predictor=predictor, parameters=parameters, stages=stages
         )
