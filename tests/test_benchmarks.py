@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import smae_jax
-from benchmarks import cases, markdown, runner
+from benchmarks import cases, markdown, runner, scale
 from benchmarks.runner import Result
 from smae_jax.geometry import turn
 
 NAMES = (
     *("quality", "p40", "real_scan", "spectra", "select_spectra", "finetune", "methods"),
-    *("checks", "choices", "speed", "before_after"),
+    *("checks", "choices", "speed", "before_after", "scale"),
 )
 
 
@@ -179,7 +179,7 @@ LONG = ("spectra", "real_scan", "p40")  # many filters on real data
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
         for name in NAMES
-        if name != "speed"
+        if name not in ("speed", "scale")
     ],
 )
 def test_pages_hold_tables_of_what_was_answered(
@@ -198,3 +198,20 @@ def test_pages_hold_tables_of_what_was_answered(
 def test_quick_runs_train_and_write_their_pages(name, shared_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "| --- |" in page_of(name, tmp_path)
+
+
+def test_the_scan_of_any_size_is_one_photon_per_pixel_as_detectors_write_it(tmp_path):
+    path = scale.scan_of(tmp_path / "scan.h5", 3, (40, 52))
+    data = smae_jax.read(f"{path}::/entry/data/data")
+    assert data.counts.shape == (3, 40, 52)
+    assert data.counts.mean() == pytest.approx(1.0, abs=0.5)
+    source = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    found = scale.Free(outputs=2).apply({"params": {"factor": np.float32(2)}}, source)
+    np.testing.assert_array_equal(found, 2 * source[..., ::2])
+
+
+@pytest.mark.slow
+def test_quick_scale_measures_memory_and_shares_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert scale.main(["--quick", "--only", "memory", "shards"]) == 0
+    assert "3 shards: same bytes of data" in capsys.readouterr().out
