@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,15 +74,16 @@ def command(folder: Path, *arguments: Any, killed_after: float = 0.0) -> Ran:
         line = [sys.executable, "-m", "smae_jax.cli", *map(str, arguments)]
         child = subprocess.Popen(line, cwd=folder, env=own, stdout=out, stderr=out)
         if killed_after:
-            try:
-                child.wait(killed_after)
-            except subprocess.TimeoutExpired:
-                child.kill()
-        _, status, used = os.wait4(child.pid, 0) if child.returncode is None else (0, 0, None)
-    if status and not killed_after:
+            killing = threading.Timer(killed_after, child.kill)
+            killing.start()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    if killed_after:
+        killing.cancel()
+    elif child.returncode:
         raise RuntimeError(f"{line[3:]}: {log.read_text().strip().splitlines()[-1]}")
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
-    return Ran(time.perf_counter() - began, used.ru_maxrss / unit if used else 0.0)
+    return Ran(time.perf_counter() - began, used.ru_maxrss / unit)
 
 
 def scan_of(path: Path, frames: int, shape: tuple[int, int], *, kinds: int = 1) -> Path:
