@@ -61,7 +61,7 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
             _together(told, shares)[0],
             held_out[part],
             exposure=evidence.held_out_exposure[part],
-            use=evidence.valid[part].all(axis=0),
+            use=np.asarray(evidence.valid[part].all(axis=0)),
         )
         own = counts[part]
         together, weights = _together(own, shares)

@@ -7,6 +7,8 @@ corner that one frame leaves dark then glow faintly. A pixel alone cannot tell, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.ndimage import maximum_filter, uniform_filter
 from scipy.special import pdtr
@@ -55,7 +57,7 @@ def keep_shadows(answers: Answers, evidence: Evidence) -> Answers:
         for frame, own in enumerate(use):
             expected[own] += (found[frame] * data.full_exposure[frame])[own]
             counted[own] += data.counts[frame][own]
-        factors *= darkening(expected, counted, use.any(axis=0)).astype(np.float32)
+        factors *= darkening(expected, counted, np.asarray(use.any(axis=0))).astype(np.float32)
     for frame, own in enumerate(use):
         expected = found[frame] * factors[frame] * data.full_exposure[frame]
         factors[frame] *= darkening(expected, data.counts[frame], own, windows=IN_A_FRAME)
@@ -122,7 +124,7 @@ def _dark_about(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
             told |= enough
             if max(window) <= FAR:
                 can_tell |= enough
-    return dark | ~can_tell
+    return np.asarray(dark | ~can_tell)
 
 
 def _compare(
@@ -143,5 +145,6 @@ def _compare(
 
 def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Add up the window about every pixel, nothing outside; never below 0."""
-    mean = uniform_filter(image.astype(np.float64), window, mode="constant")
+    size: Any = window  # one for each axis
+    mean = uniform_filter(image.astype(np.float64), size, mode="constant")
     return np.maximum(mean * (window[0] * window[1]), 0.0)

@@ -24,6 +24,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from smae_jax import symmetry
@@ -332,7 +333,7 @@ def share_to_hide(data: Measurements) -> float:
     """
     if data.symmetry is None:
         return 0.0
-    measured = data.valid.any(axis=0)
+    measured = np.asarray(data.valid.any(axis=0))
     alone = measured & ~turn(measured, data.symmetry.half_pixel, False)
     return min(2 * float(alone.sum()) / max(float(measured.sum()), 1.0), 0.5)
 
