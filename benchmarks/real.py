@@ -310,7 +310,7 @@ ROWS: dict[str, Callable[[Real], Iterator[Line]]] = {
 
 def main(given: list[str] | None = None) -> int:
     """Measure the rows and write the page."""
-    parser = runner.arguments(__doc__ or "", "real", steps=400)
+    parser = runner.arguments(__doc__ or "", "real", steps=300)
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="these rows")
     with runner.bench(parser, given) as bench:
         real, lines = Real(bench), list[Line]()
