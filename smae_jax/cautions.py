@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from smae_jax.counting import USUAL, variance_over_mean
 from smae_jax.measurements import Measurements, not_counted
 
 _MOSTLY = 0.5  # share of the pixels
@@ -30,7 +31,7 @@ def cautions(data: Measurements, *, polarity: str = "", options: str = "--data."
             f"WARNING: frames of {data.spatial[0]} x {data.spatial[1]} pixels are small: a training needs "
             f"{_SMALL} pixels a side or more, and a centre is hardly found in fewer"
         )
-    return lines
+    return [*lines, *_scatter(data)]
 
 
 def not_counts(data: Measurements, *, loss: str = "", noise_measured: bool = False) -> list[str]:
@@ -68,6 +69,27 @@ def counted(number: int, what: str) -> str:
     one, many = ("spectrum", "spectra") if what.startswith("spectr") else (what.rstrip("s"),) * 2
     many = many if many == "spectra" else f"{many}s"
     return f"{number} {one if number == 1 else many}"
+
+
+def _scatter(data: Measurements) -> list[str]:
+    """Say so where whole numbers do not scatter as photons do."""
+    if len(data.spatial) != 2 or data.channels or not data.are_counts or min(data.spatial) < _SMALL:
+        return []
+    found = variance_over_mean(data)
+    if found is None or (found[0] <= USUAL[1] and found[1] >= USUAL[0]):
+        return []
+    low, high = found
+    less = high < USUAL[0]
+    cause = (
+        "they were interpolated or smoothed, or neighbours share their light"
+        if less
+        else "the detector integrates, or they were multiplied"
+    )
+    return [
+        f"WARNING: the values are whole numbers, but scatter {'less' if less else 'more'} than photons do "
+        f"(variance over mean {high if less else low:.2g}, and 1 of photons): {cause}; answers may be worse "
+        "than the values. Give raw counts, or --thinning.gain and --thinning.readout-noise of the detector"
+    ]
 
 
 def _mask(data: Measurements, polarity: str, options: str) -> list[str]:

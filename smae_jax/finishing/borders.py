@@ -22,8 +22,7 @@ def factor_of_borders(
 
     Pixels are put together that are measured in one way and are as far from the nearest border of one kind.
     Of the relative difference d of each such strip, whose Poisson noise has the variance v, as much is taken
-    as exceeds the noise by a standard error of its square: d (1 - (1 + sqrt 2) v / d^2), at least nothing.
-    Far from all borders nothing is changed.
+    as exceeds the noise: d (1 - v / d^2), at least nothing. Far from all borders nothing is changed.
 
     Args:
       expected: sum of the answers, (height, width), float64, 0 where not measured.
@@ -42,7 +41,7 @@ def factor_of_borders(
     told = wanted > 0
     wanted = np.where(told, wanted, 1)
     difference = np.where(told, there / wanted - 1, 0)
-    excess = difference**2 - (1 + np.sqrt(2)) / wanted  # noise squared, and its standard error
+    excess = difference**2 - 1 / wanted
     kept = np.where(excess > 0, excess / np.where(excess > 0, difference, 1) ** 2, 0) * difference
     factor = np.ones_like(expected)
     factor[near] += np.clip(kept, -0.5, 1.0)[strip[near]]

@@ -1,0 +1,64 @@
+"""Whether values scatter as photons do: those of a detector that integrates, or interpolated ones, do not.
+
+Whole numbers alone do not tell: many detectors that integrate write whole numbers. Arrays in, numbers out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from smae_jax.measurements import Measurements
+
+BLOCK = 32
+"""Side in pixels of the squares that variance and mean are compared in."""
+LEAST = 200.0
+"""Photons in a square, at least: its ratio scatters by a tenth or so."""
+PAIRS = 8
+"""Pairs of successive frames that are looked at."""
+USUAL = (0.8, 1.4)
+"""Variance over mean of photons, with what sharp features add; detectors that count have 0.9 to 1.05."""
+
+
+def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
+    """Compare variance and mean of patterns by second differences, which smooth patterns hardly have.
+
+    For values x of independent noise (x[j - 1] - 2 x[j] + x[j + 1])^2 is 6 times the variance on average, and
+    less where neighbours share their noise. Successive frames are taken off each other first, where there are
+    any: what is fixed in place, as uneven pixels are, goes.
+
+    Args:
+      data: patterns of whole counts, masked.
+
+    Returns:
+      Quartiles, the lower and the upper one, over squares of `BLOCK` pixels; None where too little was
+      counted.
+    """
+    first = np.unique(np.linspace(0, max(data.frames - 2, 0), PAIRS).round().astype(int))
+    use = _triples(np.asarray(data.valid.all(axis=0))).all(axis=0)
+    squares, photons = 0.0, 0.0
+    for frame in first:
+        one = data.counts[frame].astype(np.float64)
+        other = data.counts[frame + 1] if data.frames > 1 else np.zeros_like(one)
+        left, middle, right = _triples(one - other)
+        second = (left - 2 * middle + right) ** 2 / 6
+        left, middle, right = _triples(one + other)
+        squares += _in_squares(np.where(use, second, 0.0))
+        photons += _in_squares(np.where(use, (left + 4 * middle + right) / 6, 0.0))
+    enough = np.asarray(photons) >= LEAST
+    if not enough.any():
+        return None
+    low, high = np.quantile(np.asarray(squares)[enough] / np.asarray(photons)[enough], (0.25, 0.75))
+    return float(low), float(high)
+
+
+def _triples(image: np.ndarray) -> np.ndarray:
+    """Return every pixel's left neighbour, itself, and its right one: (3, height, width - 2)."""
+    return np.stack([image[:, :-2], image[:, 1:-1], image[:, 2:]])
+
+
+def _in_squares(image: np.ndarray) -> np.ndarray:
+    """Add up squares of `BLOCK` pixels; what is left over at the far edges is not looked at."""
+    high, wide = (min(BLOCK, size) for size in image.shape)
+    rows, columns = image.shape[0] // high, image.shape[1] // wide
+    inside = image[: rows * high, : columns * wide]
+    return inside.reshape(rows, high, columns, wide).sum(axis=(1, 3))
