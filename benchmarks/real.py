@@ -300,7 +300,7 @@ def integrating(real: Real) -> Iterator[Line]:
     data = smae_jax.from_arrays(
         np.where(case.valid, values, 0), valid=case.valid, center=case.center
     )
-    said = [line for line in (*cautions(data), *not_counts(data)) if "integrat" in line]
+    said = [line for line in (*cautions(data), *not_counts(data)) if "than photons do" in line]
     yield "a detector that integrates is noticed", "yes" if said else "no", "yes"
 
 
