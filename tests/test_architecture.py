@@ -25,7 +25,7 @@ LAYERS = (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *("stopping", "compilation", "blocks", "memory"),
+        *("stopping", "compilation", "blocks", "memory", "likeness"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
