@@ -220,7 +220,7 @@ def filled_dominates(share: float, of_counts: float) -> Alarm:
     return _alarm(
         "filled pixels dominate",
         max(share, of_counts) > FILLED,
-        f"{100 * share:.1f} % of the answered pixels and {100 * of_counts:.1f} % of the expected counts stand "
+        f"{100 * share:.1f} % of the answered pixels and {100 * of_counts:.1f} % of their counts stand "
         f"on the opposite pixel alone; the limit is {100 * FILLED:.0f} %",
         "What is filled was not measured there. Leave it out of integrals (dataset filled); check the mask.",
     )

@@ -218,13 +218,9 @@ def _profiles(
     ]
 
     def stacked(reduce: Callable[[np.ndarray], np.ndarray]) -> Profiles:
-        sums = {
-            name: None
-            if found[0][name] is None
-            else np.stack([reduce(one[name]) for one in found], axis=-2)
-            for name in found[0]
-        }
-        return Profiles(**sums)  # type: ignore[arg-type]
+        given = [name for name, value in found[0].items() if value is not None]
+        sums = {name: np.stack([reduce(one[name]) for one in found], axis=-2) for name in given}
+        return Profiles(**sums)
 
     def in_ring(bins: np.ndarray) -> Profiles:
         return stacked(lambda sums: sums[..., bins, :].sum(axis=-2))
@@ -239,19 +235,12 @@ def _one_profile(
     halves: list[np.ndarray] | None,
     reference: Reference | None,
     cake: Cake,
-) -> dict[str, np.ndarray | None]:
-    """Sum one frame in bins of radius and azimuth: the fields of `Profiles`, (..., bins, azimuths)."""
+) -> dict[str, np.ndarray]:
+    """Sum one frame in bins of radius and azimuth: fields of `Profiles`, (..., bins, azimuths)."""
     light = data.full_exposure[frame]
     light = np.where(np.isfinite(expected[frame]), light, 0)
     counts, norm = cake(data.counts[frame], light)
-    sums: dict[str, np.ndarray | None] = {
-        "counts": counts,
-        "norm": norm,
-        "denoised": cake(expected[frame], light)[0],
-        "halves": None,
-        "reference": None,
-        "reference_norm": None,
-    }
+    sums = {"counts": counts, "norm": norm, "denoised": cake(expected[frame], light)[0]}
     if halves is not None:
         both = [cake(half[frame] * light, light)[0] for half in halves]
         sums["halves"] = np.stack(both)
@@ -306,7 +295,8 @@ def _added(parts: Sequence[Whiteness | None]) -> Whiteness | None:
     if not known:
         return None
     fields = [field.name for field in dataclasses.fields(Whiteness)]
-    return Whiteness(**{name: sum(getattr(part, name) for part in known) for name in fields})
+    sums: dict[str, Any] = {n: sum(getattr(part, n) for part in known) for n in fields}
+    return Whiteness(**sums)
 
 
 def _totals(parts: Sequence[RingTotals]) -> RingTotals:

@@ -18,10 +18,10 @@ from PIL import Image
 
 from smae_jax.figures.frames import counts_scale, mean_of_blocks, sum_of_blocks, window_about
 
-SIDE = 480
+SIDE = 640
 """Most dots along a side of a picture."""
 BUDGET = 8_000_000
-"""Dots of all pictures together: at three quarters of a byte each they stay below 9 MB in the page."""
+"""Bytes of all pictures together; a page holds four for every three."""
 SIGMAS = 4.0
 """Residuals are drawn from -4 to +4 standard deviations."""
 COUNTS, RESIDUAL = "inferno", "RdBu_r"
@@ -118,15 +118,22 @@ def make_gallery(shown: list[Shown], center: tuple[float, float]) -> Gallery:
     """
     scale = counts_scale(np.stack([one.denoised for one in shown]))
     height, width = shown[0].before.shape
-    layers = len(shown[0].layers(max(height, width)))
-    side = min(SIDE, math.isqrt(BUDGET // (len(shown) * layers)))
-    block = math.ceil(max(height, width) / max(side, 1))
+    block = math.ceil(max(height, width) / SIDE)
     views = [_view("whole frame", shown, block, scale)]
+    while _bytes(views) > BUDGET and block < min(height, width):
+        block += 1
+        views = [_view("whole frame", shown, block, scale)]
     if block > 1:
         window = window_about((height, width), center)
-        views.append(_view("about the beam", [one.cut(window) for one in shown], 1, scale))
+        near = _view("about the beam", [one.cut(window) for one in shown], 1, scale)
+        if _bytes([*views, near]) < 1.2 * BUDGET:
+            views.append(near)
     named = [(one.number, one.name) for one in shown]
     return Gallery(views, named, float(scale.vmin or 0), float(scale.vmax or 1))
+
+
+def _bytes(views: list[View]) -> int:
+    return sum(len(image) for view in views for frame in view.frames for image in frame.values())
 
 
 def _view(name: str, shown: list[Shown], block: int, scale: LogNorm) -> View:
@@ -151,7 +158,8 @@ def png(image: np.ndarray, scale: Normalize, colours: str) -> bytes:
       colours: name of a colour map of matplotlib.
     """
     known = np.isfinite(image)
-    inside = np.clip(np.where(known, image, scale.vmin), scale.vmin, scale.vmax)
+    low, high = scale.vmin or 0.0, scale.vmax or 1.0
+    inside = np.clip(np.where(known, image, low), low, high)
     place = np.asarray(scale(inside), np.float64)
     index = np.where(known, np.clip(place * 254, 0, 254).round(), 255).astype(np.uint8)
     picture = Image.frombytes("P", index.shape[::-1], index.tobytes())
