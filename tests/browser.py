@@ -1,6 +1,7 @@
 """A page in headless Chromium, spoken to through its debugging pipe; nothing but the browser is needed."""
 
 import base64
+import fcntl
 import itertools
 import json
 import os
@@ -20,19 +21,25 @@ class Browser:
     """One page; `said` holds what it wrote to its console and every address that it asked for."""
 
     def __init__(self, folder: Path) -> None:
-        to_read, self._write = os.pipe()
-        self._read, to_write = os.pipe()
-
-        def descriptors():
-            # Chromium reads from 3 and writes to 4; move ours out of the way first.
-            here, there = os.dup2(to_read, 30), os.dup2(to_write, 31)
-            os.dup2(here, 3)
-            os.dup2(there, 4)
-
+        pipes = [end for _ in range(2) for end in os.pipe()]
+        high = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in pipes]  # clear of 3 and 4
+        for end in pipes:
+            os.close(end)
+        to_read, self._write, self._read, to_write = high
+        # Chromium reads from 3 and writes to 4.
+        moved = f'exec "$@" 3<&{to_read} 4>&{to_write}'
         self.process = subprocess.Popen(
-            [CHROMIUM, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
-            preexec_fn=descriptors,
-            close_fds=False,
+            [
+                "sh",
+                "-c",
+                moved,
+                "sh",
+                CHROMIUM,
+                *OPTIONS,
+                f"--user-data-dir={folder}",
+                "about:blank",
+            ],
+            pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -140,7 +140,7 @@ def _collected(
         frozenset(spread(frames, config.gallery).tolist()),
         sigma=sigma,
         cake=None if layout is None else layout.cake,
-        rings=() if layout is None else layout.inside,
+        rings=() if layout is None else layout.weights,
         reference=None if read is None else paired,
         seed=config.seed,
     )
@@ -191,6 +191,7 @@ def _alarms(
         alarms.totals_drift(each_frame.total),
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
+        alarms.peaks_moved(() if physics is None else physics.observables),
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),

@@ -37,7 +37,7 @@ class Wanted:
       gallery: numbers of the frames whose pictures are kept, ascending.
       sigma: whether error bars are kept of these.
       cake: sums frames in bins; None = no profiles.
-      rings: which radial bins each ring of I(chi) takes, bool, (bins,).
+      rings: weights of the radial bins in the norm of each ring of I(chi), (bins,); 0 outside.
       reference: of frames; None = there is none.
       seed: of the halves of the photons.
     """
@@ -217,15 +217,19 @@ def _profiles(
         _one_profile(data, frame, expected, halves, reference, cake) for frame in range(data.frames)
     ]
 
-    def stacked(reduce: Callable[[np.ndarray], np.ndarray]) -> Profiles:
-        given = [name for name, value in found[0].items() if value is not None]
-        sums = {name: np.stack([reduce(one[name]) for one in found], axis=-2) for name in given}
+    def stacked(reduce: Callable[[str, np.ndarray], np.ndarray]) -> Profiles:
+        sums = {n: np.stack([reduce(n, one[n]) for one in found], axis=-2) for n in found[0]}
         return Profiles(**sums)
 
-    def in_ring(bins: np.ndarray) -> Profiles:
-        return stacked(lambda sums: sums[..., bins, :].sum(axis=-2))
+    def in_ring(weights: np.ndarray) -> Profiles:
+        inside = (weights > 0).astype(np.float64)
 
-    return stacked(lambda sums: sums.sum(axis=-1)), tuple(in_ring(ring) for ring in wanted.rings)
+        def reduce(name: str, sums: np.ndarray) -> np.ndarray:
+            return np.einsum("r,...ra->...a", weights if "norm" in name else inside, sums)
+
+        return stacked(reduce)
+
+    return stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
 
 
 def _one_profile(

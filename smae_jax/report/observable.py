@@ -77,9 +77,9 @@ class Observable:
         row: dict[str, float | str] = {
             "name": self.title,
             "unit": self.unit,
-            "raw": self._middle(self.raw),
+            "raw": self.middle(self.raw),
             "raw_sigma": _typical(self.raw_sigma),
-            "denoised": self._middle(self.denoised),
+            "denoised": self.middle(self.denoised),
             "denoised_sigma": denoised_sigma,
             "shift": shift,
             "shift_error": error,
@@ -87,13 +87,14 @@ class Observable:
             "told": float(np.isfinite(self.raw).mean() * 100),
         }
         if self.reference is not None:
-            row["reference"] = self._middle(self.reference)
+            row["reference"] = self.middle(self.reference)
             for name, values in (("raw_error", self.raw), ("denoised_error", self.denoised)):
                 off = self.difference(values, self.reference)
                 row[name] = float(np.sqrt(np.nanmean(off**2))) if np.isfinite(off).any() else np.nan
         return row
 
-    def _middle(self, values: np.ndarray) -> float:
+    def middle(self, values: np.ndarray) -> float:
+        """Return the median over the frames, of angles the mean direction."""
         known = values[np.isfinite(values)]
         if not known.size:
             return float("nan")

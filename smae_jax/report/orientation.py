@@ -63,9 +63,7 @@ def orientation_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> O
     """
     intensity, _ = _bridged(*folded(sums, norm))
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
-    total = intensity.sum(axis=1)
-    total = np.where(total > 0, total, np.nan)
-    second = (intensity * np.exp(2j * angles)).sum(axis=1) / total
+    _, second = _moment(intensity, angles)
     direction = np.angle(second) / 2
     off = angles[None] - direction[:, None]
     weight = intensity * np.abs(np.sin(off))
@@ -84,8 +82,7 @@ def errors_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orient
     safe = np.where(measured, light, 1)
     variance = np.where(measured, np.maximum(counts, 1) / safe**2, 0)
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
-    total = np.where(intensity.sum(axis=1) > 0, intensity.sum(axis=1), np.nan)
-    second = (intensity * np.exp(2j * angles)).sum(axis=1) / total
+    total, second = _moment(intensity, angles)
     direction, degree = np.angle(second) / 2, np.abs(second)
     off = angles[None] - direction[:, None]
 
@@ -143,6 +140,14 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             one = dataclasses.replace(one, denoised_sigma=sigma_of_halves(off))
         found.append(one)
     return found
+
+
+def _moment(intensity: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return sum I, and sum I exp(2 i chi) / sum I; NaN where nothing was counted."""
+    total = intensity.sum(axis=1)
+    total = np.where(total > 0, total, np.nan)
+    with np.errstate(invalid="ignore"):
+        return total, (intensity * np.exp(2j * angles)).sum(axis=1) / total
 
 
 def _bridged(counts: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

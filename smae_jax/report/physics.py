@@ -31,11 +31,13 @@ class Layout:
       cake: sums frames in bins.
       peaks: that are fitted.
       rings: (low, high) in units of the axis, of I(chi).
+      profile: raw, of all frames added up.
     """
 
     cake: Cake
     peaks: tuple[Peak, ...]
     rings: tuple[tuple[float, float], ...]
+    profile: Profiles
 
     @property
     def bins(self) -> Bins:
@@ -43,9 +45,18 @@ class Layout:
         return self.cake.bins
 
     @property
-    def inside(self) -> list[np.ndarray]:
-        """Which radial bins each ring takes, bool, (bins,)."""
-        return [self.bins.inside(*ring) for ring in self.rings]
+    def weights(self) -> list[np.ndarray]:
+        """Weights of the radial bins of each ring, (bins,); 0 outside.
+
+        They are the mean profile over its mean in the ring. Counts are divided by exposures weighted so:
+        where a gap leaves the flank of a ring alone, its azimuth is not taken for a dark one.
+        """
+        rate = np.nan_to_num(self.profile.raw[0])
+        found = []
+        for ring in self.rings:
+            inside = self.bins.inside(*ring) & (rate > 0)
+            found.append(np.where(inside, rate / rate[inside].mean(), 0))
+        return found
 
     def name_of(self, ring: tuple[float, float]) -> str:
         """Say which ring."""
@@ -124,7 +135,8 @@ def lay_out(config: ReportConfig, data: Measurements) -> Layout:
     rings = parse_ranges(config.rings, option="--rings")
     for ring in rings:
         _check(ring, bins, profile, "--rings")
-    return Layout(cake, tuple(peaks), tuple(rings or _default_rings(bins, profile, peaks)))
+    rings = rings or _default_rings(bins, profile, peaks)
+    return Layout(cake, tuple(peaks), tuple(rings), profile)
 
 
 def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:

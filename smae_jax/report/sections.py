@@ -47,6 +47,8 @@ OBSERVED = {
     "told": ("frames that raw tells / %", "{:.0f}"),
 }
 _STATES = {"rings": "rings", "quiet": "quiet", "cannot tell": "tell"}
+_ELSEWHERE = ("z_mean", "z_blocks", "frc_period", "ring_percent")
+"""Scores that report.json alone holds: the residual has its own table, rings their figure."""
 _MAPPED = 12
 """Quantities that are drawn, at most; all are in the tables."""
 
@@ -55,8 +57,8 @@ def alarms(found: Sequence[Alarm]) -> str:
     """Say what speaks against the result; what rings comes first."""
     order = {"rings": 0, "cannot tell": 1, "quiet": 2}
     items = "".join(
-        f'<li class="{_STATES[one.state]}"><span class="state">{page.text(one.state.capitalize())}</span>: '
-        f"{page.text(one.name)}<p>{page.text(one.found)}.</p>"
+        f'<li class="{_STATES[one.state]}"><div class="what"><span>{page.text(_capital(one.name))}</span>'
+        f'<span class="state">{page.text(one.state)}</span></div><p>{page.text(_capital(one.found))}.</p>'
         + (f"<p><strong>{page.text(one.advice)}</strong></p>" if one.advice else "")
         + "</li>"
         for one in sorted(found, key=lambda one: order[one.state])
@@ -184,7 +186,8 @@ def scores(judged: Judged, keep: Keep, *, frames: int) -> str:
     )
     for one in judged.tables:
         body += f"<h3>{page.text(one.title)}</h3>"
-        body += page.table(list(one.rows), one.columns, ours=OURS)
+        columns = {key: what for key, what in one.columns.items() if key not in _ELSEWHERE}
+        body += page.table(list(one.rows), columns, ours=OURS)
         legend = f'<p class="soft legend">{page.text(one.legend)}</p>'
         body += page.folded("What the columns mean", legend)
     curves = judged.curves
@@ -344,6 +347,10 @@ def _number(value: float) -> str:
 def _mean(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _slug(words: str) -> str:
