@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 CHROMIUM = next((p for n in ("chromium", "chromium-browser") if (p := shutil.which(n))), None)
@@ -26,14 +27,17 @@ class Browser:
         for end in pipes:
             os.close(end)
         to_read, self._write, self._read, to_write = high
-        # Chromium reads from 3 and writes to 4.
-        moved = f'exec "$@" 3<&{to_read} 4>&{to_write}'
+        # Chromium reads from 3 and writes to 4; a fork of this process, which knows JAX, is not for that.
+        moved = (
+            f"import os, sys; os.dup2({to_read}, 3); os.dup2({to_write}, 4); "
+            "os.execv(sys.argv[1], sys.argv[1:])"
+        )
         self.process = subprocess.Popen(
             [
-                "sh",
+                sys.executable,
+                "-S",
                 "-c",
                 moved,
-                "sh",
                 CHROMIUM,
                 *OPTIONS,
                 f"--user-data-dir={folder}",

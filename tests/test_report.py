@@ -97,7 +97,7 @@ def test_record_and_tables_say_the_same_as_the_page(made):
     assert f"{sum(a['state'] == 'rings' for a in record['alarms'])} of 10 alarms" in text or (
         "None of 10 alarms" in text
     )
-    kinds = {row["title"] for row in record["scores"]}
+    kinds = {row["table"] for row in record["scores"]}
     assert kinds == {"With the reference", "Without a reference"}
     frames = rows_of(out / "frames.csv")
     assert [row["frame"] for row in frames] == [str(k) for k in range(8)]
