@@ -14,7 +14,10 @@ from browser import CHROMIUM, Browser
 
 from smae_jax.cli import command, parse
 from smae_jax.config import ReportConfig
+from smae_jax.geometry import Center, Geometry
 from smae_jax.report import extra
+from smae_jax.report.cake import Cake
+from smae_jax.run.folder import RunFolder
 
 PHYSICS = not extra.missing()
 NAME = "<img src=x onerror=alert(1)>.npz"
@@ -154,6 +157,41 @@ def test_a_raster_gives_maps(scan, trained_run, smae):
     Path("out/report.json").unlink()
     refused = smae(*again, *options, "--overwrite")
     assert "was not made by 'smae-jax report'" in refused.err
+
+
+@pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
+def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run, smae, tmp_path):
+    y, x = np.mgrid[:34, :30]
+    rate = 2 + 30 * np.exp(-(((y - 17.5) / 4) ** 2) - ((x - 14) / 7) ** 2)
+    counts = np.random.default_rng(5).poisson(rate * np.linspace(1, 1.4, 40)[:, None, None])
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["data"] = counts.reshape(5, 8, 34, 30).astype(np.uint16)
+    base = ("--run", trained_run, "--input", "scan.h5::/data", "--memory", "1kB")
+    for words in (
+        ("infer", *base, "--output", "d.h5"),
+        ("report", *base, "--output", "out", "--no-sigma", "--no-scores", "--gallery", 2),
+        ("report", *base, "--output", "few", "--no-sigma", "--no-scores", "--frames", 4),
+    ):
+        answer = smae(*words)
+        assert answer.status == 0, answer.err
+    numbers = [int(row["frame"]) for row in rows_of(tmp_path / "out" / "frames.csv")]
+    assert numbers == [*range(40)]
+    assert [int(row["frame"]) for row in rows_of(tmp_path / "few" / "frames.csv")] == [
+        0,
+        13,
+        26,
+        39,
+    ]
+    with h5py.File(tmp_path / "d.h5") as file:
+        written = file["entry/data/data"][2, 7]
+    valid = np.isfinite(written) & RunFolder(trained_run).valid()
+    sums, norm = Cake(Geometry(), Center.given((17.5, 14)), (34, 30))(written, valid * 1.0)
+    with h5py.File(tmp_path / "out" / "report.h5") as file:
+        found = file["entry/denoised/data/I"][23]
+        (direction, *_) = [group for name, group in file["entry"].items() if "direction" in name]
+        assert direction["denoised"].shape == (5, 8)
+    expected = sums.sum(axis=1) / norm.sum(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_without_the_extra_there_is_a_report_and_a_way_to_more(

@@ -22,6 +22,7 @@ from smae_jax.cautions import cautions, counted
 from smae_jax.config import ReportConfig
 from smae_jax.config_file import command_line
 from smae_jax.errors import UserError
+from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.inspection import Inspection, inspect_scan
 from smae_jax.evaluation.judging import Judged
@@ -119,35 +120,41 @@ def _collected(
     """Answer all frames and keep what is wanted; return also the reference of those in memory."""
     for line in cautions(opened.data, options="--"):
         say(line)
-    large = opened.large if opened.data.origin.numbers and not config.frames else None
-    frames = opened.data.frames if large is None else large.frames
-    input_frames = whole if opened.large is None else opened.large.frames
+    some = opened if opened.large is None or not config.frames else _in_memory(opened)
+    of_data = np.array(opened.data.origin.numbers or subset(whole, config.frames))
+    numbers = of_data if some.large is None else np.arange(some.large.frames)
+    in_all = whole if opened.large is None else opened.large.frames
     read = read_reference(config, opened) if config.reference else None
 
     def paired(data: Measurements, which: np.ndarray) -> Reference:
         if read is None:
             raise TypeError("there is no reference")
-        return reference_of(config, read, data, which, input_frames)
+        return reference_of(config, read, data, which, in_all)
 
-    chosen = opened.data.origin.numbers or tuple(spread(whole, opened.data.frames).tolist())
-    reference = None if read is None else paired(opened.data, np.array(chosen))
+    reference = None if read is None else paired(opened.data, of_data)
     for line in () if reference is None else reference.said:
         say(line)
     sigma = config.sigma and opened.data.are_counts and opened.method.error_bars == "photons"
     if config.sigma and not sigma:
         say("note: the noise of these values is not known, so there are no error bars")
     wanted = Wanted(
-        frozenset(spread(frames, config.gallery).tolist()),
+        numbers,
+        frozenset(numbers[spread(len(numbers), config.gallery)].tolist()),
         sigma=sigma,
         cake=None if layout is None else layout.cake,
         rings=() if layout is None else layout.weights,
         reference=None if read is None else paired,
         seed=config.seed,
     )
-    say(f"{counted(frames, 'frame')} are answered as by infer")
-    progress = functools.partial(each, desc=counted(frames, "frame"), unit="batch")
-    alone = opened if large is not None else dataclasses.replace(opened, large=None)
-    return collect(alone, wanted, progress=progress), reference
+    frames = counted(len(numbers), "frame")
+    say(f"{frames} are answered as by infer")
+    progress = functools.partial(each, desc=frames, unit="batch")
+    return collect(some, wanted, progress=progress), reference
+
+
+def _in_memory(opened: Opened) -> Opened:
+    """Return the same as if the frames that are in memory were all."""
+    return dataclasses.replace(opened, large=None)
 
 
 def _scores(config: ReportConfig, opened: Opened, reference: Reference | None, say: Say) -> Judged:

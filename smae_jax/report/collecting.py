@@ -34,7 +34,8 @@ class Wanted:
     """What is kept of the frames.
 
     Attributes:
-      gallery: numbers of the frames whose pictures are kept, ascending.
+      numbers: of the frames in the input, ascending, (frames,).
+      gallery: those of the frames whose pictures are kept.
       sigma: whether error bars are kept of these.
       cake: sums frames in bins; None = no profiles.
       rings: weights of the radial bins in the norm of each ring of I(chi), (bins,); 0 outside.
@@ -42,6 +43,7 @@ class Wanted:
       seed: of the halves of the photons.
     """
 
+    numbers: np.ndarray
     gallery: frozenset[int]
     sigma: bool = False
     cake: Cake | None = None
@@ -111,10 +113,7 @@ def collect(opened: Opened, wanted: Wanted, *, progress: Callable[..., Any] = it
       What is kept, in the order of the frames.
     """
     large = opened.large
-    if large is None or not opened.data.origin.numbers:
-        parts: list[slice | None] = [None]
-    else:
-        parts = [*blocks.borders(large.frames, opened.block)]
+    parts = [None] if large is None else blocks.borders(large.frames, opened.block)
     found = [_of_block(opened, part, wanted, progress) for part in parts]
     names = tuple(name for one in found for name in one.names)
     leading = opened.data.origin.leading
@@ -143,7 +142,7 @@ def _of_block(
     """Answer one block, and keep what is wanted of it."""
     here = opened if part is None else opened.of_block(part)
     data = here.data
-    numbers = np.arange(data.frames) + (0 if part is None else part.start)
+    numbers = wanted.numbers[slice(None) if part is None else part]
     answers = here.answers(sigma=wanted.sigma, progress=progress)
     reference = None if wanted.reference is None else wanted.reference(data, numbers)
     expected = np.asarray(answers.counts) * data.full_exposure
