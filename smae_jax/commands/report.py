@@ -257,7 +257,9 @@ def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
         (
             "gallery",
             "Before and after",
-            sections.pictures(shown, collected.done, sigma="sigma" in shown.layers),
+            sections.pictures(
+                shown, collected.done, sigma=any(layer.startswith(SIGMA) for layer in shown.layers)
+            ),
         ),
         ("residual", "What was taken away", sections.residual(collected)),
         ("scores", "Scores", sections.scores(judged, keep, frames=frames)),

@@ -291,7 +291,7 @@ def guessed_centre(center: Center) -> Alarm:
     return _alarm(
         "centre is a guess",
         not center.trusted,
-        f"y {y:g}, x {x:g}, {center.source}{doubt}",
+        f"the centre is y {y:g}, x {x:g}, {center.source}{doubt}",
         "Give the centre with --center y,x. Until then no pixel is filled from its partner.",
     )
 

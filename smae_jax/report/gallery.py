@@ -25,6 +25,8 @@ BUDGET = 8_000_000
 SIGMAS = 4.0
 """Residuals are drawn from -4 to +4 standard deviations."""
 COUNTS, RESIDUAL = "inferno", "RdBu_r"
+SIGMA = "sigma"
+"""Name of the layer of error bars; where they are drawn larger, a factor follows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Shown:
         if self.reference is not None:
             found["reference"] = mean_of_blocks(self.reference, block)
         if self.sigma is not None:
-            found["sigma"] = mean_of_blocks(self.sigma, block)
+            found[SIGMA] = mean_of_blocks(self.sigma, block)
         return found | {"residual": (seen - expected) / np.sqrt(expected)}
 
 
@@ -118,14 +120,14 @@ def make_gallery(shown: list[Shown], center: tuple[float, float]) -> Gallery:
     """
     scale = counts_scale(np.stack([one.denoised for one in shown]))
     height, width = shown[0].before.shape
-    block = math.ceil(max(height, width) / SIDE)
-    views = [_view("whole frame", shown, block, scale)]
+    block, larger = math.ceil(max(height, width) / SIDE), enlargement(shown, scale)
+    views = [_view("whole frame", shown, block, scale, larger)]
     while _bytes(views) > BUDGET and block < min(height, width):
         block += 1
-        views = [_view("whole frame", shown, block, scale)]
+        views = [_view("whole frame", shown, block, scale, larger)]
     if block > 1:
         window = window_about((height, width), center)
-        near = _view("about the beam", [one.cut(window) for one in shown], 1, scale)
+        near = _view("about the beam", [one.cut(window) for one in shown], 1, scale, larger)
         if _bytes([*views, near]) < 1.2 * BUDGET:
             views.append(near)
     named = [(one.number, one.name) for one in shown]
@@ -136,16 +138,32 @@ def _bytes(views: list[View]) -> int:
     return sum(len(image) for view in views for frame in view.frames for image in frame.values())
 
 
-def _view(name: str, shown: list[Shown], block: int, scale: LogNorm) -> View:
+def enlargement(shown: list[Shown], scale: LogNorm) -> int:
+    """Return the power of ten by which error bars are multiplied to be seen on the scale of the counts."""
+    known = [
+        one.sigma[np.isfinite(one.sigma) & (one.sigma > 0)]
+        for one in shown
+        if one.sigma is not None
+    ]
+    seen = np.concatenate(known) if known else np.empty(0)
+    if not seen.size:
+        return 1
+    middle = math.sqrt((scale.vmin or 1.0) * (scale.vmax or 1.0))
+    return 10 ** max(0, round(math.log10(middle / float(np.median(seen)))))
+
+
+def _view(name: str, shown: list[Shown], block: int, scale: LogNorm, larger: int) -> View:
+    """Draw all frames in blocks of so many pixels a side; error bars times `larger`."""
     sigmas = Normalize(-SIGMAS, SIGMAS)
 
-    def drawn(layer: str, image: np.ndarray) -> bytes:
-        of_residual = layer == "residual"
-        return png(image, sigmas if of_residual else scale, RESIDUAL if of_residual else COUNTS)
+    def drawn(layer: str, image: np.ndarray) -> tuple[str, bytes]:
+        if layer == "residual":
+            return layer, png(image, sigmas, RESIDUAL)
+        if layer == SIGMA and larger > 1:
+            return f"{SIGMA} x {larger}", png(larger * image, scale, COUNTS)
+        return layer, png(image, scale, COUNTS)
 
-    frames = [
-        {layer: drawn(layer, image) for layer, image in one.layers(block).items()} for one in shown
-    ]
+    frames = [dict(drawn(*item) for item in one.layers(block).items()) for one in shown]
     return View(name, block, frames)
 
 

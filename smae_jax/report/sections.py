@@ -22,7 +22,7 @@ from smae_jax.figures.profiles import Curve, profile_figure
 from smae_jax.report import page
 from smae_jax.report.alarms import Alarm
 from smae_jax.report.collecting import Collected
-from smae_jax.report.gallery import Gallery
+from smae_jax.report.gallery import SIGMA, Gallery
 from smae_jax.report.observable import Observable
 from smae_jax.report.physics import Physics
 from smae_jax.report.profiles import Profiles
@@ -135,7 +135,7 @@ def trained(opened: Opened, keep: Keep) -> str:
     return body + page.figure(curve, "Loss over the steps of the training.")
 
 
-def pictures(shown: Gallery, done: Sequence[tuple[str, str]], *, sigma: bool) -> str:
+def pictures(shown: Gallery, done: Sequence[tuple[str, str]]) -> str:
     """Show frames before and after."""
     words = (
         f"{counted(len(shown.shown), 'frame')}, spread evenly over the scan. Move the slider below the "
@@ -146,7 +146,11 @@ def pictures(shown: Gallery, done: Sequence[tuple[str, str]], *, sigma: bool) ->
     means = f"A dot is the mean of {dots} x {dots} pixels; a sigma is that of one pixel. " * (
         dots > 1
     )
-    bars = "" if sigma else "Error bars were not asked for (--sigma). "
+    bars = (
+        "A sigma that is drawn times 10 or 100 is read off the scale of the counts and divided by it. "
+        if any(layer.startswith(SIGMA) for layer in shown.layers)
+        else "Error bars were not asked for (--sigma). "
+    )
     stages = [(stage.replace("_", " "), what) for stage, what in done]
     return (
         page.paragraph(words)
