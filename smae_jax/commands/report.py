@@ -254,13 +254,7 @@ def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
             sections.measured(found.inspection, collected, notes, keep),
         ),
         ("trained", "How it was trained", sections.trained(found.opened, keep)),
-        (
-            "gallery",
-            "Before and after",
-            sections.pictures(
-                shown, collected.done, sigma=any(layer.startswith(SIGMA) for layer in shown.layers)
-            ),
-        ),
+        ("gallery", "Before and after", sections.pictures(shown, collected.done)),
         ("residual", "What was taken away", sections.residual(collected)),
         ("scores", "Scores", sections.scores(judged, keep, frames=frames)),
         *_physical(physics, collected, keep),
