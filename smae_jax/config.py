@@ -744,7 +744,7 @@ class ReportConfig(JudgeOptions):
     gallery: int = 8
     """Frames in the gallery, spread evenly over the scan."""
     sigma: bool = True
-    """Show error bars in the gallery; without them the report takes a sixth of the time."""
+    """Show error bars in the gallery; without them the report takes less than half of the time."""
     scores: bool = True
     """Score the answers beside raw counts and the best Gaussian, by held-out photons."""
     physics: Literal["auto", "on", "off"] = "auto"

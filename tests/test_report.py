@@ -210,6 +210,26 @@ def test_without_the_extra_there_is_a_report_and_a_way_to_more(
     assert not (tmp_path / "out" / "report.h5").exists()
 
 
+def test_values_that_are_no_counts_get_a_page_without_what_needs_photons(
+    scan, trained_run, smae, tmp_path
+):
+    counts = np.load(scan / NAME)["counts"]
+    np.save(tmp_path / "scaled.npy", 0.7 * counts[:3])
+    answer = smae(
+        *("report", "--run", trained_run, "--input", "scaled.npy", "--output", "out"),
+        *("--gallery", 1, "--center", "5,29"),
+    )
+    assert answer.status == 0, answer.err
+    assert "ALARM: detector does not count" in answer.out
+    states = {
+        one["name"]: one["state"]
+        for one in json.loads((tmp_path / "out" / "report.json").read_text())["alarms"]
+    }
+    assert states["residual is not photon noise"] == "cannot tell"
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "no photon counts, which cannot be split" in text
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
