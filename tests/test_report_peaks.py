@@ -22,9 +22,10 @@ def scan(frames, *, norm=12.0, follow=0.4, seed=0, area=AREA):
     counts = rng.poisson(truth * norm, (frames, len(AXIS)))
     first = rng.binomial(counts, 0.5)
     mean = truth * norm
-    halves = np.stack([mean + follow * (2 * half - mean) for half in (first, counts - first)])
+    split = np.stack([first, counts - first]).astype(float)
     answer = mean + follow * (counts - mean)
-    return Profiles(counts.astype(float), np.full(counts.shape, norm), answer, halves)
+    norms = np.full(counts.shape, norm)
+    return Profiles(counts.astype(float), norms, answer, mean + follow * (2 * split - mean), split)
 
 
 def test_windows_hold_the_peaks_and_nothing_is_found_on_a_slope():
@@ -115,8 +116,17 @@ def test_angles_differ_the_shorter_way_round():
     assert one.middle(values) in (pytest.approx(0.0, abs=1e-6), pytest.approx(180.0, abs=1e-6))
 
 
-def test_half_the_difference_of_halves_is_the_error():
+def test_halves_tell_scatter_and_what_both_miss():
     rng = np.random.default_rng(0)
-    difference = 2 * 0.3 * rng.normal(size=4000)
-    np.testing.assert_allclose(sigma_of_halves(difference), 0.3, rtol=0.05)
-    assert np.isnan(sigma_of_halves(np.full(3, np.nan))).all()
+    noise = rng.normal(size=(2, 4000))
+    raw = 5 + 2 * noise
+    for bias in (0.0, 0.7):
+        answers = 5 + bias + 0.3 * np.sqrt(2) * noise
+        expected = np.hypot(0.3, bias)
+        np.testing.assert_allclose(sigma_of_halves(answers, raw), expected, rtol=0.12)
+    astray = answers.copy()
+    astray[0, :20] = 1e6
+    np.testing.assert_allclose(sigma_of_halves(astray, raw), expected, rtol=0.12)
+    turned = sigma_of_halves((answers + 176) % 180, (raw + 176) % 180, period=180.0)
+    np.testing.assert_allclose(turned, expected, rtol=0.12)
+    assert np.isnan(sigma_of_halves(np.full((2, 3), np.nan), raw[:, :3])).all()

@@ -63,14 +63,15 @@ def test_the_integrator_gives_a_poni_file_back(tmp_path):
     np.testing.assert_allclose(values, [0.31, 0.021, 0.013, 0.11, -0.07, 0.2], rtol=1e-9)
 
 
-def profiles(rng, truth, norm, frames, *, follow=0.0):
-    """Counts of a truth, and an answer that follows their noise by a share."""
+def profiles(rng, truth, norm, frames, *, follow=0.0, bias=0.0):
+    """Counts of a truth, and an answer that is off by a share and follows their noise by another."""
     counts = rng.poisson(truth * norm, (frames, len(truth))).astype(float)
     norm = np.broadcast_to(norm, counts.shape)
     mean = truth * norm
     first = rng.binomial(counts.astype(int), 0.5)
-    halves = [mean + follow * (2 * half - mean) for half in (first, counts - first)]
-    return Profiles(counts, norm, mean + follow * (counts - mean), np.stack(halves))
+    split, wrong = np.stack([first, counts - first]).astype(float), bias * mean
+    halves = mean + wrong + follow * (2 * split - mean)
+    return Profiles(counts, norm, mean + wrong + follow * (counts - mean), halves, split)
 
 
 def test_chi_square_is_one_for_the_truth_and_falls_where_noise_is_followed():
@@ -86,7 +87,10 @@ def test_errors_cover_raw_exactly_and_denoised_as_halves_tell():
     truth, norm = np.linspace(2, 9, 80), np.full(80, 40.0)
     found = profiles(rng, truth, norm, 60, follow=0.4)
     np.testing.assert_allclose(np.std((found.raw - truth) / found.raw_sigma), 1, atol=0.04)
-    np.testing.assert_allclose(np.std((found.answer - truth) / found.answer_sigma), 1, atol=0.06)
+    np.testing.assert_allclose(np.std((found.answer - truth) / found.answer_sigma), 1, atol=0.08)
+    off = profiles(rng, truth, norm, 60, follow=0.2, bias=0.05)
+    pulls = (off.answer - truth) / off.answer_sigma
+    np.testing.assert_allclose(np.sqrt(np.mean(pulls**2)), 1, atol=0.12)
     scan = found.of_scan()
     assert scan.frames == 1
     np.testing.assert_allclose(scan.raw_sigma[0], np.sqrt(truth / norm / 60), rtol=0.1)

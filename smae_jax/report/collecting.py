@@ -29,6 +29,10 @@ References = Callable[[Measurements, np.ndarray], Reference]
 """(frames, their numbers in the input) -> their reference."""
 
 
+Halves = Sequence[tuple[Measurements, np.ndarray]]
+"""Either half of the photons, with what was answered to it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Wanted:
     """What is kept of the frames.
@@ -155,7 +159,7 @@ def _of_block(
         halves = None
         if data.are_counts:
             parts = split(data, share=0.5, seed=(wanted.seed, 1))
-            halves = [np.asarray(here.answers(half, progress=progress).counts) for half in parts]
+            halves = [(h, np.asarray(here.answers(h, progress=progress).counts)) for h in parts]
         profile, rings = _profiles(data, expected, halves, reference, wanted)
     return Collected(
         data.names,
@@ -204,7 +208,7 @@ def _numbers(data: Measurements, answers: Answers, whites: list[Whiteness]) -> P
 def _profiles(
     data: Measurements,
     expected: np.ndarray,
-    halves: list[np.ndarray] | None,
+    halves: Halves | None,
     reference: Reference | None,
     wanted: Wanted,
 ) -> tuple[Profiles, tuple[Profiles, ...]]:
@@ -235,7 +239,7 @@ def _one_profile(
     data: Measurements,
     frame: int,
     expected: np.ndarray,
-    halves: list[np.ndarray] | None,
+    halves: Halves | None,
     reference: Reference | None,
     cake: Cake,
 ) -> dict[str, np.ndarray]:
@@ -245,8 +249,8 @@ def _one_profile(
     counts, norm = cake(data.counts[frame], light)
     sums = {"counts": counts, "norm": norm, "denoised": cake(expected[frame], light)[0]}
     if halves is not None:
-        both = [cake(half[frame] * light, light)[0] for half in halves]
-        sums["halves"] = np.stack(both)
+        sums["halves"] = np.stack([cake(a[frame] * light, light)[0] for _, a in halves])
+        sums["half_counts"] = np.stack([cake(h.counts[frame], light)[0] for h, _ in halves])
     if reference is not None:
         there = np.where(reference.valid[frame], light, 0)
         mean, of_reference = cake(reference.counts[frame] * there, there)

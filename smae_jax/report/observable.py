@@ -6,6 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from smae_jax.report.profiles import scatter_and_product
+
 
 @dataclasses.dataclass(frozen=True)
 class Observable:
@@ -109,20 +111,36 @@ def _typical(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
-def sigma_of_halves(difference: np.ndarray) -> np.ndarray:
-    """Return the error of answers that the answers to two halves of the photons show.
+def sigma_of_halves(answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0) -> np.ndarray:
+    """Return the error of a quantity that answers to two halves of the photons show.
 
-    Half of their difference scatters as the answer to all photons does. Of many frames the median of its size
-    is taken, which a fit that went astray does not move: 0.6745 standard deviations of a normal distribution.
+    What scatters and what both halves miss alike is averaged over the frames, see `scatter_and_product`. What
+    is missed counts where it is more than its own error. Frames far beyond nine in ten of the others are left
+    out: fits that went astray.
 
     Args:
-      difference: of the quantity between the halves, (frames,), NaN where one of them could not be told.
+      answers: of the quantity, as answered to either half, (2, frames); NaN where it could not be told.
+      raw: of the raw halves, likewise.
+      period: of an angle; 0 = it is none.
 
     Returns:
       One standard deviation, the same for all frames, (frames,).
     """
-    known = np.abs(difference[np.isfinite(difference)]) / 2
-    if known.size == 0:
-        return np.full(len(difference), np.nan)
-    typical = np.median(known) / 0.6745 if known.size > 4 else np.sqrt(np.mean(known**2))
-    return np.full(len(difference), float(typical))
+    scatter, product = scatter_and_product(answers, raw, period=period)
+    frames = len(scatter)
+    scatter = _without_strays(scatter)
+    if not scatter.size:
+        return np.full(frames, np.nan)
+    product = _without_strays(product)
+    missed = float(product.mean()) if product.size > 1 else 0.0
+    error = float(product.std() / np.sqrt(max(product.size - 1, 1)))
+    square = float(scatter.mean()) + (missed if missed > error else 0.0)
+    return np.full(frames, np.sqrt(square))
+
+
+def _without_strays(values: np.ndarray) -> np.ndarray:
+    """Leave out what is not known, and what is far beyond nine in ten of the others."""
+    known = values[np.isfinite(values)]
+    if known.size < 10:
+        return known
+    return known[np.abs(known) <= 10 * np.quantile(np.abs(known), 0.9)]

@@ -115,8 +115,9 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
     if profile.reference is not None and profile.reference_norm is not None:
         known = orientation_of(profile.reference[0], profile.reference_norm, azimuth)
     halves = None
-    if profile.halves is not None:
-        halves = [orientation_of(half, profile.norm, azimuth) for half in profile.halves]
+    if profile.halves is not None and profile.half_counts is not None:
+        sums = (*profile.halves, *(2 * profile.half_counts))
+        halves = [orientation_of(half, profile.norm, azimuth) for half in sums]
     kinds = (("direction", "degrees", 180.0), ("degree", "", 0.0), ("hermans", "", 0.0))
     names = {
         "direction": "direction",
@@ -136,8 +137,9 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             period=period,
         )
         if halves is not None:
-            off = one.difference(getattr(halves[0], kind), getattr(halves[1], kind))
-            one = dataclasses.replace(one, denoised_sigma=sigma_of_halves(off))
+            values = np.stack([getattr(half, kind) for half in halves])
+            sigma = sigma_of_halves(values[:2], values[2:], period=period)
+            one = dataclasses.replace(one, denoised_sigma=sigma)
         found.append(one)
     return found
 

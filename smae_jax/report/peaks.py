@@ -30,6 +30,7 @@ REACH = 2.0
 FEWEST_BINS = 9
 SEEN = 3.0
 """Standard deviations of the area from which a frame's peak has a position and a width."""
+HALVES = ("first answer", "second answer", "first counts", "second counts")
 QUANTITIES = (("position", "center"), ("width", "fwhm"), ("area", "amplitude"))
 """What is reported, and what lmfit calls it; the width is the full one at half height."""
 
@@ -161,10 +162,11 @@ def fitted(
     cut, whole = profile.taken(use), profile.taken(use).of_scan()
     x, mean = bins.values[use], np.maximum(whole.raw[0], 1e-12)
     model = _model(peak.shape)
-    halves = cut.half_answers
+    halves, counted = cut.half_answers, cut.half_raw
     series: dict[str, np.ndarray] = {"raw": cut.raw, "denoised": cut.answer}
-    if halves is not None:
-        series |= {"first half": halves[0], "second half": halves[1]}
+    if halves is not None and counted is not None:
+        of_halves = (*halves, *counted)
+        series |= dict(zip(HALVES, of_halves, strict=True))
     if cut.known is not None:
         series["reference"] = cut.known
     names = [name for _, name in QUANTITIES]
@@ -195,8 +197,9 @@ def _observables(bins: Bins, peak: Peak, found: dict[str, np.ndarray]) -> list[O
     observables = []
     for k, (name, _) in enumerate(QUANTITIES):
         sigma = None
-        if "first half" in found:
-            sigma = sigma_of_halves(found["first half"][:, k, 0] - found["second half"][:, k, 0])
+        if HALVES[0] in found:
+            halves = np.stack([found[half][:, k, 0] for half in HALVES])
+            sigma = sigma_of_halves(halves[:2], halves[2:])
         observables.append(
             Observable(
                 name,
