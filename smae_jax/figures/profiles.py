@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 RAW, DENOISED, REFERENCE = "#8a8a8a", "#c1272d", "#2a6fbb"
 _WINDOW = "#e9c46a"
@@ -56,8 +57,12 @@ def profile_figure(
     if logarithmic and any((curve.values > 0).any() for curve in curves):
         upper.set_yscale("log")
         upper.set_ylim(*_decades(curves))
+        upper.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        upper.yaxis.set_minor_locator(NullLocator())
     upper.set_ylabel("counts per pixel and exposure")
-    upper.legend(frameon=False, fontsize=9)
+    named = dict(zip(*reversed(upper.get_legend_handles_labels()), strict=True))
+    upper.legend([named[curve.name] for curve in curves], [c.name for c in curves], frameon=False)
     lower.axhspan(-1, 1, color="#dddddd", linewidth=0)
     lower.plot(axis, sigmas, ".", color=DENOISED, markersize=3)
     known = np.abs(sigmas[np.isfinite(sigmas)])

@@ -214,9 +214,9 @@ def profiles(found: Physics, keep: Keep) -> str:
     each = found.profile.chi_square
     body = page.paragraph(
         f"Profiles are {bins.said}. Raw profiles are sums of photons over sums of exposures: unbiased, with "
-        "exact Poisson errors. Denoised ones take the same pixels; their band is what answers to the two "
-        "halves of the photons show, so it holds the correlation of denoised pixels. Solid angles are "
-        "corrected, polarisation is not."
+        "exact Poisson errors. Denoised ones take the same pixels. Their band is the error that two halves "
+        "of the photons show: how far the answers to both scatter, and what both miss beside the raw counts. "
+        "So it holds the correlation of denoised pixels. Solid angles are corrected, polarisation is not."
     )
     body += page.facts(
         [
