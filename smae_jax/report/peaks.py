@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks, peak_widths
 
+from smae_jax.blocks import spread
 from smae_jax.report.cake import Bins
 from smae_jax.report.observable import Observable, sigma_of_halves
 from smae_jax.report.profiles import Profiles
@@ -30,6 +31,8 @@ REACH = 2.0
 FEWEST_BINS = 9
 SEEN = 3.0
 """Standard deviations of the area from which a frame's peak has a position and a width."""
+TELLING = 128
+"""Frames whose halves are fitted, at most, evenly spread: they tell the error of all."""
 HALVES = ("first answer", "second answer", "first counts", "second counts")
 QUANTITIES = (("position", "center"), ("width", "fwhm"), ("area", "amplitude"))
 """What is reported, and what lmfit calls it; the width is the full one at half height."""
@@ -170,12 +173,15 @@ def fitted(
     if cut.known is not None:
         series["reference"] = cut.known
     names = [name for _, name in QUANTITIES]
+    telling = frozenset(spread(cut.frames, TELLING).tolist())
     found = {one: np.full((cut.frames, 3, 2), np.nan) for one in series}
     for frame in progress(range(cut.frames)):
         level = cut.counts[frame].sum() / max(float((mean * cut.norm[frame]).sum()), 1e-12)
         expected = np.maximum(mean * max(level, 1e-6) * cut.norm[frame], 1e-3)
         sigma = np.sqrt(expected) / np.where(cut.norm[frame] > 0, cut.norm[frame], np.nan)
         for one, values in series.items():
+            if one in HALVES and frame not in telling:
+                continue
             fit = _fit(model, _frame_start(model, peak, level), x, values[frame], sigma)
             if fit is not None:
                 told = [(fit.params[n].value, fit.params[n].stderr or np.nan) for n in names]
