@@ -154,7 +154,7 @@ def rings_moved(rings: Sequence[Ring], unit: str) -> Alarm:
         name,
         bool(moved),
         found,
-        "Take profiles of these rings from the raw counts. Train longer, or leave --keep-sums on.",
+        "Take profiles of these rings from the raw counts. Train longer, and leave the stage keep_sums in.",
     )
 
 
@@ -172,7 +172,7 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
         if abs(shift) > max(SIGNIFICANT * error, limit):
             relative = "degrees" if one.period else "%"
             size = shift if one.period else 100 * shift / usual
-            moved.append(f"{one.title}: {size:+.2g} {relative} ({shift / error:+.1f} sigma)")
+            moved.append(f"{one.title}: {size:+.3g} {relative} ({shift / error:+.1f} sigma)")
     more = f"; and {len(moved) - _LISTED} more" * (len(moved) > _LISTED)
     limits = (
         f"the limit is {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} %, or {LARGEST_TURN:g} degree"
@@ -191,7 +191,7 @@ def _span(ring: Ring, unit: str) -> str:
 
 
 def _move(ring: Ring) -> str:
-    return f"{ring.percent:+.2g} % ({ring.sigmas:+.1f} sigma)"
+    return f"{ring.percent:+.3g} % ({ring.sigmas:+.1f} sigma)"
 
 
 def outside_training(here: float, there: float | None) -> Alarm:
@@ -281,7 +281,7 @@ def totals_drift(totals: np.ndarray) -> Alarm:
         bool(abs(slope) > DRIFT and sigmas > SIGNIFICANT),
         f"totals change by {100 * slope:+.2g} % from the first frame to the last, beside a scatter of "
         f"{100 * float(rest.std()):.2g} %; the limit is {100 * DRIFT:.0f} %",
-        "Give the monitor counts with --monitor, so that exposures are known.",
+        "Where the sample did not change so, give monitor counts with --monitor: exposures are known then.",
     )
 
 
