@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "infer": (options.InferConfig, "denoise frames with a trained run"),
     "watch": (options.WatchConfig, "denoise frames as they come"),
     "evaluate": (options.EvaluateConfig, "score a run beside simple filters"),
+    "report": (options.ReportConfig, "one page on a run: before and after, physics, alarms"),
     "import-torch": (options.ImportTorchConfig, "make a run of a published PyTorch checkpoint"),
     "inspect": (options.InspectConfig, "show what the program understands of a scan"),
     "simulate": (options.SimulateConfig, "simulate a scan with its truth"),
@@ -297,6 +298,8 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
         from smae_jax.commands.watch import watch as chosen
     elif name == "evaluate":
         from smae_jax.commands.evaluate import evaluate as chosen
+    elif name == "report":
+        from smae_jax.commands.report import report as chosen
     elif name == "inspect":
         from smae_jax.commands.inspect import inspect as chosen
     elif name == "import-torch":

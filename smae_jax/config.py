@@ -773,21 +773,38 @@ class ImportTorchConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig(ApplyOptions):
-    """Score a trained run beside raw counts and simple filters, with a reference or without."""
+class JudgeOptions(ApplyOptions):
+    """What a run is judged by: a reference, or held-out photons."""
 
-    output: str = ""
-    """Folder for the table, the numbers and the figures; must be new."""
     reference: str = ""
     """Frames of the same sample with more counts, or the truth; "" = judge by the counts alone."""
     reference_repeats: str = ""
     """Which repeats of the reference of spectra and other repeats, as `4:32`; "" = all."""
-    reference_scale: Literal["none", "totals"] = "none"
-    """Repeats: whether the reference, say at another power, is scaled to the counts of the input."""
     pairing: Literal["auto", "order", "mean"] = "auto"
     """Frame by frame, the mean of all reference frames for each, or auto: by order, or one for all."""
     reference_noise: Literal["auto", "poisson", "none"] = "auto"
     """Noise of the reference that scores subtract; auto = poisson where all its values are whole."""
+    frames: int = 0
+    """Frames that are judged, spread evenly over the scan; 0 = all."""
+    held_out: float = 0.1
+    """Share of the photons that judges what was made of the others, in [0.01, 0.5]."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        super().__post_init__()
+        at_least("--frames", self.frames, 0)
+        if not 0.01 <= self.held_out <= 0.5:
+            raise UserError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(JudgeOptions):
+    """Score a trained run beside raw counts and simple filters, with a reference or without."""
+
+    output: str = ""
+    """Folder for the table, the numbers and the figures; must be new."""
+    reference_scale: Literal["none", "totals"] = "none"
+    """Repeats: whether the reference, say at another power, is scaled to the counts of the input."""
     checkpoints: Literal["one", "all"] = "one"
     """all = every checkpoint that the run kept (train with --train.keep 0), with a curve over steps."""
     scores: Literal["auto", "both", "none"] = "auto"
@@ -796,24 +813,71 @@ class EvaluateConfig(ApplyOptions):
     """Write the frames that each checkpoint denoised, as NeXus files."""
     figures: int = 4
     """Frames drawn, spread evenly over the scan; 0 = no figures."""
-    frames: int = 0
-    """Frames evaluated, spread evenly over the scan; 0 = all."""
-    held_out: float = 0.1
-    """Share of the photons that judges what was made of the others, in [0.01, 0.5]."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range or in contradiction."""
         super().__post_init__()
         at_least("--figures", self.figures, 0)
-        at_least("--frames", self.frames, 0)
-        if not 0.01 <= self.held_out <= 0.5:
-            raise UserError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
         if self.scores == "none" and not self.save_denoised:
             raise UserError("--scores none: nothing would be made; add --save-denoised")
         if self.checkpoints == "all" and self.checkpoint != "best":
             raise UserError(
                 f"--checkpoint {self.checkpoint} and --checkpoints all: expected one of them"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(JudgeOptions):
+    """Report on a run in one page: before and after, scores, profiles, peaks, and alarms in words."""
+
+    output: str = ""
+    """Folder for the page, its figures and its tables; must be new."""
+    gallery: int = 8
+    """Frames in the gallery, spread evenly over the scan."""
+    sigma: bool = True
+    """Show error bars in the gallery; without them the report takes less than half of the time."""
+    scores: bool = True
+    """Score the answers beside raw counts and the best Gaussian, by held-out photons."""
+    physics: Literal["auto", "on", "off"] = "auto"
+    """Profiles, peaks and orientation; auto = where pyFAI and lmfit (extra `physics`) are installed."""
+    geometry: str = ""
+    """Geometry file of pyFAI (`.poni`) for the profiles; "" = what the frames' files and the run tell."""
+    pixel_size: float = 0.0
+    """Pixel size in micrometres; 0 = as the files tell, else profiles are over pixels."""
+    distance: float = 0.0
+    """From sample to detector in metres; 0 = as the files tell."""
+    wavelength: float = 0.0
+    """X-ray wavelength in angstrom; 0 = as the files tell."""
+    rings: tuple[str, ...] = ()
+    """Rings for I(chi), such as 0.65:0.75, in units of the profile's axis; none = the strongest peaks."""
+    peaks: tuple[str, ...] = ()
+    """Windows of the profile with one peak each, such as 0.65:0.75; none = the strongest peaks."""
+    shape: Literal["auto", "gaussian", "pseudo_voigt"] = "auto"
+    """Shape of the peaks; auto = the one that fits the mean of the scan better."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range or in contradiction."""
+        super().__post_init__()
+        at_least("--gallery", self.gallery, 1)
+        parse_ranges(self.rings, option="--rings")
+        parse_ranges(self.peaks, option="--peaks")
+        for name in ("pixel_size", "distance", "wavelength"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UserError(
+                    f"--{name.replace('_', '-')}: expected a number above 0, got {value:g}"
+                )
+        if self.physics == "off" and (given := self.asks_for_physics):
+            raise UserError(
+                f"--physics off and --{given.replace('_', '-')}: expected one of them; leave one out"
+            )
+
+    @property
+    def asks_for_physics(self) -> str:
+        """The first option given that only profiles and peaks read; "" where there is none."""
+        names = ("geometry", "rings", "peaks", "pixel_size", "distance", "wavelength")
+        given = (name for name in names if getattr(self, name))
+        return next(given, "" if self.shape == "auto" else "shape")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,6 +131,26 @@ def changed(options: Any) -> str:
     )
 
 
+def command_line(options: Any) -> list[str]:
+    """Return the words of a command line that gives the options that are not the default ones.
+
+    >>> from smae_jax.config import InferConfig
+    >>> command_line(InferConfig(run="runs/a", mask=("m.tif", "n.tif"), combine=False))
+    ['--run', 'runs/a', '--mask', 'm.tif', 'n.tif', '--no-combine']
+    """
+    usual, words = flat(type(options)()), list[str]()
+    for name, value in flat(options).items():
+        if value == usual[name]:
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [f"--{option}", *(str(one) for one in several)]
+    return words
+
+
 def dump(options: Any) -> str:
     """Write options as TOML that `load` reads back to an equal value."""
     tables = [("", dataclasses.asdict(options))]

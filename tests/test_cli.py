@@ -107,7 +107,8 @@ def test_from_nothing_to_denoised_frames(smae, tmp_path, small):
 
     folder = tmp_path / "runs" / "a"
     assert {path.name for path in folder.iterdir()} == {
-        *("config.toml", "environment.json", "survey.json", "mask.npz", "metrics.jsonl"),
+        *("config.toml", "environment.json", "survey.json", "mask.npz", "coarse.npz"),
+        "metrics.jsonl",
         *("checkpoints", "best", "figures"),
     }
     assert (folder / "figures" / "loss.png").stat().st_size > 5_000

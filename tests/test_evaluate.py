@@ -210,7 +210,10 @@ def test_folder_that_no_evaluation_made_is_not_replaced(smae, trained_run, scan)
     Path("out").mkdir()
     Path("out/metrics.json").write_text('{"made_by": "me"}')
     arguments = ("evaluate", "--run", trained_run, "--input", frames, "--output", "out")
-    for extra, message in (((), "--overwrite"), (("--overwrite",), "not made by an evaluation")):
+    for extra, message in (
+        ((), "--overwrite"),
+        (("--overwrite",), "not made by 'smae-jax evaluate'"),
+    ):
         answer = smae(*arguments, *extra)
         assert answer.status == 2
         assert message in answer.err

@@ -39,7 +39,8 @@ def test_wheel_holds_code_and_configs_and_imports_without_the_checkout(tmp_path)
     code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "smae_jax").rglob("*.py")}
     configs = {f"smae_jax/configs/{p.name}" for p in (ROOT / "configs").glob("*.toml")}
     assert configs
-    assert code | configs <= held
+    page = {f"smae_jax/report/page.{kind}" for kind in ("html", "css", "js")}
+    assert code | configs | page <= held
     assert {name.split("/")[0] for name in held} == {"smae_jax", "smae_jax-0.1.0.dist-info"}
 
     target = tmp_path / "installed"

@@ -22,8 +22,9 @@ from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
 from smae_jax.evaluation.folder import check_folder, write_tables
 from smae_jax.evaluation.judging import Judged, judge_frames, judge_repeats, refuse_same
+from smae_jax.evaluation.opening import open_judged, read_reference, reference_of
 from smae_jax.evaluation.repeats_scores import together
-from smae_jax.evaluation.with_reference import Reference, make_reference
+from smae_jax.evaluation.with_reference import Reference
 from smae_jax.figures import save
 from smae_jax.figures.curves import agreement_figure, checkpoints_figure, rings_figure
 from smae_jax.figures.frames import denoised_figure
@@ -38,10 +39,7 @@ from smae_jax.progress import each
 from smae_jax.run.folder import RunFolder
 from smae_jax.run.restore import (
     Opened,
-    calibrated_as_run,
     files_of,
-    open_run,
-    read_input,
     wanted_checkpoints,
 )
 
@@ -177,15 +175,7 @@ def open_networks(config: EvaluateConfig, say: Say) -> tuple[Networks, int]:
     every = config.checkpoints == "all"
     wanted = wanted_checkpoints(folder, every=every, wanted=config.checkpoint)
     first = dataclasses.replace(config, checkpoints="one", checkpoint=wanted[-1])
-    opened = open_run(first, say)
-    whole = opened.data.frames
-    if config.frames and opened.data.center is None:
-        raise UserError("--frames: is for scans; choose repeats with --repeats 0:4 instead")
-    chosen = list(subset(whole, config.frames))
-    if len(chosen) < whole:
-        opened = dataclasses.replace(
-            opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
-        )
+    opened, whole = open_judged(first, say)
     others = [opened.with_checkpoint(name) for name in wanted[:-1]]
     return Networks([*others, opened], best=wanted[-1] == "best"), whole
 
@@ -200,11 +190,8 @@ def _judge_of_frames(config: EvaluateConfig, networks: Networks, whole: int) -> 
     ]
     if not config.reference:
         return Judge(tuple(notes))
-    found = _read_reference(config, networks)
-    refuse_same(found, data, path=config.reference, kind="frame")
-    if data.frames < whole == found.frames and config.pairing != "mean":
-        found = found.take(list(subset(whole, config.frames)))
-    reference = make_reference(found, data, pairing=config.pairing, noise=config.reference_noise)
+    found = read_reference(config, networks.first)
+    reference = reference_of(config, found, data, np.array(subset(whole, config.frames)), whole)
     notes += [
         *reference.said,
         f"data range {reference.data_range:.5g} counts (largest valid value)",
@@ -238,7 +225,7 @@ def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) ->
         )
     if not path:
         return Judge(tuple(notes))
-    found = _read_reference(config, networks)
+    found = read_reference(config, networks.first)
     if found.counts.shape[1:] != data.counts.shape[1:]:
         raise UserError(
             f"--reference {path}: expected {data.counts.shape[1:]} as --input has, got "
@@ -255,17 +242,6 @@ def _judge_of_repeats(config: EvaluateConfig, networks: Networks, whole: int) ->
     if config.reference_scale == "totals" and ratio > 0:
         found = dataclasses.replace(found, exposure=found.exposure * np.float32(ratio))
     return Judge(tuple(notes), of_repeats=found)
-
-
-def _read_reference(config: EvaluateConfig, networks: Networks) -> Measurements:
-    """Read the reference as the run reads its own measurements."""
-    repeats = config.reference_repeats or "all"
-    options = dataclasses.replace(
-        config, input=config.reference, reference="", repeats=repeats, monitor=""
-    )
-    first = networks.first
-    found = read_input(options, first.config)
-    return calibrated_as_run(options, first.folder, first.config, found)
 
 
 def score(config: EvaluateConfig, networks: Networks, judge: Judge, say: Say) -> Judged:

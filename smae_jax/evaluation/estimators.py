@@ -139,14 +139,9 @@ def best_filters(
     """
 
     def best(tried: list[Filter]) -> Filter:
-        errors = []
-        for one in tried:
-            value = error(one)
-            errors.append(value if np.isfinite(value) else np.inf)
-            advance()
-        return tried[int(np.argmin(errors))]
+        return _best(tried, error, advance)
 
-    chosen = [best([Filter("Gaussian", s, turned) for s in SIGMAS]) for turned in (False, True)]
+    chosen = best_gaussians(error, advance=advance)
     chosen.append(best([Filter("median", s, turned) for turned in (False, True) for s in SIZES]))
     for kind, strengths in (("non-local means", STRENGTHS_NLM), ("total variation", STRENGTHS_TV)):
         first = best([Filter(kind, s, turned) for turned in (False, True) for s in strengths])
@@ -154,6 +149,30 @@ def best_filters(
         near = strengths[max(0, k - 1) : k + 2]
         chosen.append(best([first, *(Filter(kind, s, first.turned, False) for s in near)]))
     return chosen
+
+
+def best_gaussians(
+    error: Callable[[Filter], float], *, advance: Callable[[], object] = bool
+) -> list[Filter]:
+    """Choose the widths of two Gaussians by the smallest error: on the frames, and on their rotated average.
+
+    Args:
+      error: what to make small; not finite counts as infinite.
+      advance: called whenever a filter has been tried.
+    """
+    tried = [[Filter("Gaussian", s, turned) for s in SIGMAS] for turned in (False, True)]
+    return [_best(one, error, advance) for one in tried]
+
+
+def _best(
+    tried: list[Filter], error: Callable[[Filter], float], advance: Callable[[], object]
+) -> Filter:
+    errors = []
+    for one in tried:
+        value = error(one)
+        errors.append(value if np.isfinite(value) else np.inf)
+        advance()
+    return tried[int(np.argmin(errors))]
 
 
 def trials() -> int:

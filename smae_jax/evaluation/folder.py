@@ -32,8 +32,16 @@ class Table:
     legend: str
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that exists, or with `overwrite` one that no evaluation made.
+def check_folder(
+    folder: Path, *, overwrite: bool, record: str = "metrics.json", made_by: str = MADE_BY
+) -> None:
+    """Refuse a folder that exists, or with `overwrite` one that was not made by the same command.
+
+    Args:
+      folder: where the output goes.
+      overwrite: whether one that is there may be replaced.
+      record: its file that tells what made it.
+      made_by: what that says.
 
     Raises:
       OutputError: if it is refused.
@@ -42,12 +50,12 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
-        made_by = json.loads((folder / "metrics.json").read_text())["made_by"]
+        told = json.loads((folder / record).read_text())["made_by"]
     except (OSError, ValueError, KeyError, TypeError):
-        made_by = ""
-    if made_by != MADE_BY:
+        told = ""
+    if told != made_by:
         raise OutputError(
-            f"--output {folder}: was not made by an evaluation and is not replaced; choose another folder"
+            f"--output {folder}: was not made by '{made_by}' and is not replaced; choose another folder"
         )
 
 

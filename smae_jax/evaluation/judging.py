@@ -113,9 +113,17 @@ def judge_frames(
 
 
 def chosen_filters(
-    data: Measurements, reference: Reference | None, *, held_out: float, seed: int
+    data: Measurements,
+    reference: Reference | None,
+    *,
+    held_out: float,
+    seed: int,
+    choose: Callable[..., list[Filter]] = best_filters,
 ) -> tuple[list[Filter], str]:
-    """Choose the filters' settings on a few frames about the beam; return them, and how in words."""
+    """Choose the filters' settings on a few frames about the beam; return them, and how in words.
+
+    `choose` is `best_filters` or `best_gaussians`: which filters, given the error to make small.
+    """
     chosen = list(subset(data.frames, TRIED_FRAMES))
     window = crop_about(data.spatial, half_pixel(data), TRIED_SIDE)
     part = cut(data.take(chosen), window)
@@ -128,7 +136,7 @@ def chosen_filters(
         how = "the held-out deviance"
     with Bar(trials(), unit="setting", desc="settings of filters") as bar:
         tried = iter(range(1, trials() + 1))
-        filters = best_filters(judge, advance=lambda: bar.to(next(tried)))
+        filters = choose(judge, advance=lambda: bar.to(next(tried)))
     height, width = part.spatial
     return filters, (
         f"settings of filters: smallest value of {how} on {len(chosen)} frames, "

@@ -81,7 +81,7 @@ def denoised_figure(
     window = None
     if max(shape) > _LARGE:
         center = _middle_of_counts(answer) if data.center is None else data.center.half_pixel
-        window = _window(shape, center)
+        window = window_about(shape, center)
         parts.append(whole.cut(window))
         corners.append((window[0].start, window[1].start))
         blocks = [int(np.ceil(max(shape) / _BLOCKS)), 1]
@@ -94,7 +94,7 @@ def denoised_figure(
     )
     grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
     known = next(iter(better.values()), None)
-    scale = _scale(answer if known is None else np.where(np.isfinite(answer), known, np.nan))
+    scale = counts_scale(answer if known is None else np.where(np.isfinite(answer), known, np.nan))
     for axes, panels, corner, block in zip(grid, rows, corners, blocks, strict=True):
         _draw_row(axes, panels, corner, block, scale)
     if window is not None:
@@ -133,8 +133,8 @@ class _Images:
 def _panels(images: _Images, *, block: int = 1) -> list[_Panel]:
     measured, answer, new = images.measured, images.answer, images.new
     both = np.isfinite(measured) & np.isfinite(answer) & (answer > 0)
-    expected = _sum_of_blocks(np.where(both, answer * images.light, np.nan), block)
-    seen = _sum_of_blocks(np.where(both, measured * images.light, np.nan), block)
+    expected = sum_of_blocks(np.where(both, answer * images.light, np.nan), block)
+    seen = sum_of_blocks(np.where(both, measured * images.light, np.nan), block)
     residual = (seen - expected) / np.sqrt(expected)
     zeros = 100 * np.mean(measured[np.isfinite(measured)] == 0) if both.any() else np.nan
     before, after = f"{zeros:.0f} % zeros", ""
@@ -146,16 +146,16 @@ def _panels(images: _Images, *, block: int = 1) -> list[_Panel]:
     if new is not None and new.any():
         after = ", ".join(part for part in (after, "blue outline: filled from partners") if part)
     panels = [
-        _Panel("before", before, _mean_of_blocks(measured, block)),
-        _Panel("denoised", after, _mean_of_blocks(answer, block), new),
-        *(_Panel(name, "", _mean_of_blocks(one, block)) for name, one in images.better.items()),
+        _Panel("before", before, mean_of_blocks(measured, block)),
+        _Panel("denoised", after, mean_of_blocks(answer, block), new),
+        *(_Panel(name, "", mean_of_blocks(one, block)) for name, one in images.better.items()),
     ]
     rms = np.sqrt(np.nanmean(residual**2)) if both.any() else np.nan
     note = f"rms {rms:.2f} (photon noise alone: 1)"
     return [*panels, _Panel("residual", note, residual)]
 
 
-def _sum_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
+def sum_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
     """Add up block x block pixels; NaN pixels do not count, NaN where there is no other."""
     if block == 1:
         return image
@@ -167,9 +167,10 @@ def _sum_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
     return np.where(known, np.nansum(blocks, axis=(1, 3)), np.nan)
 
 
-def _mean_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
-    pixels = _sum_of_blocks(np.where(np.isfinite(image), 1.0, np.nan), block)
-    return _sum_of_blocks(image, block) / pixels
+def mean_of_blocks(image: np.ndarray, block: int) -> np.ndarray:
+    """Average block x block pixels; NaN pixels do not count, NaN where there is no other."""
+    pixels = sum_of_blocks(np.where(np.isfinite(image), 1.0, np.nan), block)
+    return sum_of_blocks(image, block) / pixels
 
 
 def _middle_of_counts(image: np.ndarray) -> tuple[float, float]:
@@ -182,7 +183,8 @@ def _middle_of_counts(image: np.ndarray) -> tuple[float, float]:
     return middle[0], middle[1]
 
 
-def _window(shape: tuple[int, int], center: tuple[float, float]) -> tuple[slice, slice]:
+def window_about(shape: tuple[int, int], center: tuple[float, float]) -> tuple[slice, slice]:
+    """Return the surroundings of the beam that are shown pixel by pixel: a quarter of the frame, or 128."""
     side = max(128, min(shape) // 4)
     starts = [
         int(np.clip(round(middle - side / 2), 0, max(0, size - side)))
@@ -191,7 +193,7 @@ def _window(shape: tuple[int, int], center: tuple[float, float]) -> tuple[slice,
     return np.s_[starts[0] : starts[0] + side, starts[1] : starts[1] + side]
 
 
-def _scale(expected: np.ndarray) -> LogNorm:
+def counts_scale(expected: np.ndarray) -> LogNorm:
     """Span the expected counts, not the noise, so that both frames show what is there to see."""
     positive = expected[np.isfinite(expected) & (expected > 0)]
     low, high = np.percentile(positive, [0.5, 99.95]) if positive.size else (0.1, 1.0)

@@ -1,6 +1,6 @@
 """A run on disk: its options, what its survey found, and where its checkpoints and figures are.
 
-runs/p40/config.toml  environment.json  survey.json  mask.npz  calibration.npz  metrics.jsonl
+runs/p40/config.toml  environment.json  survey.json  mask.npz  calibration.npz  coarse.npz  metrics.jsonl
          checkpoints/<step>/  best/<step>/  figures/
 
 Runs of the former version have `prepare.json` instead of `survey.json`; it is read alike.
@@ -29,6 +29,7 @@ from smae_jax.config_file import dump, load
 from smae_jax.errors import UserError
 from smae_jax.geometry import FIELDS, Center, Geometry
 from smae_jax.io.atomic import atomic_path, refuse_existing
+from smae_jax.likeness import Coarse, kept_of_training
 from smae_jax.measurements import Measurements
 from smae_jax.noise import Noise
 from smae_jax.run.checkpoint import read_json
@@ -199,6 +200,23 @@ class RunFolder:
                 f"{path}: not the calibration of a run ({error}); give --dark and --flat"
             ) from None
 
+    def coarse(self) -> Coarse | None:
+        """Read the training frames in rings and wedges; None where the run keeps none of a centre.
+
+        Raises:
+          UserError: if they are damaged.
+        """
+        path = self.path / "coarse.npz"
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return Coarse(file["counts"].astype(float), file["exposure"].astype(float))
+        except (OSError, KeyError, ValueError, BadZipFile) as error:
+            raise UserError(
+                f"{path}: not the coarse frames of a run ({error}); remove it, or train again"
+            ) from None
+
     def create(self, config: TrainConfig, survey: Survey, data: Measurements | None) -> None:
         """Make the folder with everything that is known before the first step; a mask of patterns.
 
@@ -218,6 +236,9 @@ class RunFolder:
             (folder / "survey.json").write_text(json.dumps(survey.record(), indent=2) + "\n")
             if data is not None and len(data.spatial) == 2:
                 np.savez_compressed(folder / "mask.npz", valid=data.valid.any(axis=0))
+                if data.center is not None and not data.channels:
+                    kept = kept_of_training(data)
+                    np.savez_compressed(folder / "coarse.npz", **kept._asdict())
             known = {} if data is None else {"dark": data.dark, "flat": data.response}
             if known := {name: image for name, image in known.items() if image is not None}:
                 np.savez_compressed(folder / "calibration.npz", **known)

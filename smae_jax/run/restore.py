@@ -20,7 +20,7 @@ from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import (
     ApplyOptions,
     DataOptions,
-    EvaluateConfig,
+    JudgeOptions,
     TrainConfig,
     check_ensemble,
     parse_center,
@@ -205,7 +205,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             data = read_input(options, config)
         else:
             block = block_of(options)(large.pixels)
-            judged = isinstance(options, EvaluateConfig)
+            judged = isinstance(options, JudgeOptions)
             count = block if judged else min(block, TELLING)
             data = large.some(count, "are judged" if judged else "tell mask and scale of all")
         data = calibrated_as_run(options, folder, config, data)
@@ -297,7 +297,7 @@ def open_input(options: ApplyOptions, config: TrainConfig, survey: Survey) -> La
     if survey.center is None:
         return None
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
-    reference = options.reference if isinstance(options, EvaluateConfig) else ""
+    reference = options.reference if isinstance(options, JudgeOptions) else ""
     return open_large(
         _as_read(options, config),
         options.input,
@@ -321,7 +321,7 @@ def read_input(options: ApplyOptions, config: TrainConfig) -> Measurements:
     chosen = config.data.repeats if options.repeats == "run" else options.repeats
     chosen = "" if chosen == "all" else chosen
     how = _as_read(options, config)
-    reference = options.reference if isinstance(options, EvaluateConfig) else ""
+    reference = options.reference if isinstance(options, JudgeOptions) else ""
     left_out = (*options.mask, reference, *files_of(options.dark, options.flat))
     if not options.monitor:
         return read_files(how, options.input, repeats=chosen, left_out=left_out)

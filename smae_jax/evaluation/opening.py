@@ -1,0 +1,76 @@
+"""What is judged, and what it is judged by: a run on some frames of its input, and their reference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from smae_jax.config import JudgeOptions
+from smae_jax.errors import UserError
+from smae_jax.evaluation.estimators import subset
+from smae_jax.evaluation.judging import refuse_same
+from smae_jax.evaluation.with_reference import Reference, make_reference
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Say
+from smae_jax.run.restore import Opened, calibrated_as_run, open_run, read_input
+
+
+def open_judged(options: JudgeOptions, say: Say) -> tuple[Opened, int]:
+    """Open a run on the frames that are judged.
+
+    Args:
+      options: which run, which frames, how many of them.
+      say: receives every line that a person should read.
+
+    Returns:
+      (the run on these frames, number of frames before some were chosen).
+
+    Raises:
+      UserError: in one line, for anything that a user can mend.
+    """
+    opened = open_run(options, say)
+    whole = opened.data.frames
+    if options.frames and opened.data.center is None:
+        raise UserError("--frames: is for scans; choose repeats with --repeats 0:4 instead")
+    chosen = list(subset(whole, options.frames))
+    if len(chosen) < whole:
+        opened = dataclasses.replace(
+            opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
+        )
+    return opened, whole
+
+
+def read_reference(options: JudgeOptions, opened: Opened) -> Measurements:
+    """Read the reference as the run reads its own measurements.
+
+    Raises:
+      UserError: in one line, if it cannot be read.
+    """
+    repeats = options.reference_repeats or "all"
+    of_reference = dataclasses.replace(
+        options, input=options.reference, reference="", repeats=repeats, monitor=""
+    )
+    found = read_input(of_reference, opened.config)
+    return calibrated_as_run(of_reference, opened.folder, opened.config, found)
+
+
+def reference_of(
+    options: JudgeOptions, found: Measurements, data: Measurements, which: np.ndarray, whole: int
+) -> Reference:
+    """Pair a reference with frames of a scan, and bring it to their scale.
+
+    Args:
+      options: how it is paired.
+      found: the reference as read.
+      data: the frames.
+      which: their numbers in the input, from 0, (frames,).
+      whole: number of frames of the input.
+
+    Raises:
+      UserError: in one line, if it cannot be paired, or holds a frame that it is to judge.
+    """
+    refuse_same(found, data, path=options.reference, kind="frame")
+    if data.frames < whole == found.frames and options.pairing != "mean":
+        found = found.take(which)
+    return make_reference(found, data, pairing=options.pairing, noise=options.reference_noise)

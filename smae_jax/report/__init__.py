@@ -1,0 +1,1 @@
+"""One page that says what was measured, what was made of it, and what speaks against it."""

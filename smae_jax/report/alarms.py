@@ -1,0 +1,321 @@
+"""What speaks against a result, in words: each alarm is a pure function of numbers that were measured.
+
+An alarm rings, is quiet, or cannot tell; it says what was found, beside the limit, and what to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from smae_jax.cautions import counted
+from smae_jax.counting import USUAL
+from smae_jax.evaluation.residuals import Whiteness
+from smae_jax.geometry import Center
+from smae_jax.likeness import Unlike
+from smae_jax.report.observable import Observable
+from smae_jax.report.profiles import Ring
+
+State = Literal["rings", "quiet", "cannot tell"]
+
+SIGNIFICANT = 5.0
+"""Standard deviations that noise alone does not reach."""
+LARGEST_ASYMMETRY = 0.06
+"""Systematic difference of opposite pixels, as `inspect` has it."""
+WHITE = (0.8, 1.05)
+"""Variance of the residual over that of photon noise: below, the answer follows the noise (a Gaussian of 1
+pixel leaves 0.76); above, it took structure away."""
+WHITE_BLOCKS = 1.2
+"""Variance of residuals added up over 8 x 8 pixels."""
+CORRELATED = 0.02
+"""Correlation of residuals of neighbouring pixels."""
+LARGEST_MOVE = 1.0
+"""Per cent by which a ring's total, or a peak's position, width or area may move."""
+LARGEST_TURN = 1.0
+"""Degrees by which a direction may turn."""
+EXPOSURES = (0.5, 2.0)
+"""Counts per pixel over those of the training."""
+FARTHEST = 0.05
+"""Distance to the training scan that is always near enough."""
+FARTHER = 2.0
+"""Times the distance that 95 % of the training frames have to the nearest other one."""
+FILLED = 0.2
+"""Share of the answers, or of their counts, that stand on the partner alone."""
+DRIFT = 0.1
+"""Change of the totals from the first frame to the last."""
+_LISTED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """One thing that was looked at.
+
+    Attributes:
+      name: of what could be wrong.
+      state: whether it rings.
+      found: what was measured, beside the limit.
+      advice: what to do where it rings; "" otherwise.
+    """
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def _alarm(name: str, rings: bool, found: str, advice: str) -> Alarm:
+    return Alarm(name, "rings" if rings else "quiet", found, advice if rings else "")
+
+
+def symmetry_broken(relative: float, sigmas: float, *, used: bool) -> Alarm:
+    """Ring where opposite pixels differ beyond noise, and the answers rest on their being alike.
+
+    Args:
+      relative: rms of the systematic relative difference, see `asymmetry.relative_asymmetry`.
+      sigmas: standard deviations by which it is seen.
+      used: whether partners are used.
+    """
+    name = "symmetry broken"
+    if not np.isfinite(relative):
+        return Alarm(name, "cannot tell", "no two opposite pixels were measured")
+    seen = sigmas > SIGNIFICANT
+    found = (
+        f"opposite pixels differ by {100 * relative:.2g} % beyond noise; the limit is "
+        f"{100 * LARGEST_ASYMMETRY:.0f} %"
+        if seen
+        else "no difference of opposite pixels is seen beyond noise"
+    )
+    if not used:
+        found += "; partners are not used"
+    return _alarm(
+        name,
+        seen and relative > LARGEST_ASYMMETRY and used,
+        found,
+        "Check centre, mask and flat field. Where the pattern itself is uneven, train with "
+        "--thinning.partner none.",
+    )
+
+
+def residual_not_white(found: Whiteness | None) -> Alarm:
+    """Ring where what was taken away is not photon noise and nothing else."""
+    name = "residual is not photon noise"
+    if found is None or not found.expected > 0:
+        return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
+    variance, blocks = found.variance, found.block_variance
+    neighbours = float(found.correlation[0])
+    low, high = WHITE
+    reasons = [
+        text
+        for wrong, text in (
+            (variance < low, "the answer follows the noise"),
+            (variance > high, "structure was taken away"),
+            (abs(neighbours) > CORRELATED, "neighbouring residuals are alike"),
+            (blocks > WHITE_BLOCKS, "8 x 8 pixels together are off by more than noise"),
+        )
+        if wrong
+    ]
+    numbers = (
+        f"variance {variance:.3f} ({low:g} to {high:g} is right), correlation of neighbours "
+        f"{neighbours:+.3f} (up to {CORRELATED:g}), variance of 8 x 8 pixels {blocks:.2f} (up to "
+        f"{WHITE_BLOCKS:g})"
+    )
+    return _alarm(
+        name,
+        bool(reasons),
+        f"{numbers}{': ' * bool(reasons)}{', '.join(reasons)}",
+        "Look at the residual in the gallery: a pattern there was taken away. Train longer, or on this scan.",
+    )
+
+
+def rings_moved(rings: Sequence[Ring], unit: str) -> Alarm:
+    """Ring where denoised totals of rings differ from the raw ones, which are unbiased; name them."""
+    name = "rings moved"
+    if not rings:
+        return Alarm(name, "cannot tell", "no ring has counts enough")
+    moved = [
+        ring
+        for ring in rings
+        if abs(ring.sigmas) > SIGNIFICANT and abs(ring.percent) > LARGEST_MOVE
+    ]
+    worst = max(rings, key=lambda ring: abs(ring.sigmas))
+    limit = f"the limit is {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} %"
+    named = "; ".join(f"{_span(ring, unit)}: {_move(ring)}" for ring in moved[:_LISTED])
+    more = f"; and {len(moved) - _LISTED} more" * (len(moved) > _LISTED)
+    found = (
+        f"{counted(len(moved), 'ring')} of {len(rings)}, denoised against raw: {named}{more}; {limit}"
+        if moved
+        else f"the largest move is {_move(worst)}, at {_span(worst, unit)}; {limit}"
+    )
+    return _alarm(
+        name,
+        bool(moved),
+        found,
+        "Take profiles of these rings from the raw counts. Train longer, and leave the stage keep_sums in.",
+    )
+
+
+def peaks_moved(observables: Sequence[Observable]) -> Alarm:
+    """Ring where denoising changes positions, widths, areas or orientation in all frames alike; name them."""
+    name = "peaks moved"
+    known = [one for one in observables if np.isfinite(one.shift[0]) and one.shift[1] > 0]
+    if not known:
+        return Alarm(name, "cannot tell", "no peak was fitted (extra physics)")
+    moved = []
+    for one in known:
+        shift, error = one.shift
+        usual = abs(one.middle(one.raw))
+        limit = LARGEST_TURN if one.period else LARGEST_MOVE / 100 * usual
+        if abs(shift) > max(SIGNIFICANT * error, limit):
+            relative = "degrees" if one.period else "%"
+            size = shift if one.period else 100 * shift / usual
+            moved.append(f"{one.title}: {size:+.3g} {relative} ({shift / error:+.1f} sigma)")
+    more = f"; and {len(moved) - _LISTED} more" * (len(moved) > _LISTED)
+    limits = (
+        f"the limit is {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} %, or {LARGEST_TURN:g} degree"
+    )
+    found = "; ".join(moved[:_LISTED]) + more if moved else f"none of {len(known)} quantities"
+    return _alarm(
+        name,
+        bool(moved),
+        f"mean over the scan of denoised less raw: {found}; {limits}",
+        "Take these quantities from the raw counts, or correct them by what is said here. Train longer.",
+    )
+
+
+def _span(ring: Ring, unit: str) -> str:
+    return f"{ring.low:.3g} to {ring.high:.3g} {unit}"
+
+
+def _move(ring: Ring) -> str:
+    return f"{ring.percent:+.3g} % ({ring.sigmas:+.1f} sigma)"
+
+
+def outside_training(here: float, there: float | None) -> Alarm:
+    """Ring where the counts per pixel are not those of the training.
+
+    Args:
+      here: mean counts per pixel and frame.
+      there: of the training; None = not known.
+    """
+    name = "outside the training's exposures"
+    if not there:
+        return Alarm(name, "cannot tell", "the run does not tell its counts per pixel")
+    ratio = here / there
+    return _alarm(
+        name,
+        not EXPOSURES[0] <= ratio <= EXPOSURES[1],
+        f"{here:.3g} counts per pixel here, {there:.3g} in training: {ratio:.2g} times as many "
+        f"({EXPOSURES[0]:g} to {EXPOSURES[1]:g} is near enough)",
+        "Train on this scan, or fine-tune the run on it with --init-from.",
+    )
+
+
+def unlike_training(frames: Unlike | None, training: Unlike | None, names: Sequence[str]) -> Alarm:
+    """Ring where frames are far from every frame of the training scan.
+
+    Args:
+      frames: distance of every frame to the most similar training frame, see `likeness.unlike`.
+      training: the same of the training frames, each to the rest; None = the run does not tell.
+      names: of the frames.
+    """
+    name = "frames unlike the training scan"
+    if frames is None or training is None or not len(training.distance):
+        return Alarm(name, "cannot tell", "the run keeps nothing of its training frames")
+    usual = float(np.quantile(training.distance, 0.95))
+    limit = max(FARTHEST, FARTHER * usual)
+    far = np.flatnonzero((frames.distance > limit) & (frames.sigmas > SIGNIFICANT))
+    listed = ", ".join(f"{names[k]} ({100 * frames.distance[k]:.2g} %)" for k in far[:_LISTED])
+    more = ", ..." * (len(far) > _LISTED)
+    verb = "is" if len(far) == 1 else "are"
+    which = f"{len(far)} of {counted(len(names), 'frame')} {verb} farther: {listed}{more}"
+    return _alarm(
+        name,
+        bool(far.size),
+        f"rms difference to the most similar training frame, in rings and wedges: at most "
+        f"{100 * float(frames.distance.max()):.2g} %; the limit is {100 * limit:.2g} %, and training frames "
+        f"are {100 * usual:.2g} % apart{'; ' * bool(far.size)}{which if far.size else ''}",
+        "Look at these frames in the residual, and train on a scan that holds such ones.",
+    )
+
+
+def filled_dominates(share: float, of_counts: float) -> Alarm:
+    """Ring where many answers stand on the partner alone.
+
+    Args:
+      share: of the answered pixels, in [0, 1].
+      of_counts: of the expected counts, in [0, 1].
+    """
+    return _alarm(
+        "filled pixels dominate",
+        max(share, of_counts) > FILLED,
+        f"{100 * share:.1f} % of the answered pixels and {100 * of_counts:.1f} % of their counts stand "
+        f"on the opposite pixel alone; the limit is {100 * FILLED:.0f} %",
+        "What is filled was not measured there. Leave it out of integrals (dataset filled); check the mask.",
+    )
+
+
+def totals_drift(totals: np.ndarray) -> Alarm:
+    """Ring where the frames' totals rise or fall over the scan.
+
+    Args:
+      totals: counts per unit of exposure of each frame, in order, (frames,).
+    """
+    name = "totals drift"
+    known = np.isfinite(totals)
+    if known.sum() < 8 or not np.mean(totals[known]) > 0:
+        return Alarm(name, "cannot tell", "a drift is looked for in 8 frames or more")
+    place = np.linspace(-0.5, 0.5, len(totals))[known]
+    values = totals[known] / totals[known].mean()
+    slope, level = np.polyfit(place, values, 1)
+    rest = values - (slope * place + level)
+    error = float(
+        np.sqrt((rest**2).sum() / (len(values) - 2) / ((place - place.mean()) ** 2).sum())
+    )
+    sigmas = abs(slope) / max(error, 1e-12)
+    return _alarm(
+        name,
+        bool(abs(slope) > DRIFT and sigmas > SIGNIFICANT),
+        f"totals change by {100 * slope:+.2g} % from the first frame to the last, beside a scatter of "
+        f"{100 * float(rest.std()):.2g} %; the limit is {100 * DRIFT:.0f} %",
+        "Where the sample did not change so, give monitor counts with --monitor: exposures are known then.",
+    )
+
+
+def guessed_centre(center: Center) -> Alarm:
+    """Ring where the beam centre is a guess."""
+    (y, x), doubt = center.half_pixel, f": {center.reason}" if center.reason else ""
+    return _alarm(
+        "centre is a guess",
+        not center.trusted,
+        f"the centre is y {y:g}, x {x:g}, {center.source}{doubt}",
+        "Give the centre with --center y,x. Until then no pixel is filled from its partner.",
+    )
+
+
+def does_not_count(scatter: tuple[float, float] | None, whole: bool) -> Alarm:
+    """Ring where the noise is not that of photons.
+
+    Args:
+      scatter: quartiles of variance over mean, see `counting`; None = too little was counted.
+      whole: whether all values are whole and none is negative.
+    """
+    name = "detector does not count"
+    advice = (
+        "Error bars and scores take the noise for that of photons. Train with --thinning.gain and "
+        "--thinning.readout-noise, or give the frames as the detector wrote them."
+    )
+    if not whole:
+        return Alarm(name, "rings", "some values are no whole photon counts", advice)
+    if scatter is None:
+        return Alarm(name, "cannot tell", "too little was counted")
+    low, high = USUAL
+    return _alarm(
+        name,
+        scatter[0] > high or scatter[1] < low,
+        f"variance over mean of second differences {scatter[0]:.3g} to {scatter[1]:.3g} (quartiles); "
+        f"{low:g} to {high:g} is right for photons",
+        advice,
+    )

@@ -1,0 +1,146 @@
+"""What is measured of every frame, before and after denoising: a position, a width, an area, a direction."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from smae_jax.report.profiles import scatter_and_product
+
+
+@dataclasses.dataclass(frozen=True)
+class Observable:
+    """A quantity over the frames of a scan.
+
+    Attributes:
+      name: such as `position`.
+      where: of which peak or ring, in words.
+      unit: "" = a pure number.
+      raw: of the counts, (frames,), NaN where it could not be told.
+      raw_sigma: one standard deviation, from the counts' Poisson noise.
+      denoised: of the answers, (frames,).
+      denoised_sigma: one standard deviation, from answers to halves of the photons; None = not known.
+      reference: of the reference, (frames,); None = there is none.
+      period: of an angle; 0 = it is none.
+    """
+
+    name: str
+    where: str
+    unit: str
+    raw: np.ndarray
+    raw_sigma: np.ndarray
+    denoised: np.ndarray
+    denoised_sigma: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    period: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Name and unit."""
+        return f"{self.name} / {self.unit}" if self.unit else self.name
+
+    @property
+    def title(self) -> str:
+        """Name and place."""
+        return f"{self.name}, {self.where}"
+
+    def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return `one - other`, of angles the shorter way round."""
+        off = one - other
+        if not self.period:
+            return off
+        return (off + self.period / 2) % self.period - self.period / 2
+
+    @property
+    def sigmas(self) -> np.ndarray:
+        """Denoised less raw in standard deviations of the raw, (frames,)."""
+        sigma = np.where(self.raw_sigma > 0, self.raw_sigma, np.nan)
+        return self.difference(self.denoised, self.raw) / sigma
+
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Mean difference of denoised and raw over the scan, weighted, and its error.
+
+        Raw values scatter about the truth, so their weighted mean tells what denoising changed in all frames
+        alike. NaN where no frame has both.
+        """
+        off = self.difference(self.denoised, self.raw)
+        use = np.isfinite(off) & (self.raw_sigma > 0)
+        if not use.any():
+            return float("nan"), float("nan")
+        weight = 1 / self.raw_sigma[use] ** 2
+        return float((weight * off[use]).sum() / weight.sum()), float(1 / np.sqrt(weight.sum()))
+
+    def summary(self) -> dict[str, float | str]:
+        """Return the numbers that a table shows."""
+        shift, error = self.shift
+        denoised_sigma = np.nan if self.denoised_sigma is None else _typical(self.denoised_sigma)
+        row: dict[str, float | str] = {
+            "name": self.title,
+            "unit": self.unit,
+            "raw": self.middle(self.raw),
+            "raw_sigma": _typical(self.raw_sigma),
+            "denoised": self.middle(self.denoised),
+            "denoised_sigma": denoised_sigma,
+            "shift": shift,
+            "shift_error": error,
+            "shift_sigmas": shift / error if error > 0 else np.nan,
+            "told": float(np.isfinite(self.raw).mean() * 100),
+        }
+        if self.reference is not None:
+            row["reference"] = self.middle(self.reference)
+            for name, values in (("raw_error", self.raw), ("denoised_error", self.denoised)):
+                off = self.difference(values, self.reference)
+                row[name] = float(np.sqrt(np.nanmean(off**2))) if np.isfinite(off).any() else np.nan
+        return row
+
+    def middle(self, values: np.ndarray) -> float:
+        """Return the median over the frames, of angles the mean direction."""
+        known = values[np.isfinite(values)]
+        if not known.size:
+            return float("nan")
+        if not self.period:
+            return float(np.median(known))
+        turned = np.exp(2j * np.pi * known / self.period).mean()
+        return float(np.angle(turned) * self.period / (2 * np.pi) % self.period)
+
+
+def _typical(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def sigma_of_halves(answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0) -> np.ndarray:
+    """Return the error of a quantity that answers to two halves of the photons show.
+
+    What scatters and what both halves miss alike is averaged over the frames, see `scatter_and_product`. What
+    is missed counts where it is more than its own error. Frames far beyond nine in ten of the others are left
+    out: fits that went astray.
+
+    Args:
+      answers: of the quantity, as answered to either half, (2, frames); NaN where it could not be told.
+      raw: of the raw halves, likewise.
+      period: of an angle; 0 = it is none.
+
+    Returns:
+      One standard deviation, the same for all frames, (frames,).
+    """
+    scatter, product = scatter_and_product(answers, raw, period=period)
+    frames = len(scatter)
+    scatter = _without_strays(scatter)
+    if not scatter.size:
+        return np.full(frames, np.nan)
+    product = _without_strays(product)
+    missed = float(product.mean()) if product.size > 1 else 0.0
+    error = float(product.std() / np.sqrt(max(product.size - 1, 1)))
+    square = float(scatter.mean()) + (missed if missed > error else 0.0)
+    return np.full(frames, np.sqrt(square))
+
+
+def _without_strays(values: np.ndarray) -> np.ndarray:
+    """Leave out what is not known, and what is far beyond nine in ten of the others."""
+    known = values[np.isfinite(values)]
+    if known.size < 10:
+        return known
+    return known[np.abs(known) <= 10 * np.quantile(np.abs(known), 0.9)]

@@ -1,0 +1,195 @@
+"""Profiles, peaks and orientation of a scan: where they are looked for, and what is found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from smae_jax.config import ReportConfig, parse_ranges
+from smae_jax.errors import UserError
+from smae_jax.geometry import Center, Geometry
+from smae_jax.io.poni import read_poni
+from smae_jax.measurements import Measurements
+from smae_jax.report.cake import Bins, Cake
+from smae_jax.report.observable import Observable
+from smae_jax.report.orientation import observed
+from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
+from smae_jax.report.profiles import Profiles
+
+CLEAR = 5.0
+"""Standard deviations of its area from which a peak that was looked for is reported."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where profiles are looked at; found on raw counts, before anything is denoised.
+
+    Attributes:
+      cake: sums frames in bins.
+      peaks: that are fitted.
+      rings: (low, high) in units of the axis, of I(chi).
+      profile: raw, of all frames added up.
+    """
+
+    cake: Cake
+    peaks: tuple[Peak, ...]
+    rings: tuple[tuple[float, float], ...]
+    profile: Profiles
+
+    @property
+    def bins(self) -> Bins:
+        """The axes."""
+        return self.cake.bins
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Weights of the radial bins of each ring, (bins,); 0 outside.
+
+        They are the mean profile over its mean in the ring. Counts are divided by exposures weighted so:
+        where a gap leaves the flank of a ring alone, its azimuth is not taken for a dark one.
+        """
+        rate = np.nan_to_num(self.profile.raw[0])
+        found = []
+        for ring in self.rings:
+            inside = self.bins.inside(*ring) & (rate > 0)
+            found.append(np.where(inside, rate / rate[inside].mean(), 0))
+        return found
+
+    def name_of(self, ring: tuple[float, float]) -> str:
+        """Say which ring."""
+        return f"ring {ring[0]:.4g} to {ring[1]:.4g} {self.bins.unit}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Physics:
+    """What was found.
+
+    Attributes:
+      layout: where.
+      profile: I(q) or I(radius) of every frame.
+      rings: I(chi) of every ring.
+      observables: of every peak and ring.
+    """
+
+    layout: Layout
+    profile: Profiles
+    rings: tuple[Profiles, ...]
+    observables: tuple[Observable, ...]
+
+
+def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Center]:
+    """Tell the geometry: of the options, else of the files and the run.
+
+    Raises:
+      UserError: in one line, if the geometry file cannot be read, or the frames have no centre.
+    """
+    center, told = data.center, data.geometry
+    if center is None:
+        raise UserError(f"--input {config.input}: has no beam centre; give it with --center y,x")
+    if config.geometry:
+        shape = (data.spatial[0], data.spatial[1])
+        try:
+            told = read_poni(config.geometry, shape, told)
+        except UserError as error:
+            raise UserError(str(error).replace("--data.geometry", "--geometry")) from None
+        if told.center is not None:
+            center = Center.given(told.center, f"from {config.geometry}")
+    given: dict[str, Any] = {}
+    if config.pixel_size:
+        given["pixel_size_m"] = (config.pixel_size * 1e-6, config.pixel_size * 1e-6)
+    if config.distance:
+        given["distance_m"] = config.distance
+    if config.wavelength:
+        given["wavelength_m"] = config.wavelength * 1e-10
+    sources = {**told.sources, **dict.fromkeys(given, "the options")}
+    return dataclasses.replace(told, **given, sources=sources), center
+
+
+def lay_out(config: ReportConfig, data: Measurements) -> Layout:
+    """Find peaks and rings on the raw counts of a scan, or take those of the options.
+
+    Args:
+      config: the options.
+      data: the scan, or frames spread over it.
+
+    Raises:
+      UserError: in one line, if a range of the options lies off the profile or holds no peak.
+    """
+    geometry, center = geometry_of(config, data)
+    cake = Cake(geometry, center, (data.spatial[0], data.spatial[1]))
+    bins, profile = cake.bins, _raw_of_scan(cake, data)
+    windows = parse_ranges(config.peaks, option="--peaks")
+    for window in windows:
+        _check(window, bins, profile, "--peaks")
+    peaks = peaks_of(bins, profile, windows or windows_of(bins, profile), shape=config.shape)
+    if windows and len(peaks) < len(windows):
+        raise UserError(
+            f"--peaks {' '.join(config.peaks)}: no peak could be fitted in "
+            f"{len(windows) - len(peaks)} of these windows of {bins.label}; make them wider"
+        )
+    if not windows:
+        peaks = [peak for peak in peaks if peak.area_sigmas > CLEAR]
+    rings = parse_ranges(config.rings, option="--rings")
+    for ring in rings:
+        _check(ring, bins, profile, "--rings")
+    rings = rings or _default_rings(bins, profile, peaks)
+    return Layout(cake, tuple(peaks), tuple(rings), profile)
+
+
+def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:
+    """Return the raw profile of all frames added up."""
+    counts = data.counts.sum(axis=0, dtype=np.float64)
+    exposure = data.full_exposure.sum(axis=0, dtype=np.float64)
+    sums = [array.sum(axis=1)[None] for array in cake(counts, exposure)]
+    return Profiles(sums[0], sums[1], sums[0])
+
+
+def _check(given: tuple[float, float], bins: Bins, profile: Profiles, option: str) -> None:
+    """Refuse a range that holds no bin with counts."""
+    known = bins.values[profile.norm[0] > 0]
+    if not (bins.inside(*given) & (profile.norm[0] > 0)).any():
+        raise UserError(
+            f"{option} {given[0]:g}:{given[1]:g}: nothing was measured there; the axis is {bins.label}, from "
+            f"{known.min():.4g} to {known.max():.4g}"
+        )
+
+
+def _default_rings(
+    bins: Bins, profile: Profiles, peaks: Sequence[Peak]
+) -> list[tuple[float, float]]:
+    """Return the rings of the peaks, each as wide as its peak; without peaks the middle of the counts."""
+    rings = []
+    for peak in peaks:
+        width = peak.values["fwhm"]
+        rings.append((max(peak.low, peak.center - width), min(peak.high, peak.center + width)))
+    if rings:
+        return rings
+    total = np.cumsum(profile.counts[0])
+    low, high = np.searchsorted(total, [0.25 * total[-1], 0.75 * total[-1]])
+    return [(float(bins.values[low]), float(bins.values[min(high, len(total) - 1)]))]
+
+
+def physics_of(
+    layout: Layout,
+    profile: Profiles,
+    rings: Sequence[Profiles],
+    *,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Physics:
+    """Fit peaks and orientation of every frame.
+
+    Args:
+      layout: where.
+      profile: of every frame.
+      rings: I(chi) of every frame, for each ring of the layout.
+      progress: wraps the numbers of the frames of each peak.
+    """
+    found: list[Observable] = []
+    for peak in layout.peaks:
+        found += fitted(layout.bins, profile, peak, progress=progress)
+    for ring, azimuthal in zip(layout.rings, rings, strict=True):
+        found += observed(azimuthal, layout.bins.azimuth, layout.name_of(ring))
+    return Physics(layout, profile, tuple(rings), tuple(found))

@@ -1,0 +1,157 @@
+"""Each alarm of a report rings where it should, and is quiet where it should not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from smae_jax.counting import variance_over_mean
+from smae_jax.evaluation.residuals import Whiteness
+from smae_jax.geometry import Center
+from smae_jax.likeness import Unlike, coarse, unlike
+from smae_jax.measurements import Measurements
+from smae_jax.report import alarms
+from smae_jax.report.observable import Observable
+from smae_jax.report.profiles import Ring
+
+CENTER = Center.given((19.5, 15.0))
+
+
+def scan(frames=3, photons=4.0, *, seed=0, bright=lambda y, x: 1.0):
+    """Poisson counts of a spot that is even about the centre, times a factor."""
+    y, x = np.mgrid[:41, :32]
+    y, x = y - CENTER.half_pixel[0], x - CENTER.half_pixel[1]
+    rate = photons * (0.3 + np.exp(-((y / 12) ** 2) - (x / 7) ** 2)) * bright(y, x)
+    counts = np.random.default_rng(seed).poisson(rate, (frames, 41, 32)).astype(np.int32)
+    return Measurements(counts, np.ones((1, 41, 32), np.float32), center=CENTER), rate
+
+
+def residual_of(answer, data):
+    found = Whiteness()
+    found.add(data.counts, np.broadcast_to(answer, data.counts.shape), data.full_exposure > 0)
+    return found
+
+
+def quantity(shift, *, frames=40, period=0.0):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=frames)
+    raw = 10 + 0.1 * noise
+    return Observable(
+        *("position", "peak at 10 pixel", "pixel"),
+        raw=raw,
+        raw_sigma=np.full(frames, 0.1),
+        denoised=np.full(frames, 10 + shift),
+        period=period,
+    )
+
+
+def test_symmetry_rings_by_size_significance_and_use():
+    assert alarms.symmetry_broken(0.2, 30.0, used=True).state == "rings"
+    assert alarms.symmetry_broken(0.2, 30.0, used=False).state == "quiet"
+    assert alarms.symmetry_broken(0.2, 2.0, used=True).state == "quiet"
+    assert alarms.symmetry_broken(0.02, 30.0, used=True).state == "quiet"
+    assert alarms.symmetry_broken(float("nan"), 0.0, used=True).state == "cannot tell"
+
+
+def test_residual_rings_where_structure_or_noise_was_followed():
+    data, rate = scan(12)
+    assert alarms.residual_not_white(residual_of(rate, data)).state == "quiet"
+    missed = alarms.residual_not_white(residual_of(np.full_like(rate, rate.mean()), data))
+    assert missed.state == "rings"
+    assert "structure was taken away" in missed.found
+    followed = alarms.residual_not_white(residual_of((rate + data.counts) / 2, data))
+    assert followed.state == "rings"
+    assert "follows the noise" in followed.found
+    assert alarms.residual_not_white(None).state == "cannot tell"
+
+
+def test_rings_that_moved_are_named():
+    still = [Ring(0, 10, 0.2, 20.0), Ring(10, 20, -3.0, -2.0)]
+    assert alarms.rings_moved(still, "pixel").state == "quiet"
+    moved = alarms.rings_moved([*still, Ring(20, 30, -4.0, -8.0)], "pixel")
+    assert moved.state == "rings"
+    assert "20 to 30 pixel: -4 % (-8.0 sigma)" in moved.found
+    assert "10 to 20" not in moved.found
+    assert alarms.rings_moved([], "pixel").state == "cannot tell"
+
+
+def test_peaks_that_moved_are_named():
+    assert alarms.peaks_moved([quantity(0.05)]).state == "quiet"  # within 1 %
+    found = alarms.peaks_moved([quantity(0.0), quantity(0.5)])
+    assert found.state == "rings"
+    assert "position, peak at 10 pixel: +5" in found.found
+    noisy = dataclasses.replace(quantity(0.5), raw_sigma=np.full(40, 2.0))
+    assert alarms.peaks_moved([noisy]).state == "quiet"
+    assert alarms.peaks_moved([quantity(0.5, period=180.0)]).state == "quiet"  # half a degree
+    assert alarms.peaks_moved([quantity(1.5, period=180.0)]).state == "rings"
+    assert alarms.peaks_moved([]).state == "cannot tell"
+
+
+def test_exposures_other_than_the_trainings_ring():
+    assert alarms.outside_training(1.0, 1.4).state == "quiet"
+    assert alarms.outside_training(0.1, 1.4).state == "rings"
+    assert alarms.outside_training(9.0, 1.4).state == "rings"
+    assert alarms.outside_training(9.0, None).state == "cannot tell"
+
+
+def test_frames_unlike_the_training_scan_are_named_with_their_distance():
+    training, _ = scan(6, seed=1)
+    alike, _ = scan(3, seed=2, photons=1.0)  # another exposure is no other pattern
+    other, _ = scan(2, seed=3, bright=lambda y, x: 1 + 0.6 * np.cos(2 * np.arctan2(y, x)))
+    known, rest = coarse(training), ("a", "b", "c")
+    among = unlike(known, known, but_itself=True)
+    assert alarms.unlike_training(unlike(coarse(alike), known), among, rest).state == "quiet"
+    mixed = dataclasses.replace(
+        alike,
+        counts=np.concatenate([alike.counts, other.counts]),
+        names=("a", "b", "c", "d", "e"),
+    )
+    distance = unlike(coarse(mixed), known)
+    found = alarms.unlike_training(distance, among, mixed.names)
+    assert found.state == "rings"
+    assert "d (" in found.found
+    assert "a (" not in found.found
+    # The relative modulation is 0.6 cos(2 chi), whose rms is 0.42.
+    np.testing.assert_allclose(distance.distance[3:], 0.42, atol=0.08)
+    assert alarms.unlike_training(None, None, rest).state == "cannot tell"
+    assert isinstance(distance, Unlike)
+
+
+def test_filled_pixels_ring_by_number_or_by_counts():
+    assert alarms.filled_dominates(0.1, 0.1).state == "quiet"
+    assert alarms.filled_dominates(0.3, 0.1).state == "rings"
+    assert alarms.filled_dominates(0.1, 0.3).state == "rings"
+
+
+def test_totals_that_drift_ring_and_those_that_scatter_do_not():
+    rng = np.random.default_rng(0)
+    scatter = 10 + rng.normal(size=60)
+    assert alarms.totals_drift(scatter).state == "quiet"
+    assert alarms.totals_drift(scatter + np.linspace(0, 4, 60)).state == "rings"
+    assert alarms.totals_drift(scatter[:4]).state == "cannot tell"
+
+
+def test_a_guessed_centre_rings():
+    assert alarms.guessed_centre(CENTER).state == "quiet"
+    found = alarms.guessed_centre(CENTER.doubted("partners differ"))
+    assert found.state == "rings"
+    assert "partners differ" in found.found
+
+
+@pytest.mark.parametrize("photons", [0.3, 20.0])
+def test_a_detector_that_does_not_count_rings(photons):
+    uneven = scan(6, photons, bright=lambda y, x: 1 + 0.1 * np.sin(np.arctan2(y, x)))[0]
+    assert alarms.does_not_count(variance_over_mean(uneven), True).state == "quiet"
+    doubled = dataclasses.replace(uneven, counts=2 * uneven.counts)
+    np.testing.assert_allclose(variance_over_mean(doubled), 2.0, rtol=0.2)
+    assert alarms.does_not_count(variance_over_mean(doubled), True).state == "rings"
+    assert alarms.does_not_count((1.0, 1.0), False).state == "rings"
+    assert alarms.does_not_count(None, True).state == "cannot tell"
+
+
+def test_a_frame_of_the_training_is_like_itself_and_masked_frames_say_nothing():
+    training, _ = scan(4, seed=1)
+    known = coarse(training)
+    assert (unlike(known, known).distance == 0).all()
+    nothing = known._replace(exposure=np.zeros_like(known.exposure))
+    assert (unlike(nothing, known).distance == 0).all()

@@ -1,0 +1,132 @@
+"""Peaks and orientation of profiles: found, fitted without bias, with errors that cover."""
+
+import numpy as np
+import pytest
+
+from smae_jax.report.cake import Bins
+from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.orientation import observed, orientation_of
+from smae_jax.report.peaks import fitted, peaks_of, windows_of
+from smae_jax.report.profiles import Profiles
+
+AXIS = np.linspace(0.2, 2.0, 181)
+BINS = Bins(AXIS, "q", "nm^-1", np.arange(-179.0, 180, 2), "")
+CENTER, SIGMA, AREA = 0.93, 0.045, 1.1
+
+
+def scan(frames, *, norm=12.0, follow=0.4, seed=0, area=AREA):
+    """Counts of a Gaussian on a falling line, with answers that follow their noise by a share."""
+    rng = np.random.default_rng(seed)
+    height = area / (SIGMA * np.sqrt(2 * np.pi))
+    truth = 9 - 2 * AXIS + height * np.exp(-0.5 * ((AXIS - CENTER) / SIGMA) ** 2)
+    counts = rng.poisson(truth * norm, (frames, len(AXIS)))
+    first = rng.binomial(counts, 0.5)
+    mean = truth * norm
+    split = np.stack([first, counts - first]).astype(float)
+    answer = mean + follow * (counts - mean)
+    norms = np.full(counts.shape, norm)
+    return Profiles(counts.astype(float), norms, answer, mean + follow * (2 * split - mean), split)
+
+
+def test_windows_hold_the_peaks_and_nothing_is_found_on_a_slope():
+    windows = windows_of(BINS, scan(40))
+    assert len(windows) == 1
+    low, high = windows[0]
+    assert low < CENTER - 2 * SIGMA < CENTER + 2 * SIGMA < high
+    assert windows_of(BINS, scan(40, area=0.0)) == []
+
+
+def test_fits_are_unbiased_and_their_errors_cover():
+    pytest.importorskip("lmfit")
+    found = scan(40)
+    (peak,) = peaks_of(BINS, found, [(0.7, 1.16)])
+    assert peak.shape == "gaussian"
+    assert peak.area_sigmas > 20
+    distance, position, width, area = fitted(BINS, found, peak)
+    np.testing.assert_allclose(distance.raw, 2 * np.pi / position.raw)
+    for one, truth in ((position, CENTER), (width, 2.3548 * SIGMA), (area, AREA)):
+        pulls = (one.raw - truth) / one.raw_sigma
+        assert abs(pulls.mean()) < 3 / np.sqrt(40), one.name
+        assert 0.7 < pulls.std() < 1.35, one.name
+        after = (one.denoised - truth) / one.denoised_sigma
+        assert 0.6 < after.std() < 1.6, one.name
+        assert one.denoised_sigma[0] < one.raw_sigma.mean()
+        assert abs(one.shift[0]) < 4 * one.shift[1]
+
+
+def test_a_peak_that_is_not_seen_has_an_area_and_no_position():
+    pytest.importorskip("lmfit")
+    whole = scan(6)
+    (peak,) = peaks_of(BINS, whole, [(0.7, 1.16)], shape="gaussian")
+    _, position, _, area = fitted(BINS, scan(6, area=0.0, seed=3), peak)
+    assert np.isnan(position.raw).sum() >= 4
+    assert np.isfinite(area.raw).all()
+
+
+def azimuthal(frames, direction, spread, *, counts=400.0, gap=None, seed=0):
+    """I(chi) of two opposite spots on a ring."""
+    chi = np.deg2rad(BINS.azimuth)
+    rate = 0.4 + np.exp(-((np.sin(chi - np.deg2rad(direction)) / spread) ** 2))
+    norm = np.ones(len(chi))
+    if gap is not None:
+        norm[gap] = 0
+    mean = counts * rate * norm
+    seen = np.random.default_rng(seed).poisson(mean, (frames, len(chi))).astype(float)
+    return Profiles(seen, np.broadcast_to(norm, seen.shape), np.broadcast_to(mean, seen.shape))
+
+
+def test_direction_degree_and_their_errors():
+    many = azimuthal(300, 31.0, 0.4)
+    direction, degree, hermans = observed(many, BINS.azimuth, "ring")
+    truth = orientation_of(many.denoised, many.norm, BINS.azimuth)
+    np.testing.assert_allclose(truth.direction, 31.0, atol=0.1)
+    for one, exact in (
+        (direction, truth.direction),
+        (degree, truth.degree),
+        (hermans, truth.hermans),
+    ):
+        pulls = (one.raw - exact) / one.raw_sigma
+        assert abs(pulls.mean()) < 0.2, one.name
+        assert 0.85 < pulls.std() < 1.15, one.name
+
+
+def test_limits_of_the_degree_and_of_hermans_factor():
+    even = azimuthal(1, 0.0, 0.4)
+    even = orientation_of(np.ones_like(even.norm), even.norm, BINS.azimuth)
+    np.testing.assert_allclose([even.degree[0], even.hermans[0]], [0, 0], atol=1e-3)
+    spots = np.where(np.abs(np.sin(np.deg2rad(BINS.azimuth - 1))) < 0.04, 1.0, 0.0)[None]
+    sharp = orientation_of(spots, np.ones_like(spots), BINS.azimuth)
+    assert sharp.degree[0] > 0.99
+    assert sharp.hermans[0] > 0.98
+
+
+def test_a_gap_is_known_from_the_other_side_and_too_little_says_nothing():
+    whole = azimuthal(1, 31.0, 0.4)
+    gap = azimuthal(1, 31.0, 0.4, gap=np.s_[100:125])
+    found = [orientation_of(p.denoised, p.norm, BINS.azimuth) for p in (whole, gap)]
+    np.testing.assert_allclose(found[1].direction, found[0].direction, atol=1.5)
+    little = azimuthal(1, 31.0, 0.4, gap=np.abs(np.sin(np.deg2rad(BINS.azimuth))) < 0.6)
+    assert np.isnan(orientation_of(little.denoised, little.norm, BINS.azimuth).direction[0])
+
+
+def test_angles_differ_the_shorter_way_round():
+    values = np.array([179.0, 1.0])
+    one = Observable("direction", "ring", "degrees", values, np.ones(2), values[::-1], period=180.0)
+    np.testing.assert_allclose(one.sigmas, [2, -2])
+    assert one.middle(values) in (pytest.approx(0.0, abs=1e-6), pytest.approx(180.0, abs=1e-6))
+
+
+def test_halves_tell_scatter_and_what_both_miss():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(2, 4000))
+    raw = 5 + 2 * noise
+    for bias in (0.0, 0.7):
+        answers = 5 + bias + 0.3 * np.sqrt(2) * noise
+        expected = np.hypot(0.3, bias)
+        np.testing.assert_allclose(sigma_of_halves(answers, raw), expected, rtol=0.12)
+    astray = answers.copy()
+    astray[0, :20] = 1e6
+    np.testing.assert_allclose(sigma_of_halves(astray, raw), expected, rtol=0.12)
+    turned = sigma_of_halves((answers + 176) % 180, (raw + 176) % 180, period=180.0)
+    np.testing.assert_allclose(turned, expected, rtol=0.12)
+    assert np.isnan(sigma_of_halves(np.full((2, 3), np.nan), raw[:, :3])).all()
