@@ -35,10 +35,7 @@ def from_partner(data: Measurements) -> Answers:
         raise ValueError("expected patterns with a trusted centre")
     center, data = data.symmetry.half_pixel, with_outliers(data)
     measured = np.broadcast_to(data.valid, data.counts.shape)
-    response = np.float32(1)
-    if data.response is not None:
-        response = np.where(data.response > 0, data.response, np.float32(1))
-    own = data.frame_exposure[:, None, None] * response
+    own = data.frame_exposure[:, None, None] * _response(data)
     exposure = turn(data.exposure, center, 0)
     filled = ~measured & np.broadcast_to(exposure > 0, measured.shape)
     ratio = own / np.where(exposure > 0, exposure, np.float32(1))
@@ -48,7 +45,7 @@ def from_partner(data: Measurements) -> Answers:
 
 
 def beside_counts(answers: Answers, data: Measurements) -> Answers:
-    """Keep what was counted; answer only the pixels without a measurement.
+    """Keep what was counted; answer only the pixels without a measurement, as they would have counted.
 
     Args:
       answers: in counts of every frame's own exposure.
@@ -62,7 +59,9 @@ def beside_counts(answers: Answers, data: Measurements) -> Answers:
         data.valid[..., None] if data.channels else data.valid, data.counts.shape
     )
     filled = ~measured & np.asarray(answers.known)
-    counts = np.where(measured, data.counts, np.asarray(answers.counts)).astype(np.float32)
+    response = _response(data)[..., None] if data.channels else _response(data)
+    answered = np.asarray(answers.counts) * response
+    counts = np.where(measured, data.counts, answered).astype(np.float32)
     return answers.after(
         "only",
         f"filled: {_shares(measured, filled, 'the answer')}",
@@ -78,6 +77,13 @@ def error_bars_alone(answers: Answers) -> Answers:
     sigma = np.asarray(answers.sigma)
     known = np.asarray(answers.known) & np.isfinite(sigma)
     return answers.after("only", "sigma", counts=sigma, known=known, sigma=None)
+
+
+def _response(data: Measurements) -> np.ndarray:
+    """Return the response of every pixel, (*spatial), float32; 1 where it is not known."""
+    if data.response is None:
+        return np.ones(data.spatial, np.float32)
+    return np.where(data.response > 0, data.response, np.float32(1))
 
 
 def _shares(measured: np.ndarray, filled: np.ndarray, by: str = "their partner's counts") -> str:

@@ -147,6 +147,14 @@ def test_an_outlier_stays_as_it_was_counted():
     np.testing.assert_array_equal(beside_counts(answers, data).counts, counts)
 
 
+def test_a_filled_pixel_is_answered_as_it_would_have_counted():
+    exposure = np.array([[[2, 0, 3, 0]]], np.float32)
+    response = np.array([[2, 4, 3, 0]], np.float32)
+    data = Measurements(np.array([[[20, 0, 30, 0]]], np.int32), exposure, response=response)
+    answers = Answers(np.full((1, 1, 4), 9, np.float32), np.ones((1, 1, 4), bool), exposure == 0)
+    np.testing.assert_array_equal(beside_counts(answers, data).counts, [[[20, 36, 30, 9]]])
+
+
 @pytest.mark.parametrize(
     ("text", "level"), [("gzip", 4), ("gzip:9", 9), ("zstd:1", 1), ("zstd", 3), ("zstd:22", 22)]
 )
