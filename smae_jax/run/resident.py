@@ -127,11 +127,7 @@ class Resident:
         filled_up = np.minimum(np.arange(which[0], which[0] + self.batch_size), which[-1])
         opened = self.opened.of_frames(data.take(filled_up), alone=True)
         own = opened.data
-        own = dataclasses.replace(
-            own,
-            counts=own.counts.astype(np.float32),  # of one type, whole or not: nothing compiles anew
-            exposure=np.ascontiguousarray(own.full_exposure),
-        )
+        own = dataclasses.replace(own, exposure=np.ascontiguousarray(own.full_exposure))
         if finishing.put_back in opened.stages:
             own = take_out(own, alone=True)
         found = in_counts(dataclasses.replace(opened, data=own).answers(), own)
