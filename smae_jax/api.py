@@ -284,7 +284,7 @@ class Denoiser:
         Args:
           shape: (height, width) of the frames; None = those of the training.
           options: as of `smae-jax watch`: `batch_size=8`, `conserve_totals="no"`, `keep_significant=0`, ...
-            Stages that need several frames (combine, keep_sums, keep_shadows) are none.
+            Stages that need several frames (combine, keep_sums) are none of them.
 
         Returns:
           A function from frames to answers.

@@ -805,7 +805,7 @@ class FramesAlone:
         """Return these as options of a run that is applied to a scan, without what needs several frames."""
         names = {field.name for field in dataclasses.fields(FramesAlone)} - {"conserve_totals"}
         given = {name: getattr(self, name) for name in names}
-        return ApplyOptions(**given, combine=False, keep_sums=False, keep_shadows=False)
+        return ApplyOptions(**given, combine=False, keep_sums=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_answers_are_those_of_infer_to_each_frame_alone(trained_run, resident, f
     for frame, answer in zip(frames, found, strict=True):
         counts = np.where(frame == 65535, np.nan, frame.astype(np.float32))
         data = smae_jax.from_arrays(counts[None], center=(17.5, 14))
-        alone = smae_jax.open_run(trained_run).denoise(data, keep_shadows=False)
+        alone = smae_jax.open_run(trained_run).denoise(data)
         np.testing.assert_allclose(answer, alone.counts[0], rtol=1e-4, atol=1e-5)
     assert found[1, 10, 11] == 900
     assert np.isnan(found[:, 3, 4]).all()  # masked with its partner
