@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "train": (options.TrainConfig, "train a denoiser on the frames of a scan"),
     "infer": (options.InferConfig, "denoise frames with a trained run"),
     "watch": (options.WatchConfig, "denoise frames as they come"),
+    "fill": (options.FillConfig, "fill masked pixels from their partner, without training"),
     "evaluate": (options.EvaluateConfig, "score a run beside simple filters"),
     "report": (options.ReportConfig, "one page on a run: before and after, physics, alarms"),
     "import-torch": (options.ImportTorchConfig, "make a run of a published PyTorch checkpoint"),
@@ -296,6 +297,8 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
         from smae_jax.commands.infer import infer as chosen
     elif name == "watch":
         from smae_jax.commands.watch import watch as chosen
+    elif name == "fill":
+        from smae_jax.commands.fill import fill as chosen
     elif name == "evaluate":
         from smae_jax.commands.evaluate import evaluate as chosen
     elif name == "report":

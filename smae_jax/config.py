@@ -651,8 +651,14 @@ class InferConfig(ApplyOptions):
     """What the background is multiplied by: transmission of the sample, ratio of exposures."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes three passes of the network instead of one."""
-    packing: Literal["bitshuffle", "gzip", "none"] = "bitshuffle"
-    """How patterns in HDF5 are packed: bitshuffle is ten times faster, gzip is read without hdf5plugin."""
+    only: Literal["answers", "filled", "sigma"] = "answers"
+    """What is written: the answers; filled = what was counted, and the answer only where nothing was
+    measured; sigma = the error bars alone."""
+    output_dtype: str = "float32"
+    """float32, float16, uint8, uint16, uint32 or int32; the largest whole number = no answer."""
+    packing: str = "bitshuffle"
+    """How patterns in HDF5 are packed: bitshuffle (LZ4), zstd, gzip or none; with a level: zstd:9, gzip:1.
+    Bitshuffle is ten times faster, gzip is read without hdf5plugin."""
     shard: str = ""
     """Part of the blocks that this process does, 1/16 to 16/16; the last to finish joins them."""
     figure: str = ""
@@ -665,6 +671,7 @@ class InferConfig(ApplyOptions):
         super().__post_init__()
         parse_ranges(self.plot_range)
         parse_shard(self.shard)
+        self._check_only()
         if not 0 < self.background_scale < math.inf:
             raise UserError(
                 f"--background-scale: expected a number above 0, got {self.background_scale:g}"
@@ -673,6 +680,83 @@ class InferConfig(ApplyOptions):
             raise UserError(
                 f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
             )
+
+    def _check_only(self) -> None:
+        """Let `--only sigma` imply `--sigma`, and refuse what contradicts a choice of what is written."""
+        if self.only == "sigma":
+            object.__setattr__(self, "sigma", True)
+        elif self.only == "filled" and self.sigma:
+            raise UserError(
+                "--only filled and --sigma: measured counts are no answers and have no error bars; leave "
+                "one out"
+            )
+        if self.only == "filled" and self.background:
+            raise UserError(
+                "--only filled and --background: measured counts keep their background; leave one out"
+            )
+        if self.only != "answers" and self.figure:
+            raise UserError(f"--only {self.only} and --figure: draws answers; leave one out")
+        if self.only == "sigma" and self.output_dtype not in ("float32", "float16"):
+            raise UserError(
+                f"--only sigma and --output-dtype {self.output_dtype}: error bars are no whole numbers; "
+                "expected float32 or float16"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FillConfig:
+    """Fill masked pixels of a scan by the counts of their partner across the beam, without training."""
+
+    input: str = ""
+    """Frames: a file, a quoted pattern, a folder, `file.h5::/dataset` or `file.npz::name`."""
+    output: str = ""
+    """`.h5`/`.nxs` (NeXus), `.tif`, `.npz`, `.npy`, or a folder for one file per frame."""
+    mask: tuple[str, ...] = ()
+    """Masks of the detector frame, all of which count: `mask.tif`, `mask.npz::name`, `file.h5::/dataset`."""
+    mask_polarity: Literal["bad", "good"] = "bad"
+    """What nonzero means in the mask files; detectors and pyFAI write nonzero = bad."""
+    center: str = "auto"
+    """Beam centre `y,x` in pixels (integer = middle of a pixel); auto = of the geometry file, else found by
+    correlation, else the header's."""
+    geometry: str = ""
+    """Geometry file of pyFAI (`.poni`): beam centre, distance, pixel size, wavelength and tilt."""
+    flat: str = ""
+    """Flat field: a partner's counts are multiplied by the ratio of the two pixels' responses."""
+    saturation: float = 0.0
+    """Counts from which a pixel is saturated; 0 = the file's own cutoff, where it has one."""
+    marks: str = "auto"
+    """Values that mark gaps and bad pixels, as --data.marks of a training."""
+    missing: Literal["refuse", "skip"] = "refuse"
+    """Frames that an HDF5 file announces and that are not there, as in a linked file that is gone."""
+    hot_pixels: bool = True
+    """Find and fill pixels that count too much in 3 frames or more, frame after frame."""
+    frames: str = ""
+    """Which frames, counted from 0: `0:500:2`, `0,2,5`; "" = all."""
+    memory: str = ""
+    """Memory for the frames, such as 4GiB; "" = a quarter of what the machine has."""
+    shard: str = ""
+    """Part of the blocks that this process does, 1/16 to 16/16; the last to finish joins them."""
+    output_dtype: str = "float32"
+    """float32, float16, uint8, uint16, uint32 or int32; the largest whole number = no answer."""
+    packing: str = "bitshuffle"
+    """How patterns in HDF5 are packed: bitshuffle (LZ4), zstd, gzip or none; with a level: zstd:9, gzip:1."""
+    overwrite: bool = False
+    """Replace the output if it exists."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be read."""
+        object.__setattr__(self, "mask", as_locations(self.mask))
+        if self.center != "auto":
+            parse_center(self.center, option="--center")
+        if self.memory:
+            parse_memory(self.memory)
+        parse_shard(self.shard)
+
+    def as_data(self) -> DataOptions:
+        """Return how the frames are read, as options of a training."""
+        names = {field.name for field in dataclasses.fields(DataOptions)}
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in names}
+        return DataOptions(path=self.input, outliers="keep", **given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -746,7 +830,7 @@ class WatchConfig(FramesAlone):
     overwrite: bool = False
     """Replace the output if it exists, instead of going on with it."""
     output_dtype: str = "float32"
-    """float32, float16, uint8, uint16, uint32, int16 or int32; the largest whole number = no answer."""
+    """float32, float16, uint8, uint16, uint32 or int32; the largest whole number = no answer."""
     packing: str = "bitshuffle"
     """How frames are packed: bitshuffle (LZ4), zstd, gzip or none; with a level: zstd:9, gzip:1."""
 

@@ -18,7 +18,7 @@ LAYERS = (
     ("io", "simulate", "config", "config_file"),
     (
         *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
-        *("cautions", "calibration", "tiles"),
+        *("cautions", "calibration", "tiles", "filling"),
     ),
     ("methods", "models"),
     (

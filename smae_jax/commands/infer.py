@@ -13,6 +13,7 @@ from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, parse_ranges
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
+from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
 from smae_jax.io.parts import Parts
@@ -21,7 +22,7 @@ from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
-from smae_jax.run.blockwise import infer_large
+from smae_jax.run.blockwise import form_asked, infer_large
 from smae_jax.run.data import read_images
 from smae_jax.run.restore import Opened, calibrated_as_run, files_of, open_run
 
@@ -40,6 +41,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     for name in ("run", "output", *(("input",) if data is None else ())):
         if not getattr(config, name):
             raise UserError(f"--{name}: expected a path, got none; see --help")
+    form = form_asked(config)
     _check_places(config)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
@@ -48,7 +50,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         opened.data,
         inputs=_inputs(config),
         overwrite=config.overwrite,
-        sigma=config.sigma,
+        sigma=config.sigma and config.only != "sigma",
     )
     if opened.large is not None:
         _infer_large(config, opened, say)
@@ -59,7 +61,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
             f"{opened.data.frames} frames; leave it out"
         )
     answers = answer(config, opened, say)
-    write(
+    rounded = write(
         config.output,
         answers.counts,
         opened.data,
@@ -68,8 +70,10 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         sigma=answers.sigma,
         process=opened.made_by(answers) | {"options": changed(config)},
         overwrite=config.overwrite,
-        packing=config.packing,
+        form=form,
     )
+    if rounded:
+        say(f"note: {rounded}")
     if config.figure:
         draw(config, opened, answers)
     say(in_words(config, opened, answers))
@@ -102,6 +106,11 @@ def _looked_at(config: InferConfig, opened: Opened, say: Say) -> Measurements | 
         + (f"; {describe_mask(data)}" if patterns else f" of {data.spatial}")
     )
     check_sigma(config, opened)
+    if config.only == "filled" and opened.method.answers == "one":
+        raise UserError(
+            f"--only filled: all {counted(frames, 'repeat')} have one answer, which belongs beside the "
+            "counts of none of them; leave it out"
+        )
     background = read_background(config, opened, say)
     stages = (finishing.bare(stage) for stage in opened.stages)
     if not data.are_counts and any(stage in finishing.COUNTED for stage in stages):
@@ -120,10 +129,14 @@ def _answered(config: InferConfig, background: Measurements | None, opened: Open
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
     if method.answers != "one":
         answers = in_counts(answers, data)
-    if background is None:
-        return answers
-    scale, name = config.background_scale, config.background
-    return finishing.subtract_background(answers, data, background, scale=scale, name=name)
+    if background is not None:
+        scale, name = config.background_scale, config.background
+        answers = finishing.subtract_background(answers, data, background, scale=scale, name=name)
+    if config.only == "filled":
+        return beside_counts(answers, data)
+    if config.only == "sigma":
+        return error_bars_alone(answers)
+    return answers
 
 
 def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
@@ -203,8 +216,13 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
     what = f"one answer to {counted(count, 'repeat')}" if one else counted(count, "frame")
     known, filled = 100 * np.mean(answers.known), 100 * np.mean(answers.filled)
     rest = f", {filled:.1f} % are filled from their partner" if opened.data.symmetry else ""
+    value = "an answer"
+    if config.only == "filled":
+        what, value, rest = f"{what} as counted", "a value", f", {filled:.1f} % by the answer"
+    elif config.only == "sigma":
+        what = f"error bars alone of {what}"
     return (
-        f"{config.output}: {what}, in counts; {known:.1f} % of pixels have an answer{rest}, the rest is "
+        f"{config.output}: {what}, in counts; {known:.1f} % of pixels have {value}{rest}, the rest is "
         f"NaN; step {opened.step}, ensemble {opened.predictor.group}"
     )
 

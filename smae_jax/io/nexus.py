@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from smae_jax.io.answers import Answered, process_of
+from smae_jax.io.answers import process_of
+from smae_jax.io.form import Stored
 from smae_jax.io.hdf5_sink import create_hdf5
 from smae_jax.io.outputs import PROGRAM
-from smae_jax.io.parts import PACKED, Joined
+from smae_jax.io.packings import packing_options
 from smae_jax.measurements import Axis, Measurements
 
 
-def write_nexus(
-    path: Path, answers: Answered | Joined, process: dict[str, str], packing: str = "bitshuffle"
-) -> None:
+def write_nexus(path: Path, answers: Stored, process: dict[str, str]) -> None:
     """Write answers with their errors, masks, axis, names, geometry and process.
 
     Args:
       path: of the file.
-      answers: what is written.
-      process: what made them.
-      packing: of patterns, one of `PACKINGS`; the rest is packed by gzip.
+      answers: what is written; patterns are packed as their form says, the rest by gzip.
+      process: what made them; how numbers were rounded and clipped is added.
 
     Raises:
       OSError: if not everything could be written.
     """
     like, patterns = answers.like, len(answers.like.spatial) == 2
+    numbers = answers.form.numbers
     with create_hdf5(path) as file:
         file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
         entry = group_of(file, "entry", "NXentry", default="data")
         data = group_of(entry, "data", "NXdata", signal="data")
-        signal = _frames(data, "data", answers, answers.frames(), packing)
+        signal = _frames(data, "data", answers)
         signal.attrs["interpretation"] = "spectrum" if len(like.spatial) == 1 else "image"
-        signal.attrs["long_name"] = "denoised counts; NaN where there is no answer"
+        mark = str(numbers.mark) if numbers.whole else "NaN"
+        signal.attrs["long_name"] = f"{answers.form.holds}; {mark} where there is no answer"
         if answers.has_sigma:
-            errors = _frames(data, "data_errors", answers, answers.sigmas(), packing)
+            errors = _frames(data, "data_errors", answers)
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
         _flags(data, "pixel_mask", answers, np.uint32, "nonzero = no answer")
         if patterns or answers.flags("filled")[0] is None:
@@ -48,49 +47,41 @@ def write_nexus(
         _axes(data, answers)
         write_geometry(entry, like)
         group = group_of(entry, "process", "NXprocess")
-        for name, text in process_of(like, process).items():
+        rounded = answers.in_words()
+        told = {**process, **({"output_dtype": rounded} if rounded else {})}
+        for name, text in process_of(like, told).items():
             group[name] = text
 
 
-PACKINGS: dict[str, dict[str, Any]] = {
-    "bitshuffle": PACKED,
-    "gzip": {"compression": "gzip", "compression_opts": 4, "shuffle": True},
-    "none": {},
-}
-"""Options of h5py: Bitshuffle-LZ4 needs hdf5plugin to be read, every HDF5 reads gzip."""
-
-
 def _packed(chunks: Any) -> dict[str, Any]:
-    return {"chunks": chunks, **PACKINGS["gzip"]}
+    return {"chunks": chunks, **packing_options("gzip")}
 
 
-def _frames(
-    group: h5py.Group,
-    name: str,
-    answers: Answered | Joined,
-    frames: Iterator[np.ndarray],
-    packing: str,
-) -> h5py.Dataset:
-    leading, frame = answers.leading, answers.frame
+def _frames(group: h5py.Group, name: str, answers: Stored) -> h5py.Dataset:
+    """Write the answers (`data`) or their error bars (`data_errors`)."""
+    leading, frame, form = answers.leading, answers.frame, answers.form
     if len(answers.like.spatial) == 2:
-        packed = {"chunks": (*(1 for _ in leading), *frame), **PACKINGS[packing]}
+        packed = {"chunks": (*(1 for _ in leading), *frame), **packing_options(form.packing)}
     else:
         packed = _packed(True)
-    dataset = group.create_dataset(name, (*leading, *frame), np.float32, **packed)
+    signal = name == "data"
+    numbers = form.numbers if signal else form.of_errors
+    dataset = group.create_dataset(
+        name, (*leading, *frame), numbers.dtype, fillvalue=numbers.mark, **packed
+    )
     dataset.attrs["units"] = "counts"
-    if isinstance(answers, Joined) and packing == "bitshuffle":  # as the parts are packed
-        chunks = answers.packed("counts" if name == "data" else "sigma")
+    chunks = answers.packed("counts" if signal else "sigma")
+    if chunks is not None:
         for place, (skipped, chunk) in zip(np.ndindex(leading), chunks, strict=True):
             dataset.id.write_direct_chunk((*place, *(0 for _ in frame)), chunk, skipped)
         return dataset
+    frames = answers.frames() if signal else answers.sigmas()
     for place, values in zip(np.ndindex(leading), frames, strict=True):
         dataset[place] = values
     return dataset
 
 
-def _flags(
-    group: h5py.Group, name: str, answers: Answered | Joined, kind: type, meaning: str
-) -> None:
+def _flags(group: h5py.Group, name: str, answers: Stored, kind: type, meaning: str) -> None:
     """Write what is said of every pixel; once where all frames agree."""
     unknown = name == "pixel_mask"
     one, each = answers.flags("known" if unknown else name)
@@ -105,7 +96,7 @@ def _flags(
     dataset.attrs["long_name"] = meaning
 
 
-def _axes(data: h5py.Group, answers: Answered | Joined) -> None:
+def _axes(data: h5py.Group, answers: Stored) -> None:
     """Write the coordinates of the motors and of the spectra, and name the axes of the data by them."""
     like, leading = answers.like, answers.leading
     motors = like.origin.motors or [None] * len(leading)

@@ -8,8 +8,8 @@ import numpy as np
 
 from smae_jax.errors import UserError
 
-TYPES = ("float32", "float16", "uint8", "uint16", "uint32", "int16", "int32")
-"""Types that answers can be written in."""
+TYPES = ("float32", "float16", "uint8", "uint16", "uint32", "int32")
+"""Types that answers can be written in: readers know where each ends, and that nothing was counted there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,7 @@ class NumberType:
     """How answers become the numbers of a file.
 
     Whole numbers are rounded half to even, without bias. Where there is no answer the largest number of the
-    type stands, as detectors do; so what is counted goes up to the number below it.
+    type stands, as detectors do; so what is counted goes up to the number below it, also in float16.
 
     Attributes:
       name: one of `TYPES`.
@@ -52,9 +52,12 @@ class NumberType:
         """Smallest and largest answer that fits."""
         if self.whole:
             info = np.iinfo(self.dtype)
-            return int(info.min), int(info.max) - 1
-        info = np.finfo(self.dtype)
-        return float(info.min), float(info.max)
+            # Detectors of 32 bits mark by the two largest numbers.
+            return int(info.min), int(info.max) - (2 if self.name == "uint32" else 1)
+        if self.name == "float32":
+            return -np.inf, np.inf
+        below = float(np.nextafter(np.finfo(self.dtype).max, self.dtype.type(0)))
+        return -below, below
 
     def stored(self, values: np.ndarray) -> tuple[np.ndarray, int]:
         """Return answers as they are written, and how many of them did not fit and were clipped.

@@ -19,7 +19,9 @@ from smae_jax.io import text_files
 from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.atomic import OutputError, atomic_paths
+from smae_jax.io.form import Form, Stored
 from smae_jax.io.nexus import write_nexus
+from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import (
     PROGRAM,
     check_output,
@@ -33,6 +35,9 @@ from smae_jax.measurements import Measurements
 
 __all__ = ["OutputError", "check_output", "files_written", "refuse_input", "sigma_beside", "write"]
 
+AS_USUAL = Form()
+"""float32, packed by Bitshuffle-LZ4."""
+
 
 def write(
     path: str,
@@ -44,8 +49,8 @@ def write(
     sigma: np.ndarray | None = None,
     process: dict[str, str] | None = None,
     overwrite: bool = False,
-    packing: str = "bitshuffle",
-) -> None:
+    form: Form = AS_USUAL,
+) -> str:
     """Write what was made of measurements, as the suffix says.
 
     - `.h5 .hdf5 .nxs`: NeXus, a default plot with axis and units, `data_errors`, `pixel_mask`, `filled`,
@@ -69,7 +74,10 @@ def write(
       sigma: one standard deviation of `counts`, shaped as they are.
       process: what made them, e.g. `config`; program, version and date are added.
       overwrite: whether existing output is replaced.
-      packing: of patterns in HDF5: "bitshuffle", "gzip" or "none".
+      form: type of the numbers and packing; error bars stay floating point.
+
+    Returns:
+      How numbers were rounded, and how many did not fit and were clipped; "" = neither.
 
     Raises:
       OutputError: in one line, if it exists, the suffix does not fit, the disk is full or there is no
@@ -77,7 +85,7 @@ def write(
     """
     check_output(path, like, overwrite=overwrite, sigma=sigma is not None)
     answers = Answered(np.asarray(counts), like, known=known, filled=filled, sigma=sigma)
-    _write(path, answers, process or {}, overwrite=overwrite, packing=packing)
+    return _write(path, Stored(answers, form), process or {}, overwrite=overwrite)
 
 
 def write_joined(
@@ -87,8 +95,8 @@ def write_joined(
     *,
     process: dict[str, str],
     overwrite: bool = False,
-    packing: str = "bitshuffle",
-) -> None:
+    form: Form = AS_USUAL,
+) -> str:
     """Write the blocks of an output as one, frame by frame.
 
     Args:
@@ -97,34 +105,36 @@ def write_joined(
       like: what was answered: names, geometry, raster; its counts are not looked at.
       process: see `write`.
       overwrite: see `write`.
-      packing: see `write`.
+      form: see `write`.
+
+    Returns:
+      See `write`.
 
     Raises:
       OutputError: as `write`.
     """
     answers = Joined(parts, like)
     check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
-    _write(path, answers, process, overwrite=overwrite, packing=packing)
+    return _write(path, Stored(answers, form), process, overwrite=overwrite)
 
 
-def _write(
-    path: str, answers: Answered | Joined, process: dict[str, str], *, overwrite: bool, packing: str
-) -> None:
+def _write(path: str, answers: Stored, process: dict[str, str], *, overwrite: bool) -> str:
     like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
     with atomic_paths(path, *beside, overwrite=overwrite) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
-            write_nexus(temporary, answers, process, packing)
+            write_nexus(temporary, answers, process)
         elif suffix == ".npz":
             _write_npz(temporary, answers)
         elif suffix in text_files.SUFFIXES:
             _write_text(temporary, answers, process)
         else:
-            _write_frames(temporary, suffix, answers, answers.frames())
+            _write_frames(temporary, suffix, answers, answers.frames(), answers.form.numbers)
             if sigma:
-                _write_frames(others[0], suffix, answers, answers.sigmas())
+                _write_frames(others[0], suffix, answers, answers.sigmas(), answers.form.of_errors)
             if suffix == ".npy" and like.axis is not None:
                 np.save(others[1], like.axis.values, allow_pickle=False)
+    return answers.in_words()
 
 
 def files_written(path: str, like: Measurements, *, sigma: bool) -> list[str]:
@@ -134,7 +144,7 @@ def files_written(path: str, like: Measurements, *, sigma: bool) -> list[str]:
     return [path, *(beside[:1] if sigma else ()), *(beside[1:] if axis else ())]
 
 
-def _write_npz(path: Path, answers: Answered | Joined) -> None:
+def _write_npz(path: Path, answers: Stored) -> None:
     shape = (*answers.leading, *answers.frame)
     packed: dict[str, Any] = {
         "counts": np.stack([*answers.frames()]).reshape(shape),
@@ -151,7 +161,7 @@ def _write_npz(path: Path, answers: Answered | Joined) -> None:
         np.savez_compressed(file, **packed)
 
 
-def _write_text(path: Path, answers: Answered | Joined, process: dict[str, str]) -> None:
+def _write_text(path: Path, answers: Stored, process: dict[str, str]) -> None:
     axis = answers.like.axis
     text_files.write_text(
         path,
@@ -169,31 +179,34 @@ def _write_text(path: Path, answers: Answered | Joined, process: dict[str, str])
 
 
 def _write_frames(
-    path: Path, suffix: str, answers: Answered | Joined, frames: Iterator[np.ndarray]
+    path: Path, suffix: str, answers: Stored, frames: Iterator[np.ndarray], numbers: NumberType
 ) -> None:
     shape = (len(answers.names), *answers.frame)
     if suffix == ".npy":
-        _write_npy(path, frames, (*answers.leading, *answers.frame))
+        _write_npy(path, frames, (*answers.leading, *answers.frame), numbers)
     elif suffix:
-        _write_tiff(path, frames, shape)
+        _write_tiff(path, frames, numbers.dtype.itemsize * int(np.prod(shape)))
     else:
         path.mkdir()
+        size = numbers.dtype.itemsize * int(np.prod(shape[1:]))
         for name, frame in zip(_file_names(answers.names), frames, strict=True):
-            _write_tiff(path / name, iter([frame]), (1, *shape[1:]))
+            _write_tiff(path / name, iter([frame]), size)
 
 
-def _write_npy(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:
+def _write_npy(
+    path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...], numbers: NumberType
+) -> None:
     # Written frame by frame: a memory map would end in a bus error on a full disk.
+    stored = numbers.dtype.newbyteorder("<")
     with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        header = {"descr": stored.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for frame in frames:
-            file.write(frame.astype("<f4").tobytes())
+            file.write(frame.astype(stored).tobytes())
 
 
-def _write_tiff(path: Path, frames: Iterator[np.ndarray], shape: tuple[int, ...]) -> None:
-    large = 4 * int(np.prod(shape)) > 2**32 - 2**25
-    with tifffile.TiffWriter(path, bigtiff=large) as tiff:
+def _write_tiff(path: Path, frames: Iterator[np.ndarray], size: int) -> None:
+    with tifffile.TiffWriter(path, bigtiff=size > 2**32 - 2**25) as tiff:
         for frame in frames:
             tiff.write(frame, photometric="minisblack", contiguous=True, software=PROGRAM)
 

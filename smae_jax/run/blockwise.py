@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import jax
 import numpy as np
@@ -13,21 +14,57 @@ import numpy as np
 from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, dump, flat
+from smae_jax.io.form import Form, form_of
 from smae_jax.io.parts import Parts, checksum, parts_of
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.overlap import Behind, ahead
 from smae_jax.progress import Bar
+from smae_jax.run.large import Large
 from smae_jax.run.lock import HeldError, held
 from smae_jax.run.restore import Opened
 from smae_jax.version import version
 
 _NOT_ASKED = {
     *("run", "input", "output", "overwrite", "memory", "shard", "figure", "plot_range"),
-    *("batch_size", "config", "packing"),
+    *("batch_size", "config", "packing", "output_dtype"),
 }
 """Options that answers do not depend on, or that are told otherwise."""
+Read = TypeVar("Read")
+
+
+@dataclasses.dataclass(frozen=True)
+class Work(Generic[Read]):
+    """What is done to a large scan, block by block.
+
+    Attributes:
+      output: where the answers go.
+      like: the whole scan, see `whole`.
+      blocks: frames of each.
+      made_of: what the answers depend on.
+      read: reads the frames of a block; called in a thread while the block before is answered.
+      answer: answers what was read of a block, in counts.
+      process: tells what made the output, once all parts are there.
+      finish: is called by the process that has written the output, before the parts are removed.
+      form: of the output.
+      shard: part of the blocks that this process does, as `parse_shard` reads it.
+      overwrite: whether output and parts of another one are replaced.
+      doing: what is done, for messages.
+    """
+
+    output: str
+    like: Measurements
+    blocks: tuple[slice, ...]
+    made_of: Mapping[str, str]
+    read: Callable[[slice], Read]
+    answer: Callable[[Read], Answers]
+    process: Callable[[Parts], dict[str, str]]
+    finish: Callable[[Parts], None]
+    form: Form = dataclasses.field(default_factory=Form)
+    shard: str = ""
+    overwrite: bool = False
+    doing: str = "denoising"
 
 
 def infer_large(
@@ -45,39 +82,84 @@ def infer_large(
       opened: a run with a large scan.
       background: that is taken off the answers.
       answer: answers the data of one block, in counts.
-      finish: is called by the process that has written the output, before the parts are removed.
+      finish: see `Work`.
+      say: receives every line that a person should read.
+
+    Raises:
+      UserError: as `in_blocks`.
+    """
+    if opened.large is None:
+        raise TypeError("the scan is not large")
+
+    def process(parts: Parts) -> dict[str, str]:
+        told = opened.made_by(Answers(None, None, None, done=parts.done()))
+        return told | {"options": changed(config), "blocks": str(len(parts.blocks))}
+
+    work = Work(
+        output=config.output,
+        like=whole(opened.large, opened.data),
+        blocks=tuple(borders(opened.large.frames, opened.block)),
+        made_of=made_of(config, opened, background),
+        read=opened.of_block,
+        answer=answer,
+        process=process,
+        finish=finish,
+        form=form_asked(config),
+        shard=config.shard,
+        overwrite=config.overwrite,
+    )
+    in_blocks(work, say)
+
+
+def form_asked(config: InferConfig) -> Form:
+    """Return the form of the output that the options ask for.
+
+    Raises:
+      UserError: in one line, if there is none such, or the output has no place for it.
+    """
+    holds = "one standard deviation of the denoised counts" if config.only == "sigma" else None
+    return form_of(
+        config.output,
+        output_dtype=config.output_dtype,
+        packing=config.packing,
+        holds=holds or Form.holds,
+    )
+
+
+def in_blocks(work: Work[Read], say: Say) -> None:
+    """Do this process's blocks, and write the output when all blocks are there.
+
+    Args:
+      work: what is done.
       say: receives every line that a person should read.
 
     Raises:
       UserError: in one line, if another process does the same part, or parts of another output are there.
     """
-    if opened.large is None:
-        raise TypeError("the scan is not large")
-    all_blocks = tuple(borders(opened.large.frames, opened.block))
-    part, of = parse_shard(config.shard)
-    own = share_of(len(all_blocks), part, of)
-    parts = Parts(parts_of(config.output), all_blocks, made_of(config, opened, background))
+    part, of = parse_shard(work.shard)
+    own = share_of(len(work.blocks), part, of)
+    parts = Parts(parts_of(work.output), work.blocks, work.made_of)
     # Two processes must not do the same part, nor both make the folder anew.
-    beside = functools.partial(held, doing="denoising", option="--output")
+    beside = functools.partial(held, doing=work.doing, option="--output")
     with beside(parts.folder.with_name(f"{parts.folder.name}-{part}-of-{of}")):
-        parts.open(overwrite=config.overwrite)
+        parts.open(overwrite=work.overwrite)
         missing = parts.missing(own)
-        longest = max(b.stop - b.start for b in all_blocks)
+        longest = max(b.stop - b.start for b in work.blocks)
         kept = f", {len(own) - len(missing)} of which are there" if len(missing) < len(own) else ""
         say(
-            f"{opened.large.frames} frames in {len(all_blocks)} blocks of up to {longest}; this process does "
+            f"{work.like.frames} frames in {len(work.blocks)} blocks of up to {longest}; this process does "
             f"{len(own)} of them{kept}: {parts.folder}"
         )
-        _answer_blocks(opened, parts, missing, answer)
-    written = f"{config.output}: another process has finished last, and writes it"
+        _answer_blocks(work, parts, missing)
+    written = f"{work.output}: another process has finished last, and writes it"
     if not parts.folder.exists():
         say(written)
         return
-    others = parts.missing([block for block in range(len(all_blocks)) if block not in own])
+    others = parts.missing([block for block in range(len(work.blocks)) if block not in own])
     if others:
         say(
-            f"{parts.folder}: {len(all_blocks) - len(others)} of {len(all_blocks)} blocks are there; the "
-            f"process that finishes the last one writes {config.output}"
+            f"{parts.folder}: {len(work.blocks) - len(others)} of {len(work.blocks)} blocks are there; the "
+            f"process that finishes the last one writes {work.output}"
         )
         return
     try:
@@ -85,23 +167,23 @@ def infer_large(
             if not parts.folder.exists():
                 say(written)
                 return
-            write_joined(
-                config.output,
+            rounded = write_joined(
+                work.output,
                 parts,
-                whole(opened),
-                process=_process(config, opened, parts),
-                overwrite=config.overwrite,
-                packing=config.packing,
+                work.like,
+                process=work.process(parts),
+                overwrite=work.overwrite,
+                form=work.form,
             )
-            finish(parts)
+            if rounded:
+                say(f"note: {rounded}")
+            work.finish(parts)
             parts.remove()
     except HeldError:
         say(written)
 
 
-def _answer_blocks(
-    opened: Opened, parts: Parts, blocks: Sequence[int], answer: Callable[[Opened], Answers]
-) -> None:
+def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int]) -> None:
     """Answer blocks and write their parts; the next is read and the last one written meanwhile."""
 
     def write(block: int, answers: Answers) -> None:
@@ -114,19 +196,13 @@ def _answer_blocks(
             done=answers.done,
         )
 
-    def read(block: int) -> Opened:
-        return opened.of_block(parts.blocks[block])
+    def read(block: int) -> Read:
+        return work.read(parts.blocks[block])
 
     with Behind() as behind, Bar(len(blocks), unit="block", desc=f"{len(blocks)} blocks") as bar:
-        for number, (block, of_block) in enumerate(ahead(read, blocks)):
-            behind(write, block, answer(of_block))
+        for number, (block, frames) in enumerate(ahead(read, blocks)):
+            behind(write, block, work.answer(frames))
             bar.to(number + 1)
-
-
-def _process(config: InferConfig, opened: Opened, parts: Parts) -> dict[str, str]:
-    """Return what the output remembers: the stages, and what each did in the first block."""
-    told = opened.made_by(Answers(None, None, None, done=parts.done()))
-    return told | {"options": changed(config), "blocks": str(len(parts.blocks))}
 
 
 def share_of(blocks: int, part: int, of: int) -> list[int]:
@@ -160,11 +236,13 @@ def made_of(config: InferConfig, opened: Opened, background: Measurements | None
     }
 
 
-def whole(opened: Opened) -> Measurements:
-    """Describe the whole scan: names, raster and geometry; without counts."""
-    large, data = opened.large, opened.data
-    if large is None:
-        return data
+def whole(large: Large, data: Measurements) -> Measurements:
+    """Describe a whole large scan: names, raster and geometry; without counts.
+
+    Args:
+      large: the scan.
+      data: some of its frames, with what is known of them all.
+    """
     source, spatial = large.source, data.spatial
     origin = dataclasses.replace(
         data.origin,

@@ -44,17 +44,51 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
     scan = scan and len(data.spatial) == 2
     if not scan and len(data.spatial) == 2 and not options.dimensions:
         data = _read_chosen(dataclasses.replace(options, dimensions=2), scan=False)
-    data = calibrated(data, options, dark=options.dark, flat=options.flat)
-    data = _with_mask(options, data)
-    if not scan:
-        _refuse_scan_options(options)
-        return data
+    if scan:
+        return settled_scan(data, options)
+    data = _with_mask(options, calibrated(data, options, dark=options.dark, flat=options.flat))
+    _refuse_scan_options(options)
+    return data
+
+
+def settled_scan(data: Measurements, options: DataOptions) -> Measurements:
+    """Take dark, flat and masks of the options into account, and give patterns of a scan their centre.
+
+    Args:
+      data: patterns as read.
+      options: which masks, which centre.
+
+    Raises:
+      UserError: in one line, if a file cannot be read or does not fit, or no centre can be told.
+    """
+    data = _with_mask(options, calibrated(data, options, dark=options.dark, flat=options.flat))
     if options.geometry:
         shape = (data.spatial[0], data.spatial[1])
         data = dataclasses.replace(data, geometry=read_poni(options.geometry, shape, data.geometry))
     center = "auto" if options.center == "auto" else parse_center(options.center)
     data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
+
+
+def as_settled(data: Measurements, known: Measurements) -> Measurements:
+    """Mask and centre further frames as others of the same detector were, with their dark and flat.
+
+    Args:
+      data: as read.
+      known: patterns, settled.
+    """
+    if known.dark is not None:
+        data = without_dark(data, known.dark)
+    if known.response is not None:
+        data = with_response(data, known.response)
+    valid = data.valid & known.valid.any(axis=0)
+    return dataclasses.replace(
+        data,
+        counts=np.where(valid, data.counts, np.zeros((), data.counts.dtype)),
+        exposure=np.where(valid, data.exposure, np.float32(0)),
+        center=known.center,
+        geometry=known.geometry,
+    )
 
 
 def _read_chosen(options: DataOptions, *, scan: bool) -> Measurements:

@@ -16,7 +16,6 @@ import jax
 import numpy as np
 
 from smae_jax import blocks, finishing, models
-from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import (
     ApplyOptions,
     DataOptions,
@@ -37,7 +36,7 @@ from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
-from smae_jax.run.data import FEWEST, calibrated, read_files
+from smae_jax.run.data import FEWEST, as_settled, calibrated, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
 from smae_jax.splitting import LARGEST
@@ -127,19 +126,7 @@ class Opened:
           data: as read, without mask and centre.
           alone: whether scale, and what stands out, are told of each frame by that frame only.
         """
-        known = self.data
-        if known.dark is not None:
-            data = without_dark(data, known.dark)
-        if known.response is not None:
-            data = with_response(data, known.response)
-        valid = data.valid & known.valid.any(axis=0)
-        data = dataclasses.replace(
-            data,
-            counts=np.where(valid, data.counts, np.zeros((), data.counts.dtype)),
-            exposure=np.where(valid, data.exposure, np.float32(0)),
-            center=known.center,
-            geometry=known.geometry,
-        )
+        data = as_settled(data, self.data)
         if self.config.data.outliers == "mask":
             data = mask_outliers(take_out(data, alone=alone))
         rule = self.config.data.scale
