@@ -214,7 +214,7 @@ def test_canvas_puts_the_centre_in_the_middle_and_back():
         row, column = y + canvas.origin[0], x + canvas.origin[1]
         inside = 0 <= partner[0] < 6 and 0 <= partner[1] < 7
         assert turned[row, column] == (frame[partner] if inside else 0)
-        np.testing.assert_array_equal(canvas.extract(on), frame)
+        np.testing.assert_array_equal(canvas.off(jnp.asarray(on), 0), frame)
 
 
 def test_common_canvas_holds_only_pixels_with_a_partner():

@@ -130,8 +130,8 @@ def _halves_wanted(answers: Answers, data: Measurements, stages: Sequence[Stage]
 
 
 def _on_the_host(answers: Answers) -> Answers:
-    """Return answers as NumPy arrays."""
+    """Return answers as NumPy arrays that can be written to."""
     fields = ("counts", "known", "filled", "variance", "kept", "sigma")
     there = {name: getattr(answers, name) for name in fields}
-    moved = {n: np.asarray(a) for n, a in there.items() if isinstance(a, jax.Array)}
+    moved = {n: np.array(a) for n, a in there.items() if isinstance(a, jax.Array)}
     return dataclasses.replace(answers, **moved) if moved else answers
