@@ -143,7 +143,7 @@ def test_right_answers_are_left_alone_by_sums_and_spots_under_a_flat_field():
     kept = finishing.keep_spots(right, Evidence(data))
     assert not kept.kept.any()
     summed = finishing.keep_sums(right, Evidence(data))
-    np.testing.assert_allclose(summed.counts, 30, rtol=0.03)  # two sigma of the shortest border
+    np.testing.assert_allclose(summed.counts, 30, rtol=0.03)  # short borders scatter
 
 
 def test_a_spot_under_a_flat_field_keeps_its_counts_per_exposure():
