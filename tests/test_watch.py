@@ -1,5 +1,7 @@
 """Frames are denoised as they come: from files and from a growing HDF5 file, killed, gone on with."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -119,3 +121,34 @@ def test_a_file_whose_writer_was_killed_is_read_and_gone_on_with(tmp_path):
         more = np.full((1, 9, 8), 3, np.float32)
         output.append(more, more > 9, ["f2"])
     assert read(str(path)).counts[:, 0, 0].tolist() == [1, 1, 3]
+
+
+def number_in(path):
+    """Return how many frames an output holds; one without a frame is no scan yet."""
+    try:
+        return smae_jax.read(str(path)).frames
+    except smae_jax.UserError:
+        return 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
+def test_a_watch_that_is_stopped_leaves_an_output_and_goes_on(trained_run, frames, tmp_path, end):
+    folder, out = tmp_path / "in", tmp_path / "out.h5"
+    folder.mkdir()
+    for index in range(2):
+        tifffile.imwrite(folder / f"f{index}.tif", frames[index])
+    line = [sys.executable, "-m", "smae_jax.cli", "watch", "--run", str(trained_run)]
+    line += ["--input", f"{folder}/*.tif", "--output", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(line, env=environment)
+    while process.poll() is None:
+        time.sleep(0.5)
+        if number_in(out) == 2:
+            process.send_signal(end)
+            process.wait(30)
+    assert process.returncode == (0 if end == signal.SIGTERM else -signal.SIGKILL)
+    assert smae_jax.read(str(out)).frames == 2
+    tifffile.imwrite(folder / "f2.tif", frames[2])
+    subprocess.run([*line, "--frames", "3"], check=True, env=environment)
+    assert smae_jax.read(str(out)).frames == 3
