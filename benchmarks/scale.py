@@ -160,21 +160,23 @@ class Scale:
         side, frames = (48, 32) if self.quick else (512, 4 * self.bench.options.frames // 5)
         scan = scan_of(self.folder / "stages.h5", frames, (side, side))
         self.run_of(scan, "f", model=FREE, steps=1)
-        start = self.infer(
-            scan, "f", "--output", "w.h5", "--overwrite", "--repeats", "0:16"
-        ).seconds
-        rows, pixels = {}, frames * side * side / 1e6
+        rows, few = markdown.Rows(), min(16, frames // 2)
+        pixels = (frames - few) * side * side / 1e6
         ways = {
             "network and totals": ALONE,
             "all stages": (),
             "all stages and error bars": ("--sigma",),
         }
         for name, options in ways.items():
-            took = (
-                self.infer(scan, "f", "--output", "w.h5", "--overwrite", *options).seconds - start
+            how = ("f", "--output", "w.h5", "--overwrite", *options)
+            self.infer(scan, *how)  # compiles
+            start, whole = (
+                self.infer(scan, *how, *some).seconds for some in (("--repeats", f"0:{few}"), ())
             )
+            took = max(whole - start, 1e-3)
             rows[f"file to file, {frames} frames of {side} x {side}, free network, {name}"] = {
-                "value": f"{1000 * took / pixels:.0f} ms a megapixel, {frames / took:.0f} frames/s",
+                "value": f"{1000 * took / pixels:.0f} ms a megapixel, "
+                f"{(frames - few) / took:.0f} frames/s",
                 "target": "30 ms" if name == "all stages" else "",
             }
         return rows
