@@ -8,7 +8,6 @@ end it is put back into the answer of its own pixel. Whether it is signal or fau
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from scipy.special import pdtrc
 from smae_jax.measurements import Measurements, Outliers
 from smae_jax.neighbours import FAR_RING, RING, SQUARE, around, partner_of, upper_median
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import over_windows
 
 CHANCE = 1e-12
 """Probability below which a count is no noise: one in a million frames of a megapixel."""
@@ -150,18 +150,10 @@ def _candidates(counts: Array, exposure: Array) -> Array:
     """Find quickly what may stand out in some frames: far above the mean of the other pixels about it."""
     valid = jnp.broadcast_to(exposure > 0, counts.shape)
     rate = jnp.where(valid, counts.astype(jnp.float32) / jnp.where(valid, exposure, 1.0), 0.0)
-    others = jnp.maximum(_about(valid.astype(jnp.float32)) - 1, 1.0)
+    number, total = (
+        over_windows(image, (REACH, REACH)) for image in (valid.astype(jnp.float32), rate)
+    )
+    others = jnp.maximum(number - 1, 1.0)
     # A neighbour that stands out too has a part in the mean: half of the contrast is asked for here.
-    far = rate * others > CONTRAST / 2 * (_about(rate) - rate)
+    far = rate * others > CONTRAST / 2 * (total - rate)
     return valid & (counts >= _LEAST) & far
-
-
-def _about(image: Array) -> Array:
-    """Add up the pixels within `REACH` of each, in both directions; there is nothing outside."""
-    for axis in (1, 2):
-        size = image.shape[axis]
-        ends = [(REACH, REACH) if a == axis else (0, 0) for a in range(image.ndim)]
-        padded = jnp.pad(image, ends)
-        moved = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(2 * REACH + 1))
-        image = functools.reduce(jnp.add, moved)
-    return image

@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import total_of_frames
 
 OCTAVES = np.arange(-5, 6)
 """Binary logarithms of a frame's brightness over that of the scan at a place, between which what it keeps of
@@ -80,7 +81,8 @@ def _sums(
     information = change**2 / expected
     values = (information, change * rest / expected, information / exposure)
     octave = _octave(expected, mean)
-    found = [[_added(value * _near(octave, float(node))) for node in OCTAVES] for value in values]
+    near = [_near(octave, float(node)) for node in OCTAVES]
+    found = [[total_of_frames(value * share).ravel() for share in near] for value in values]
     return jnp.stack([jnp.stack(of_value, axis=-1) for of_value in found], axis=1)
 
 
@@ -101,8 +103,3 @@ def _octave(frame: Array, mean: Array) -> Array:
 def _near(octave: Array, node: float) -> Array:
     """Return what an octave counts for between two places of the interpolation."""
     return jnp.maximum(1 - jnp.abs(octave - node), 0.0)
-
-
-def _added(image: Array) -> Array:
-    """Add up every frame, row by row first: float32 keeps its digits."""
-    return jnp.sum(jnp.sum(image, axis=2), axis=1)

@@ -7,7 +7,6 @@ corner that one frame leaves dark then glow faintly. A pixel alone cannot tell, 
 
 from __future__ import annotations
 
-import functools
 from typing import Any, cast
 
 import jax
@@ -22,6 +21,7 @@ from smae_jax.finishing.spots import deviance
 from smae_jax.finishing.sums import added_up, compared
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import over_windows
 
 WINDOWS = ((3, 3), (1, 9), (9, 1), (9, 9), (1, 33), (33, 1), (17, 17), (33, 33), (1, 129), (129, 1))
 """Height and width, in pixels, of the windows whose counts are added up, one after the other: shadows are
@@ -91,27 +91,13 @@ def _may_be_dark(
     """Find quickly which frames may have a dark window of `IN_A_FRAME`, bool, (frames,)."""
     use, expected, found = compared(counts * factor, photons, exposure, kept)
     dark = jnp.zeros(use.shape, bool)
-    for height, width in IN_A_FRAME:
-        wanted, there = (
-            _box(_box(image, height, axis=1), width, axis=2) for image in (expected, found)
-        )
+    threes = [over_windows(image, (1, 1)) for image in (expected, found)]
+    for height, width in IN_A_FRAME:  # multiples of 3
+        wanted, there = (over_windows(image, (height // 6, width // 6), step=3) for image in threes)
         # So few have at least the probability of just so many, which Stirling's formula tells.
         least = -2 * np.log(CHANCE) - jnp.log(2 * np.pi * jnp.maximum(there, 1.0)) - 0.2
         dark |= (there < (SHARE + 0.01) * wanted) & (deviance(wanted, there) > least)
     return dark.any(axis=(1, 2))
-
-
-def _box(image: Array, size: int, *, axis: int) -> Array:
-    """Add up `size` pixels along an axis, a multiple of 3, about each: three by three, then all threes."""
-    for step, number in ((1, 3), (3, size // 3)):
-        reach, length = step * (number // 2), image.shape[axis]
-        padded = jnp.pad(image, [(reach, reach) if a == axis else (0, 0) for a in range(3)])
-        moved = (
-            jax.lax.slice_in_dim(padded, k * step, k * step + length, axis=axis)
-            for k in range(number)
-        )
-        image = functools.reduce(jnp.add, moved)
-    return image
 
 
 def _of_frame(evidence: Evidence, counts: Any, kept: Any, frame: int) -> np.ndarray:

@@ -7,8 +7,7 @@ they cannot be noise about the answer, the counts are the better answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jax import Array
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import over_windows
 
 SIGMAS = 5.0
 """Standard deviations from the answer from which counts are no noise about it."""
@@ -89,22 +89,11 @@ def keep_significant(
       (answer, kept): as `answer`, and bool where it is the counts.
     """
     seen = valid & jnp.isfinite(answer)
-    expected, found = (_over_windows(jnp.where(seen, x, 0.0), jnp.add) for x in (answer, counts))
+    about = (WINDOW // 2, WINDOW // 2)
+    expected, found = (over_windows(jnp.where(seen, x, 0.0), about) for x in (answer, counts))
     far = deviance(jnp.maximum(expected, 0.0), found) > sigmas**2
-    kept = _over_windows(far, jnp.logical_or) & seen
+    kept = over_windows(far, about, joined=jnp.logical_or) & seen
     return jnp.where(kept, counts, answer), kept
-
-
-def _over_windows(image: Array, joined: Callable[[Array, Array], Array]) -> Array:
-    """Join the values of the window about every pixel; there is nothing outside."""
-    reach = WINDOW // 2
-    for axis in (1, 2):
-        size = image.shape[axis]
-        ends = [(reach, reach) if a == axis else (0, 0) for a in range(image.ndim)]
-        padded = jnp.pad(image, ends)
-        moved = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(WINDOW))
-        image = reduce(joined, moved)
-    return image
 
 
 def deviance(expected: Array, found: Array) -> Array:

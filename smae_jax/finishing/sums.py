@@ -19,6 +19,7 @@ from smae_jax.geometry import turn
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import smooth_image, variance_of_smoothed
+from smae_jax.stacks import total_of_frames
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
@@ -215,7 +216,7 @@ def _needs(
     """Return score and information of the share of the change that each frame needs, (frames,) each."""
     _, expected, found = compared(answer, counts, exposure, kept)
     score, told = (found - expected) * change, expected * change**2
-    return jnp.sum(jnp.sum(score, axis=2), axis=1), jnp.sum(jnp.sum(told, axis=2), axis=1)
+    return total_of_frames(score).ravel(), total_of_frames(told).ravel()
 
 
 def compared(

@@ -11,6 +11,7 @@ from jax import Array
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import total_of_frames
 
 
 def conserve_totals(answers: Answers, evidence: Evidence) -> Answers:
@@ -52,16 +53,10 @@ def _of_frames(
     photons = photons.astype(jnp.float32)
     own = jnp.ones(found.shape, bool) if kept is None else ~kept
     others = (exposure > 0) & own & jnp.isfinite(found)
-    left = _total(jnp.where(others, found * exposure, 0.0))
-    factor = _total(jnp.where(others, photons, 0.0)) / jnp.where(left > 0, left, 1.0)
+    left = total_of_frames(jnp.where(others, found * exposure, 0.0))
+    factor = total_of_frames(jnp.where(others, photons, 0.0)) / jnp.where(left > 0, left, 1.0)
     found = jnp.where(own & (left > 0), found * factor, found)
     if variance is not None and combined:
-        of_total = found**2 / jnp.maximum(_total(photons), 1.0)
+        of_total = found**2 / jnp.maximum(total_of_frames(photons), 1.0)
         variance = variance + jnp.where(own, of_total, 0.0)
     return found, variance
-
-
-def _total(image: Array) -> Array:
-    """Add up every frame, row by row first: float32 keeps its digits."""
-    rows = jnp.sum(image, axis=-1, keepdims=True)
-    return jnp.sum(rows, axis=tuple(range(1, image.ndim)), keepdims=True)
