@@ -8,6 +8,7 @@ show their own limits.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import random
 import subprocess
@@ -183,10 +184,10 @@ class Scale:
 
     def large(self) -> markdown.Rows:
         """Two frames of ten megapixels with the default network."""
-        shape, size = ((96, 80), "") if self.quick else ((3262, 3108), "")
+        shape = (96, 80) if self.quick else (3262, 3108)
         scan = scan_of(self.folder / "large.h5", 2, shape)
         steps = 2 if self.quick else 20
-        self.run_of(scan, "u", model="unet", steps=steps, memory=size)
+        self.run_of(scan, "u", model="unet", steps=steps)
         self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", "0:1")
         one, two = (
             self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", which)
@@ -232,6 +233,7 @@ class Scale:
             }
         }
 
+    @functools.cached_property
     def _blocks(self) -> tuple[Path, tuple[str, ...], np.ndarray, float]:
         """Return a scan in blocks, how to denoise it, its answers, and the seconds that they took."""
         scan = scan_of(self.folder / "blocks.h5", 320, (64, 64))
@@ -246,7 +248,7 @@ class Scale:
 
     def kills(self) -> markdown.Rows:
         """Kill `infer` at random moments; the answers are those of an undisturbed run."""
-        scan, how, once, took = self._blocks()
+        scan, how, once, took = self._blocks
         rng, kills = random.Random(0), 2 if self.quick else self.bench.options.kills
         for _ in range(kills):
             self.infer(scan, *how, "killed.h5", killed_after=rng.uniform(0.3, 1.0) * took)
@@ -263,7 +265,7 @@ class Scale:
 
     def shards(self) -> markdown.Rows:
         """Denoise by shares; the answers are those of one process."""
-        scan, how, once, _ = self._blocks()
+        scan, how, once, _ = self._blocks
         shards = 3 if self.quick else 16
         for number in range(1, shards + 1):
             self.infer(scan, *how, "shards.h5", "--shard", f"{number}/{shards}")

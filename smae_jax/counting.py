@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from smae_jax.blocks import spread
 from smae_jax.measurements import Measurements
 
 BLOCK = 32
 """Side in pixels of the squares that variance and mean are compared in."""
 LEAST = 200.0
 """Photons in a square, at least: its ratio scatters by a tenth or so."""
-PAIRS = 8
-"""Pairs of successive frames that are looked at."""
+PAIRS, PIXELS = 8, 2**23
+"""Pairs of successive frames that are looked at, and their pixels together, at most."""
 USUAL = (0.8, 1.4)
 """Variance over mean of photons, with what sharp features add; detectors that count have 0.9 to 1.05."""
 
@@ -33,7 +34,8 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
       Quartiles, the lower and the upper one, over squares of `BLOCK` pixels; None where too little was
       counted.
     """
-    first = np.unique(np.linspace(0, max(data.frames - 2, 0), PAIRS).round().astype(int))
+    pairs = max(1, min(PAIRS, PIXELS // int(np.prod(data.spatial))))
+    first = spread(max(data.frames - 1, 1), pairs)
     use = _triples(np.asarray(data.valid.all(axis=0))).all(axis=0)
     squares, photons = 0.0, 0.0
     for frame in first:

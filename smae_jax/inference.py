@@ -79,13 +79,13 @@ class Predictor:
           Arrays on the device, (frames or 1, *spatial[, channel]), per unit of exposure.
         """
         everywhere = NamedSharding(self._devices, PartitionSpec())
-        tiles = _in_tiles(canvas_of(data, extent="all").shape) and self.method.answers != "one"
+        canvas = canvas_of(data, extent="all")
+        tiles = _in_tiles(canvas.shape) and self.method.answers != "one"
         parameters = jax.device_put(parameters, jax.devices()[0] if tiles else everywhere)
         scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
         scales = np.broadcast_to(scales, (data.frames,))
         if self.method.answers == "one":
             return self._all_repeats(parameters, data, scales, leave_out)
-        canvas = canvas_of(data, extent="all")
         beside = data.counts.mean(axis=-1) if data.channels else None
         work = _Work(
             counts=data.channels_first,

@@ -8,6 +8,8 @@ photons that the prediction did not see, and added.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +88,7 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
         use=use,
         of_network=np.stack([np.asarray(half.of_network)[some] for half in evidence.halves]),
     )
-    law = jnp.asarray([[[unseen.share, unseen.power, unseen.common]]], jnp.float32)
-    sigma = piecewise(_sigma, answers.counts, answers.variance, answers.kept, law)
+    sigma = sigma_of(answers.counts, answers.variance, unseen, kept=answers.kept)
     mean = max(float(np.nanmean(rate[:, use.all(axis=0)])) if use.any() else 0.0, 1e-9)
     percent = 100 * np.sqrt(float(unseen.of(np.asarray(mean)))) / mean
     what = (
@@ -97,6 +98,7 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
     return answers.after("error_bars", what, sigma=sigma)
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Missed:
     """Squared error that the jackknife does not see: `share` times a power of the rate.
@@ -108,10 +110,11 @@ class Missed:
     power: float
     common: float = 0.0
 
-    def of(self, rate: np.ndarray) -> np.ndarray:
-        """Return it for rates in counts; NaN stays NaN."""
-        rate = np.maximum(rate, 0)
-        return np.maximum(self.share * rate**self.power, self.common * rate**2)
+    def of(self, rate: Any) -> Any:
+        """Return it for rates in counts, of NumPy or JAX; NaN stays NaN."""
+        array: Any = np if isinstance(rate, np.ndarray) else jnp
+        rate = array.maximum(rate, 0)
+        return array.maximum(self.share * rate**self.power, self.common * rate**2)
 
 
 def missed(
@@ -317,24 +320,19 @@ def _power_law(
     return chosen
 
 
-@jax.jit
-def _sigma(counts: Array, variance: Array, kept: Array | None, law: Array) -> Array:
-    """Return `sigma_of` some frames by what is missed; where counts were kept it is their own."""
-    share, power, common = (law[..., k, None] for k in range(3))
-    rate = jnp.maximum(counts, 0.0)
-    missed = jnp.maximum(share * rate**power, common * rate**2)
-    if kept is not None:
-        missed = jnp.where(kept, 0.0, missed)
-    return jnp.sqrt(variance + missed)
-
-
-def sigma_of(counts: np.ndarray, variance: np.ndarray, unseen: Missed) -> np.ndarray:
+def sigma_of(counts: Any, variance: Any, unseen: Missed, *, kept: Any = None) -> np.ndarray:
     """Return one standard deviation of each answer, float32, in its units; NaN where there is none.
 
     Args:
       counts: answers.
       variance: the jackknife's, as `counts`.
       unseen: from `missed`.
+      kept: where the answer is what was counted, and nothing is missed, bool, as `counts`; None = nowhere.
     """
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(variance + unseen.of(counts)).astype(np.float32)
+    return np.array(piecewise(functools.partial(_sigma, unseen), counts, variance, kept))
+
+
+@jax.jit
+def _sigma(unseen: Missed, counts: Array, variance: Array, kept: Array | None) -> Array:
+    missed = unseen.of(counts)
+    return jnp.sqrt(variance + (missed if kept is None else jnp.where(kept, 0.0, missed)))

@@ -35,10 +35,8 @@ class GrowingFile:
         self.reading, self.done = reading, set(done)
         self.news: float | None = None
         self.waiting, self.ended = 0, False
-        self._next, self._gap = (
-            0,
-            (-1, 0.0),
-        )  # number of the next frame, and since when it is missing
+        self._next = 0  # number of the next frame
+        self._gap = (-1, 0.0)  # a frame that is missing, and since when
         self._state, self._changed = (0, 0, 0), 0.0
         self._came: list[tuple[int, float]] = []  # frames that were there, and when
         self._lines: list[str] = []
