@@ -15,6 +15,18 @@ from smae_jax.errors import UserError
 from smae_jax.memory import parse_memory
 
 
+def check_given(options: object, *names: str) -> None:
+    """Refuse options that name no path.
+
+    Args:
+      options: of a command.
+      names: of those that it cannot do without.
+    """
+    for name in names:
+        if not getattr(options, name):
+            raise UserError(f"--{name}: expected a path, got none; see --help")
+
+
 def at_least(name: str, value: int, least: int) -> None:
     """Raise UserError if `value` is below `least`."""
     if value < least:

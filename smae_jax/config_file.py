@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import shlex
 import tomllib
 import types
 from pathlib import Path
@@ -121,16 +122,6 @@ def flat(options: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def changed(options: Any) -> str:
-    """Write the options that are not the default ones, as on the command line."""
-    usual = flat(type(options)())
-    return " ".join(
-        f"--{name.replace('_', '-')} {value}"
-        for name, value in flat(options).items()
-        if value != usual[name]
-    )
-
-
 def command_line(options: Any) -> list[str]:
     """Return the words of a command line that gives the options that are not the default ones.
 
@@ -149,6 +140,11 @@ def command_line(options: Any) -> list[str]:
             several = value if isinstance(value, tuple) else (value,)
             words += [f"--{option}", *(str(one) for one in several)]
     return words
+
+
+def changed(options: Any) -> str:
+    """Write the options that are not the default ones, as on the command line."""
+    return shlex.join(command_line(options))
 
 
 def dump(options: Any) -> str:

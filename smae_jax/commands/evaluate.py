@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from smae_jax.cautions import counted
-from smae_jax.config import EvaluateConfig
+from smae_jax.config import EvaluateConfig, check_given
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
 from smae_jax.evaluation.folder import check_folder, write_tables
@@ -153,9 +153,7 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
 
 def _check_places(config: EvaluateConfig) -> None:
     """Refuse an evaluation of nothing, and to write over what is read or was not made here."""
-    for name in ("run", "input", "output"):
-        if not getattr(config, name):
-            raise UserError(f"--{name}: expected a path, got none; see --help")
+    check_given(config, "run", "input", "output")
     refuse_input(
         *(config.output, config.input, config.reference, *config.mask, config.monitor, config.run),
         *files_of(config.dark, config.flat),
@@ -342,5 +340,5 @@ def save_denoised(folder: Path, networks: Networks) -> None:
             data,
             known=answers.known,
             filled=answers.filled,
-            process=opened.made_by(answers),
+            process=opened.made_by(answers.done),
         )

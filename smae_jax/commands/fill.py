@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from smae_jax import blocks
 from smae_jax.cautions import cautions, counted
-from smae_jax.config import DataOptions, FillConfig
+from smae_jax.config import DataOptions, FillConfig, check_given
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.filling import from_partner
 from smae_jax.io.atomic import refuse_unwritable
 from smae_jax.io.form import Form, form_of
-from smae_jax.io.parts import Parts, checksum
+from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Say
 from smae_jax.run.blockwise import Work, in_blocks, whole
-from smae_jax.run.data import as_settled, read_data, settled_scan
+from smae_jax.run.data import as_settled, how_settled, read_data, settled_scan
 from smae_jax.run.large import TELLING, Large, open_large
 from smae_jax.version import version
 
@@ -49,9 +47,7 @@ def _of_fill(text: str) -> str:
 
 
 def _fill(config: FillConfig, say: Say) -> None:
-    for name in ("input", "output"):
-        if not getattr(config, name):
-            raise UserError(f"--{name}: expected a path, got none; see --help")
+    check_given(config, "input", "output")
     options, inputs = config.as_data(), (config.input, *config.mask, config.flat, config.geometry)
     form = form_of(
         config.output, output_dtype=config.output_dtype, packing=config.packing, holds=HOLDS
@@ -137,7 +133,6 @@ def _tell(data: Measurements, options: DataOptions, say: Say) -> None:
 
 def _work(config: FillConfig, large: Large, data: Measurements, form: Form, say: Say) -> Work:
     """Describe what is done to a large scan, given some of its frames, settled."""
-    response = [] if data.response is None else [data.response]
 
     def process(parts: Parts) -> dict[str, str]:
         stages = {f"{stage}, in the first block": what for stage, what in parts.done()}
@@ -156,9 +151,7 @@ def _work(config: FillConfig, large: Large, data: Measurements, form: Form, say:
         made_of={
             "version": version(),
             "command": "fill",
-            "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
-            "flat": f"{checksum(*response):08x}",
-            "center": str(data.center and data.center.half_pixel),
+            **how_settled(data),
             "--saturation": str(config.saturation),
             "marks": data.origin.marks,
             **large.record(),

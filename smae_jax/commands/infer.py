@@ -10,7 +10,7 @@ import numpy as np
 
 from smae_jax import finishing
 from smae_jax.cautions import cautions, counted
-from smae_jax.config import InferConfig, parse_ranges
+from smae_jax.config import InferConfig, check_given, parse_ranges
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts, error_bars_alone
@@ -38,9 +38,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     Raises:
       UserError: in one line, for anything that a user can mend.
     """
-    for name in ("run", "output", *(("input",) if data is None else ())):
-        if not getattr(config, name):
-            raise UserError(f"--{name}: expected a path, got none; see --help")
+    check_given(config, "run", "output", *(("input",) if data is None else ()))
     form = form_asked(config)
     _check_places(config)
     opened = open_run(config, say, data=data)
@@ -68,7 +66,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         known=answers.known,
         filled=answers.filled,
         sigma=answers.sigma,
-        process=opened.made_by(answers) | {"options": changed(config)},
+        process=opened.made_by(answers.done) | {"options": changed(config)},
         overwrite=config.overwrite,
         form=form,
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ import numpy as np
 from smae_jax import likeness
 from smae_jax.blocks import spread
 from smae_jax.cautions import cautions, counted
-from smae_jax.config import ReportConfig
-from smae_jax.config_file import command_line
+from smae_jax.config import ReportConfig, check_given
+from smae_jax.config_file import changed
 from smae_jax.counting import variance_over_mean
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
@@ -91,9 +90,7 @@ class _Found:
 
 def _check_places(config: ReportConfig) -> None:
     """Refuse a report of nothing, and to write over what is read or was not made here."""
-    for name in ("run", "input", "output"):
-        if not getattr(config, name):
-            raise UserError(f"--{name}: expected a path, got none; see --help")
+    check_given(config, "run", "input", "output")
     refuse_input(
         *(config.output, config.input, config.reference, *config.mask, config.monitor, config.run),
         *(config.geometry, *files_of(config.dark, config.flat)),
@@ -227,7 +224,7 @@ def _rings(found: Collected, physics: Physics | None) -> tuple[list[Ring], str]:
 
 def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
     """Write tables, figures and the page."""
-    command = shlex.join(["smae-jax", "report", *command_line(config)])
+    command = f"smae-jax report {changed(config)}"
     keep = sections.keeping(folder / "figures")
     collected, physics, judged = found.collected, found.physics, found.judged
     scores = [dict(row, table=table.title) for table in judged.tables for row in table.rows]

@@ -7,16 +7,11 @@ import fnmatch
 import os
 import signal
 import time
-import zlib
 from collections.abc import Callable, Sequence
 
-import jax
-import numpy as np
-
 from smae_jax.cautions import counted
-from smae_jax.config import WatchConfig
-from smae_jax.config_file import changed, dump
-from smae_jax.errors import UserError
+from smae_jax.config import WatchConfig, check_given
+from smae_jax.config_file import changed
 from smae_jax.finishing import name_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.arrivals import Folder, Reading, root_of
@@ -27,13 +22,11 @@ from smae_jax.io.locations import opener_of, split_inside
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import refuse_input, suffix_of
 from smae_jax.io.packings import packing_options
-from smae_jax.io.parts import checksum
-from smae_jax.methods.protocol import Answers, Say
+from smae_jax.methods.protocol import Say
 from smae_jax.run.lock import held
 from smae_jax.run.resident import Resident
 from smae_jax.run.restore import files_of
 from smae_jax.stopping import stopping
-from smae_jax.version import version
 
 PIXELS_AT_ONCE = 8_000_000
 """Of the frames that are read together where many are waiting: bounds the memory."""
@@ -51,9 +44,7 @@ def watch(config: WatchConfig, say: Say) -> None:
     Raises:
       UserError: in one line, for anything that a user can mend.
     """
-    for name in ("run", "input", "output"):
-        if not getattr(config, name):
-            raise UserError(f"--{name}: expected a path, got none; see --help")
+    check_given(config, "run", "input", "output")
     _check_output(config)
     with (
         held(config.output, doing="writing", option="--output"),
@@ -150,17 +141,11 @@ def _layout(config: WatchConfig, resident: Resident) -> Layout:
     opened = resident.opened
     data = opened.data
     stages = tuple((name_of(stage), "of each frame") for stage in opened.stages)
-    told = opened.made_by(Answers(None, None, None, done=stages))
-    detector = [image for image in (data.dark, data.response) if image is not None]
+    told = opened.made_by(stages)
     asked = ("ensemble", "rule", "marks", "keep_significant", "conserve_totals", "output_dtype")
     made_of = {
-        "version": version(),
         "input": os.path.abspath(config.input),
-        "parameters": f"{checksum(*jax.tree.leaves(opened.parameters)):08x}",
-        "training": f"{zlib.crc32(dump(opened.config).encode()):08x}",
-        "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
-        "dark or flat": f"{checksum(*detector):08x}",
-        "center": str(data.center and data.center.half_pixel),
+        **opened.depends_on(),
         **{f"--{name.replace('_', '-')}": str(getattr(config, name)) for name in asked},
     }
     origin = dataclasses.replace(data.origin, source=config.input)

@@ -14,7 +14,7 @@ from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import suffix_of
 from smae_jax.io.packings import packing_options
-from smae_jax.io.parts import Joined
+from smae_jax.io.parts import PACKING, Joined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Stored:
           None where they have to be packed anew.
         """
         numbers = self.form.numbers if name == "counts" else self.form.of_errors
-        as_parts = self.form.packing == "bitshuffle" and numbers.name == "float32"
+        as_parts = self.form.packing == PACKING and numbers.name == "float32"
         return (
             self._answers.packed(name) if as_parts and isinstance(self._answers, Joined) else None
         )

@@ -17,18 +17,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
-import hdf5plugin
 import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io.atomic import OutputError, atomic_path
 from smae_jax.io.hdf5_sink import create_hdf5
+from smae_jax.io.packings import packing_options
 from smae_jax.measurements import Measurements
 
 _RECORD = "made_of.json"
 _ARRAYS = ("counts", "sigma", "known", "filled")
-PACKED = dict(hdf5plugin.Bitshuffle(cname="lz4"))
-"""Options of h5py that the arrays of a part are packed by."""
+PACKING = "bitshuffle"
+"""How the arrays of a part are packed, see `packings.packing_options`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,10 +116,11 @@ class Parts:
             atomic_path(self.path(block), overwrite=True) as temporary,
             create_hdf5(temporary) as file,
         ):
+            packed = packing_options(PACKING)
             for name, array in arrays.items():
                 if array is not None:
                     chunks = (1, *array.shape[1:])
-                    file.create_dataset(name, data=array, chunks=chunks, **PACKED)
+                    file.create_dataset(name, data=array, chunks=chunks, **packed)
                     file[name].attrs["crc32"] = checksum(array)
             file.attrs["done"] = json.dumps(list(done))
 
@@ -195,7 +196,7 @@ class Joined:
         return self._each("sigma")
 
     def packed(self, name: str) -> Iterator[tuple[int, bytes]]:
-        """Yield (filters skipped, bytes) of each frame of `counts` or `sigma`, as packed by `PACKED`."""
+        """Yield (filters skipped, bytes) of each frame of `counts` or `sigma`, as packed by `PACKING`."""
         for block, frames in enumerate(self.parts.blocks):
             with h5py.File(self.parts.path(block), "r") as file:
                 chunks = _in(file, name).id

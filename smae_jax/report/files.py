@@ -12,6 +12,7 @@ import numpy as np
 
 from smae_jax.evaluation.tables import as_csv, without_infinities
 from smae_jax.io.hdf5_sink import create_hdf5
+from smae_jax.io.nexus import group_of
 from smae_jax.io.outputs import PROGRAM
 from smae_jax.report.alarms import Alarm
 from smae_jax.report.collecting import Collected
@@ -134,11 +135,11 @@ def write_nexus(path: Path, found: Collected, physics: Physics, *, command: str)
     """
     with create_hdf5(path) as file:
         file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
-        entry = _group(file, "entry", "NXentry", default="denoised")
+        entry = group_of(file, "entry", "NXentry", default="denoised")
         _profiles(entry, found, physics)
         layout = physics.layout
         for number, (ring, profile) in enumerate(zip(layout.rings, physics.rings, strict=True), 1):
-            group = _group(entry, f"chi_{number}", "NXdata", signal="denoised")
+            group = group_of(entry, f"chi_{number}", "NXdata", signal="denoised")
             group.attrs["axes"] = [".", "chi"]
             group.attrs["title"] = layout.name_of(ring)
             _dataset(group, "chi", layout.bins.azimuth, "degrees", "azimuth, from right to down")
@@ -148,7 +149,7 @@ def write_nexus(path: Path, found: Collected, physics: Physics, *, command: str)
             _dataset(group, "raw_errors", profile.raw_sigma, "counts", "standard deviation")
         for one in physics.observables:
             _quantity(entry, one, found.leading)
-        process = _group(entry, "process", "NXprocess")
+        process = group_of(entry, "process", "NXprocess")
         process["program"], process["version"], process["command"] = PROGRAM, version(), command
 
 
@@ -162,9 +163,9 @@ def _profiles(entry: h5py.Group, found: Collected, physics: Physics) -> None:
     for kind, (values, sigma, norm) in kinds.items():
         if values is None:
             continue
-        group = _group(entry, kind, "NXsubentry", default="data")
+        group = group_of(entry, kind, "NXsubentry", default="data")
         group["definition"] = "NXazint1d"
-        data = _group(group, "data", "NXdata", signal="I", interpretation="spectrum")
+        data = group_of(group, "data", "NXdata", signal="I", interpretation="spectrum")
         data.attrs["axes"] = [".", "radial_axis"]
         _dataset(data, "I", values, "counts", f"{kind} counts per pixel and exposure")
         _dataset(data, "I_errors", sigma, "counts", "one standard deviation")
@@ -176,7 +177,7 @@ def _profiles(entry: h5py.Group, found: Collected, physics: Physics) -> None:
 
 def _quantity(entry: h5py.Group, one: Observable, leading: tuple[int, ...]) -> None:
     name = "".join(c if c.isalnum() else "_" for c in one.title)
-    group = _group(entry, name, "NXdata", signal="denoised")
+    group = group_of(entry, name, "NXdata", signal="denoised")
     group.attrs["title"] = one.title
     columns = {
         "denoised": one.denoised,
@@ -199,10 +200,3 @@ def _dataset(
     dataset.attrs["long_name"] = meaning
     if unit:
         dataset.attrs["units"] = unit
-
-
-def _group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
-    group = parent.create_group(name)
-    for key, value in {"NX_class": kind, **attributes}.items():
-        group.attrs[key] = value
-    return group

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-import jax
 import numpy as np
 
 from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
-from smae_jax.config_file import changed, dump, flat
+from smae_jax.config_file import changed, flat
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.parts import Parts, checksum, parts_of
 from smae_jax.io.writing import write_joined
@@ -24,7 +22,6 @@ from smae_jax.progress import Bar
 from smae_jax.run.large import Large
 from smae_jax.run.lock import HeldError, held
 from smae_jax.run.restore import Opened
-from smae_jax.version import version
 
 _NOT_ASKED = {
     *("run", "input", "output", "overwrite", "memory", "shard", "figure", "plot_range"),
@@ -92,7 +89,7 @@ def infer_large(
         raise TypeError("the scan is not large")
 
     def process(parts: Parts) -> dict[str, str]:
-        told = opened.made_by(Answers(None, None, None, done=parts.done()))
+        told = opened.made_by(parts.done())
         return told | {"options": changed(config), "blocks": str(len(parts.blocks))}
 
     work = Work(
@@ -117,12 +114,12 @@ def form_asked(config: InferConfig) -> Form:
     Raises:
       UserError: in one line, if there is none such, or the output has no place for it.
     """
-    holds = "one standard deviation of the denoised counts" if config.only == "sigma" else None
+    bars = "one standard deviation of the denoised counts"
     return form_of(
         config.output,
         output_dtype=config.output_dtype,
         packing=config.packing,
-        holds=holds or Form.holds,
+        holds=bars if config.only == "sigma" else Form.holds,
     )
 
 
@@ -219,17 +216,10 @@ def made_of(config: InferConfig, opened: Opened, background: Measurements | None
     if opened.large is None:
         raise TypeError("the scan is not large")
     asked = {k: str(v) for k, v in flat(config).items() if k not in _NOT_ASKED}
-    data = opened.data
-    detector = [image for image in (data.dark, data.response) if image is not None]
     empty = [] if background is None else [background.counts, background.exposure]
     return {
-        "version": version(),
-        "parameters": f"{checksum(*jax.tree.leaves(opened.parameters)):08x}",
-        "training": f"{zlib.crc32(dump(opened.config).encode()):08x}",
-        "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
-        "dark or flat": f"{checksum(*detector):08x}",
+        **opened.depends_on(),
         "background": f"{checksum(*empty):08x}",
-        "center": str(data.center and data.center.half_pixel),
         "scale": repr(float(opened.scale[0])),
         **opened.large.record(),
         **{f"--{name.replace('_', '-')}": value for name, value in asked.items()},

@@ -14,6 +14,7 @@ from smae_jax.config import DataOptions, TrainConfig, parse_center
 from smae_jax.errors import UserError
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.pairing import pair_frames
+from smae_jax.io.parts import checksum
 from smae_jax.io.poni import read_poni
 from smae_jax.io.reading import How, choose_frames, is_spectra, read, with_masks
 from smae_jax.io.text_tables import TableOptions
@@ -68,6 +69,16 @@ def settled_scan(data: Measurements, options: DataOptions) -> Measurements:
     center = "auto" if options.center == "auto" else parse_center(options.center)
     data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
+
+
+def how_settled(data: Measurements) -> dict[str, str]:
+    """Tell mask, dark, flat and centre of settled patterns, to recognise them."""
+    detector = [image for image in (data.dark, data.response) if image is not None]
+    return {
+        "mask": f"{checksum(np.asarray(data.valid.any(axis=0))):08x}",
+        "dark or flat": f"{checksum(*detector):08x}",
+        "center": str(data.center and data.center.half_pixel),
+    }
 
 
 def as_settled(data: Measurements, known: Measurements) -> Measurements:

@@ -174,14 +174,8 @@ class RunFolder:
         Raises:
           UserError: if it is damaged.
         """
-        path = self.path / "mask.npz"
-        if not path.is_file():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return file["valid"].astype(bool)
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path}: not the mask of a run ({error}); give --mask") from None
+        found = self._arrays("mask.npz", ("valid",), "the mask", "give --mask")
+        return found["valid"].astype(bool) if found else None
 
     def calibration(self) -> dict[str, np.ndarray]:
         """Read the run's `dark` counts and `flat` field, float32, (*spatial); those that it has.
@@ -189,16 +183,7 @@ class RunFolder:
         Raises:
           UserError: if they are damaged.
         """
-        path = self.path / "calibration.npz"
-        if not path.is_file():
-            return {}
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in ("dark", "flat") if name in file}
-        except (OSError, KeyError, ValueError, BadZipFile) as error:
-            raise UserError(
-                f"{path}: not the calibration of a run ({error}); give --dark and --flat"
-            ) from None
+        return self._arrays("calibration.npz", (), "the calibration", "give --dark and --flat")
 
     def coarse(self) -> Coarse | None:
         """Read the training frames in rings and wedges; None where the run keeps none of a centre.
@@ -206,16 +191,22 @@ class RunFolder:
         Raises:
           UserError: if they are damaged.
         """
-        path = self.path / "coarse.npz"
+        advice = "remove it, or train again"
+        found = self._arrays("coarse.npz", Coarse._fields, "the coarse frames", advice)
+        return Coarse(*(found[name].astype(float) for name in Coarse._fields)) if found else None
+
+    def _arrays(
+        self, name: str, needed: tuple[str, ...], what: str, advice: str
+    ) -> dict[str, np.ndarray]:
+        """Read the arrays of a file of the run; none where there is no such file."""
+        path = self.path / name
         if not path.is_file():
-            return None
+            return {}
         try:
             with np.load(path, allow_pickle=False) as file:
-                return Coarse(file["counts"].astype(float), file["exposure"].astype(float))
+                return {key: file[key] for key in {*needed, *file.files}}
         except (OSError, KeyError, ValueError, BadZipFile) as error:
-            raise UserError(
-                f"{path}: not the coarse frames of a run ({error}); remove it, or train again"
-            ) from None
+            raise UserError(f"{path}: not {what} of a run ({error}); {advice}") from None
 
     def create(self, config: TrainConfig, survey: Survey, data: Measurements | None) -> None:
         """Make the folder with everything that is known before the first step; a mask of patterns.

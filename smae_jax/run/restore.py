@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.inference import Predictor, answered
 from smae_jax.io.monitor import with_monitor
+from smae_jax.io.parts import checksum
 from smae_jax.io.reading import choose_frames, masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
@@ -36,7 +38,7 @@ from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
-from smae_jax.run.data import FEWEST, as_settled, calibrated, read_files
+from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
 from smae_jax.splitting import LARGEST
@@ -144,7 +146,16 @@ class Opened:
         parameters, step = read_parameters(self.folder, wanted, like=like)
         return dataclasses.replace(self, parameters=parameters, step=step)
 
-    def made_by(self, answers: Answers) -> dict[str, str]:
+    def depends_on(self) -> dict[str, str]:
+        """Tell what answers depend on, whatever the frames: the parameters, and how frames are settled."""
+        return {
+            "version": version(),
+            "parameters": f"{checksum(*jax.tree.leaves(self.parameters)):08x}",
+            "training": f"{zlib.crc32(dump(self.config).encode()):08x}",
+            **how_settled(self.data),
+        }
+
+    def made_by(self, done: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Return what an output remembers of the run that made it, and of the stages that it went through."""
         return {
             "program": "smae_jax",
@@ -152,9 +163,9 @@ class Opened:
             "run": str(self.folder.path),
             "step": str(self.step),
             "ensemble": self.predictor.group,
-            "stages": " ".join(stage for stage, _ in answers.done),
+            "stages": " ".join(stage for stage, _ in done),
             "config": dump(self.config),
-            **dict(answers.done),
+            **dict(done),
         }
 
 
