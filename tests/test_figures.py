@@ -119,7 +119,7 @@ def test_large_frame_is_drawn_whole_and_enlarged(tmp_path):
     draw(tmp_path / "large.png", data_of(counts, valid), np.where(valid, rate, np.nan))
     seen = picture(tmp_path / "large.png")
     assert seen.shape[0] > 1000
-    rows, columns = frames._window(shape, frames._middle_of_counts(rate**2))
+    rows, columns = frames.window_about(shape, frames._middle_of_counts(rate**2))
     assert rows.start <= 60 < rows.stop
     assert columns.start <= 400 < columns.stop
     assert (rows.stop - rows.start, columns.stop - columns.start) == (128, 128)
