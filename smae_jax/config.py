@@ -950,6 +950,22 @@ class ReportConfig(JudgeOptions):
     """Windows of the profile with one peak each, such as 0.65:0.75; none = the strongest peaks."""
     shape: Literal["auto", "gaussian", "pseudo_voigt"] = "auto"
     """Shape of the peaks; auto = the one that fits the mean of the scan better."""
+    composition: str = ""
+    """Makes S(Q) and G(r) of a glass or liquid: its atoms, such as Zr50Cu45Al5; needs q."""
+    density: float = 0.0
+    """Of the sample in g/cm^3, for the normalisation of S(Q); 0 = its part, some 0.1 %, is left out."""
+    background: str = ""
+    """Frames without the sample, whose mean is taken off I(Q) for S(Q) and G(r), and off nothing else."""
+    background_scale: float = 1.0
+    """What the background is multiplied by: transmission of the sample, ratio of exposures."""
+    q_max: float = 0.0
+    """Last Q of S(Q) in 1/angstrom; 0 = up to where rings are half covered."""
+    r_max: float = 0.0
+    """Last r of G(r) in angstrom; 0 = 12, or as far as the bins of Q tell."""
+    lorch: bool = True
+    """Multiply Q (S - 1) by Lorch's window before the transform: fewer ripples, broader shells."""
+    shells: tuple[str, ...] = ()
+    """Ranges of r in angstrom with one shell each, such as 2.3:3.5; none = the clearest ones."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range or in contradiction."""
@@ -957,21 +973,50 @@ class ReportConfig(JudgeOptions):
         at_least("--gallery", self.gallery, 1)
         parse_ranges(self.rings, option="--rings")
         parse_ranges(self.peaks, option="--peaks")
-        for name in ("pixel_size", "distance", "wavelength"):
+        parse_ranges(self.shells, option="--shells")
+        for name in ("pixel_size", "distance", "wavelength", "density", "q_max", "r_max"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
                 raise UserError(
                     f"--{name.replace('_', '-')}: expected a number above 0, got {value:g}"
                 )
+        self._check_pair()
         if self.physics == "off" and (given := self.asks_for_physics):
             raise UserError(
                 f"--physics off and --{given.replace('_', '-')}: expected one of them; leave one out"
             )
 
+    def _check_pair(self) -> None:
+        """Refuse what only S(Q) and G(r) read, where they are not asked for."""
+        if not 0 < self.background_scale < math.inf:
+            raise UserError(
+                f"--background-scale: expected a number above 0, got {self.background_scale:g}"
+            )
+        if self.background_scale != 1 and not self.background:
+            raise UserError(
+                f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
+            )
+        names = ("density", "background", "q_max", "r_max", "shells")
+        given = next(
+            (name for name in names if getattr(self, name)), "" if self.lorch else "no_lorch"
+        )
+        if given and not self.composition:
+            raise UserError(
+                f"--{given.replace('_', '-')}: is for S(Q) and G(r), which --composition makes; give both"
+            )
+
     @property
     def asks_for_physics(self) -> str:
         """The first option given that only profiles and peaks read; "" where there is none."""
-        names = ("geometry", "rings", "peaks", "pixel_size", "distance", "wavelength")
+        names = (
+            "geometry",
+            "rings",
+            "peaks",
+            "pixel_size",
+            "distance",
+            "wavelength",
+            "composition",
+        )
         given = (name for name in names if getattr(self, name))
         return next(given, "" if self.shape == "auto" else "shape")
 
@@ -993,8 +1038,9 @@ class SimulateConfig:
 
     output: str = ""
     """`.h5` (NeXus) or `.npz`."""
-    kind: Literal["saxs", "waxd", "gisaxs", "flat"] = "saxs"
-    """Fibre halo with meridional orders, textured rings, no 180-degree symmetry, or constant."""
+    kind: Literal["saxs", "waxd", "gisaxs", "glass", "flat"] = "saxs"
+    """Fibre halo with meridional orders, textured rings, no 180-degree symmetry, metallic glass of known
+    shells (extra `physics`), or constant."""
     frames: int = 64
     """Frames of the scan."""
     size: int = 128

@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from smae_jax import glass as metallic_glass
+
 Parameters = dict[str, np.ndarray]
 
 
@@ -135,6 +137,24 @@ def gisaxs(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
     return p["intensity"] * (above * (scattering + 6 * np.exp(-np.hypot(y, x) / 0.5)) + 0.6)
 
 
+def glass(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
+    """Compute a metallic glass whose shells are known (see `smae_jax.glass`), at a given geometry.
+
+    Args:
+      y: positions below the beam centre, (height, width), in shares of the frame's radius.
+      x: positions to the right of it, alike.
+      p: one frame's parameters.
+
+    Returns:
+      intensity, (height, width) float64, > 0, arbitrary units.
+
+    Raises:
+      UserError: if xraylib, which knows form factors, is not installed.
+    """
+    shells = (p["shell_1_angstrom"], p["shell_2_angstrom"], p["shell_3_angstrom"])
+    return p["intensity"] * metallic_glass.pattern(y, x, shells)
+
+
 def flat(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
     """Compute a constant pattern, (height, width) float64."""
     return np.full(np.broadcast_shapes(y.shape, x.shape), p["intensity"])
@@ -144,6 +164,7 @@ PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, dict[str, float]], np.ndar
     "saxs": saxs,
     "waxd": waxd,
     "gisaxs": gisaxs,
+    "glass": glass,
     "flat": flat,
 }
 
@@ -169,6 +190,12 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "intensity": (0.7, 1.3),
         "lobe_place": (0.28, 0.36),
         "yoneda_place": (0.10, 0.14),
+    },
+    "glass": {
+        "intensity": (0.8, 1.2),
+        "shell_1_angstrom": (2.76, 2.84),
+        "shell_2_angstrom": (4.74, 4.86),
+        "shell_3_angstrom": (7.04, 7.16),
     },
     "flat": {"intensity": (1.0, 1.0)},
 }

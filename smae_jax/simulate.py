@@ -4,18 +4,20 @@ The truth, the mask and the centre stand beside the counts, so that a denoiser c
 patterns themselves are in `smae_jax.patterns`. numpy only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import h5py
 import numpy as np
 
+from smae_jax import glass
 from smae_jax.errors import UserError
+from smae_jax.geometry import Geometry
 from smae_jax.io.atomic import atomic_path
 from smae_jax.patterns import PATTERNS, drifting_parameters
 
-Kind = Literal["saxs", "waxd", "gisaxs", "flat"]
+Kind = Literal["saxs", "waxd", "gisaxs", "glass", "flat"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Simulation:
       center: (y, x) of the beam in pixels; an integer is the middle of a pixel.
       raster_shape: (rows, columns), frames in row-major order.
       parameters: the settings, and under 'frames' each drifting parameter as (frames,) float64.
+      geometry: of beam and detector, where the pattern has one ('glass').
     """
 
     counts: np.ndarray
@@ -37,6 +40,7 @@ class Simulation:
     center: tuple[float, float]
     raster_shape: tuple[int, int]
     parameters: dict[str, Any]
+    geometry: Geometry = field(default_factory=Geometry)
 
 
 def simulate(
@@ -62,7 +66,7 @@ def simulate(
 
     Args:
       kind: 'saxs' (fibre halo with meridional orders), 'waxd' (textured rings), 'gisaxs' (no
-        180-degree symmetry) or 'flat' (constant).
+        180-degree symmetry), 'glass' (a metallic glass of known shells) or 'flat' (constant).
       frames: number of frames, >= 1.
       size: height and width in pixels, one number for a square; each >= 16.
       photons: mean expected counts of a valid pixel over the whole scan, > 0.
@@ -117,7 +121,18 @@ def simulate(
         "readout_noise": float(readout_noise),
         "frames": drifting,
     }
-    return Simulation(counts, truth, valid, center, raster_shape, settings)
+    geometry = _geometry_of_glass(radius) if kind == "glass" else Geometry()
+    return Simulation(counts, truth, valid, center, raster_shape, settings, geometry)
+
+
+def _geometry_of_glass(radius: float) -> Geometry:
+    """Return where beam and detector stand; `radius` is that of the largest circle in the frame, pixels."""
+    pixel = 172e-6
+    return Geometry(
+        pixel_size_m=(pixel, pixel),
+        wavelength_m=glass.WAVELENGTH * 1e-10,
+        distance_m=radius * pixel / glass.EDGE,
+    )
 
 
 def _counted(
@@ -238,6 +253,7 @@ def _write_nexus(path: Path, simulation: Simulation) -> None:
         for axis, value in zip("yx", simulation.center, strict=True):
             detector[f"beam_center_{axis}"] = float(value)
             detector[f"beam_center_{axis}"].attrs["units"] = "pixel"
+        _write_geometry(instrument, detector, simulation.geometry)
         entry["raster_shape"] = np.asarray(simulation.raster_shape)
         process = entry.create_group("process")
         process.attrs["NX_class"] = "NXprocess"
@@ -248,6 +264,23 @@ def _write_nexus(path: Path, simulation: Simulation) -> None:
         drifting = process.create_group("frames")
         for name, values in simulation.parameters["frames"].items():
             drifting[name] = values
+
+
+def _write_geometry(instrument: h5py.Group, detector: h5py.Group, geometry: Geometry) -> None:
+    """Write wavelength, distance and pixel size, where they are known."""
+    if geometry.wavelength_m is None or geometry.pixel_size_m is None:
+        return
+    beam = instrument.create_group("beam")
+    beam.attrs["NX_class"] = "NXbeam"
+    lengths: list[tuple[h5py.Group, str, float | None, str]] = [
+        (detector, "y_pixel_size", geometry.pixel_size_m[0], "m"),
+        (detector, "x_pixel_size", geometry.pixel_size_m[1], "m"),
+        (detector, "distance", geometry.distance_m, "m"),
+        (beam, "incident_wavelength", geometry.wavelength_m * 1e10, "angstrom"),
+    ]
+    for group, name, value, unit in lengths:
+        group[name] = value
+        group[name].attrs["units"] = unit
 
 
 def _sine_of_azimuth(y: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 
@@ -17,14 +16,14 @@ from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
 from smae_jax.io.parts import Parts
-from smae_jax.io.reading import describe_mask, masked
+from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
+from smae_jax.run.background import read_background
 from smae_jax.run.blockwise import form_asked, infer_large
-from smae_jax.run.data import read_images
-from smae_jax.run.restore import Opened, calibrated_as_run, files_of, open_run
+from smae_jax.run.restore import Opened, files_of, open_run
 
 
 def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) -> None:
@@ -153,37 +152,6 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
         say(f"{config.output}: {frames} frames, in counts")
 
     infer_large(config, opened, background, of_block, finish, say)
-
-
-def read_background(config: InferConfig, opened: Opened, say: Say) -> Measurements | None:
-    """Read the background as the run reads its own measurements; None where there is none.
-
-    Raises:
-      UserError: in one line, if it cannot be read, or has another shape than the data.
-    """
-    if not config.background:
-        return None
-    data = opened.data
-    found = read_images(data, opened.config.data, config.background, "--background")
-    if found.counts.shape[1:] != data.counts.shape[1:]:
-        raise UserError(
-            f"--background {config.background}: expected frames of {data.counts.shape[1:]} as {config.input} "
-            f"has, got {found.counts.shape[1:]}; give frames of the same detector"
-        )
-    found = calibrated_as_run(config, opened.folder, opened.config, found)
-    if len(data.spatial) == 2:
-        found = masked(found, np.asarray(data.valid.any(axis=0)), path="--background")
-    own, there = (
-        None if one.origin.exposure_s is None else float(np.mean(one.origin.exposure_s))
-        for one in (data, found)
-    )
-    if own and there and abs(own / there - 1) > 0.01:
-        say(
-            f"note: a frame of {config.background} was exposed {there:.4g} s, a frame of {config.input} "
-            f"{own:.4g} s; --background-scale {own / there:.4g} makes up for that, and is "
-            f"{config.background_scale:g}"
-        )
-    return dataclasses.replace(found, exposure=found.exposure / found.frame_exposure.mean())
 
 
 def check_sigma(config: InferConfig, opened: Opened) -> None:

@@ -2,6 +2,7 @@
 
 out/report.html  report.json  frames.csv  figures/*.png
     with extra `physics`: profile.csv  rings.csv  observables.csv  report.h5
+        with --composition: structure_factor.csv  pdf.csv  shells.csv
 
 What is judged is what `infer` writes: the answers have gone through the same stages, block by block.
 """
@@ -33,12 +34,13 @@ from smae_jax.io.writing import refuse_input
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Say
 from smae_jax.progress import each
-from smae_jax.report import alarms, extra, files, page, sections
+from smae_jax.report import alarms, extra, files, page, pair_section, sections
 from smae_jax.report.collecting import Collected, Wanted, collect
 from smae_jax.report.gallery import make_gallery
 from smae_jax.report.physics import Layout, Physics, lay_out, physics_of
 from smae_jax.report.profiles import Ring, in_rings
 from smae_jax.report.scoring import scores_of
+from smae_jax.run.background import read_background
 from smae_jax.run.restore import Opened, files_of
 from smae_jax.version import version
 
@@ -57,7 +59,9 @@ def report(config: ReportConfig, say: Say) -> None:
     physical = extra.wanted(config.physics, config.asks_for_physics)
     opened, whole = open_judged(config, say)
     _check_scan(config, opened)
-    layout = lay_out(config, opened.data) if physical else None
+    layout = None
+    if physical:
+        layout = lay_out(config, opened.data, read_background(config, opened, say))
     found, reference = _collected(config, opened, layout, whole, say)
     physics = None
     if layout is not None and found.profile is not None:
@@ -93,7 +97,7 @@ def _check_places(config: ReportConfig) -> None:
     check_given(config, "run", "input", "output")
     refuse_input(
         *(config.output, config.input, config.reference, *config.mask, config.monitor, config.run),
-        *(config.geometry, *files_of(config.dark, config.flat)),
+        *(config.geometry, config.background, *files_of(config.dark, config.flat)),
     )
     check_folder(
         Path(config.output), overwrite=config.overwrite, record=files.RECORD, made_by=files.MADE_BY
@@ -195,7 +199,7 @@ def _alarms(
         alarms.totals_drift(each_frame.total),
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
-        alarms.peaks_moved(() if physics is None else physics.observables),
+        alarms.peaks_moved(() if physics is None else physics.all_observables),
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),
@@ -285,7 +289,11 @@ def _physical(
             else "Profiles and peaks were not asked for (--physics off)."
         )
         return [("profiles", "Profiles and peaks", page.paragraph(why))]
-    return [
+    found = [
         ("profiles", "Profiles", sections.profiles(physics, keep)),
         ("peaks", "Peaks and orientation", sections.observables(physics, collected, keep)),
     ]
+    if physics.pair is not None:
+        shown = pair_section.section(physics.pair, collected, keep)
+        found.append(("pair", "Pair distribution", shown))
+    return found

@@ -51,6 +51,8 @@ def in_words(path: str, scan: simulation.Simulation) -> list[str]:
         f"{scan.counts.dtype}, raster {scan.raster_shape[0]} x {scan.raster_shape[1]}; "
         f"{measured.mean(dtype=np.float64):.3g} counts per valid pixel, "
         f"{100 * np.mean(measured == 0):.1f} % zeros, {100 * np.mean(~scan.valid):.1f} % masked",
-        f"centre y {scan.center[0]:g}, x {scan.center[1]:g}",
+        "; ".join(
+            [f"centre y {scan.center[0]:g}, x {scan.center[1]:g}", *scan.geometry.in_words()]
+        ),
         f"wrote {path}; use it as --data.path {path}::{data} --data.mask {path}::{mask}",
     ]

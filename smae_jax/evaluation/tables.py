@@ -46,6 +46,11 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
+def finite_or_none(value: Any) -> float | None:
+    """Return a number as tables hold it; None where it is not known."""
+    return float(value) if math.isfinite(value) else None
+
+
 def without_infinities(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Replace what is not finite by None, which JSON can hold."""
     return [

@@ -154,3 +154,23 @@ def _quantity(group: h5py.Group, name: str, value: float | None, unit: str) -> N
     if value is not None:
         group[name] = float(value)
         group[name].attrs["units"] = unit
+
+
+def dataset_of(
+    group: h5py.Group, name: str, values: np.ndarray | None, unit: str, meaning: str
+) -> None:
+    """Write numbers as float64 with their unit and meaning; nothing where there are none.
+
+    Args:
+      group: where to.
+      name: of the dataset.
+      values: any shape; None = not known.
+      unit: "" = a pure number.
+      meaning: in words.
+    """
+    if values is None:
+        return
+    dataset = group.create_dataset(name, data=np.asarray(values, np.float64), compression="gzip")
+    dataset.attrs["long_name"] = meaning
+    if unit:
+        dataset.attrs["units"] = unit

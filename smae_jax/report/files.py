@@ -10,10 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from smae_jax.evaluation.tables import as_csv, without_infinities
+from smae_jax.evaluation.tables import as_csv, finite_or_none, without_infinities
 from smae_jax.io.hdf5_sink import create_hdf5
-from smae_jax.io.nexus import group_of
+from smae_jax.io.nexus import dataset_of, group_of
 from smae_jax.io.outputs import PROGRAM
+from smae_jax.report import pair_files
 from smae_jax.report.alarms import Alarm
 from smae_jax.report.collecting import Collected
 from smae_jax.report.observable import Observable
@@ -49,7 +50,8 @@ def write_tables(folder: Path, found: Collected, physics: Physics | None) -> lis
     """Write the tables; return the names of the files.
 
     frames.csv: a row for each frame. profile.csv: the scan's I(q). rings.csv: the scan's I(chi).
-    observables.csv: a row for each frame, quantity, and peak or ring.
+    observables.csv: a row for each frame, quantity, and peak or ring. With G(r) also structure_factor.csv,
+    pdf.csv and shells.csv.
     """
     tables = {"frames.csv": _frames(found)}
     if physics is not None:
@@ -60,7 +62,9 @@ def write_tables(folder: Path, found: Collected, physics: Physics | None) -> lis
             for ring, profile in zip(layout.rings, physics.rings, strict=True)
             for row in _profile("chi_degrees", bins.azimuth, profile)
         ]
-        tables["observables.csv"] = _observables(found, physics.observables)
+        tables["observables.csv"] = _observables(found, physics.all_observables)
+        if physics.pair is not None:
+            tables |= pair_files.tables(physics.pair, found)
     for name, rows in tables.items():
         (folder / name).write_text(as_csv(rows), encoding="utf-8")
     return list(tables)
@@ -72,7 +76,7 @@ def _frames(found: Collected) -> list[dict[str, Any]]:
         {
             "frame": int(number),
             "name": name,
-            **{key: _number(values[k]) for key, values in each.items()},
+            **{key: finite_or_none(values[k]) for key, values in each.items()},
         }
         for k, (number, name) in enumerate(zip(found.numbers, found.names, strict=True))
     ]
@@ -92,7 +96,8 @@ def _profile(axis: str, values: np.ndarray, profile: Profiles) -> list[dict[str,
     }
     given = {name: column for name, column in columns.items() if column is not None}
     return [
-        {name: _number(column[k]) for name, column in given.items()} for k in range(len(values))
+        {name: finite_or_none(column[k]) for name, column in given.items()}
+        for k in range(len(values))
     ]
 
 
@@ -107,7 +112,7 @@ def _observables(found: Collected, observables: Sequence[Observable]) -> list[di
             "reference": one.reference,
         }
         for k, number in enumerate(found.numbers):
-            told = {n: _number(c[k]) for n, c in columns.items() if c is not None}
+            told = {n: finite_or_none(c[k]) for n, c in columns.items() if c is not None}
             rows.append(
                 {
                     "where": one.where,
@@ -120,15 +125,12 @@ def _observables(found: Collected, observables: Sequence[Observable]) -> list[di
     return rows
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
 def write_nexus(path: Path, found: Collected, physics: Physics, *, command: str) -> None:
     """Write profiles of every frame and quantities over the scan.
 
     raw, denoised, reference: I(q) as NXazint1d. chi_1, ...: I(chi) of each ring. Quantities: NXdata each,
-    with the shape of the raster where there is one.
+    with the shape of the raster where there is one. structure_factor, pair_distribution: S(Q) and G(r) of
+    every frame, where they were asked for.
 
     Raises:
       OSError: if not everything could be written.
@@ -142,13 +144,17 @@ def write_nexus(path: Path, found: Collected, physics: Physics, *, command: str)
             group = group_of(entry, f"chi_{number}", "NXdata", signal="denoised")
             group.attrs["axes"] = [".", "chi"]
             group.attrs["title"] = layout.name_of(ring)
-            _dataset(group, "chi", layout.bins.azimuth, "degrees", "azimuth, from right to down")
-            _dataset(group, "denoised", profile.answer, "counts", "denoised")
-            _dataset(group, "denoised_errors", profile.answer_sigma, "counts", "standard deviation")
-            _dataset(group, "raw", profile.raw, "counts", "raw")
-            _dataset(group, "raw_errors", profile.raw_sigma, "counts", "standard deviation")
-        for one in physics.observables:
+            dataset_of(group, "chi", layout.bins.azimuth, "degrees", "azimuth, from right to down")
+            dataset_of(group, "denoised", profile.answer, "counts", "denoised")
+            dataset_of(
+                group, "denoised_errors", profile.answer_sigma, "counts", "standard deviation"
+            )
+            dataset_of(group, "raw", profile.raw, "counts", "raw")
+            dataset_of(group, "raw_errors", profile.raw_sigma, "counts", "standard deviation")
+        for one in physics.all_observables:
             _quantity(entry, one, found.leading)
+        if physics.pair is not None:
+            pair_files.write_groups(entry, physics.pair)
         process = group_of(entry, "process", "NXprocess")
         process["program"], process["version"], process["command"] = PROGRAM, version(), command
 
@@ -167,11 +173,11 @@ def _profiles(entry: h5py.Group, found: Collected, physics: Physics) -> None:
         group["definition"] = "NXazint1d"
         data = group_of(group, "data", "NXdata", signal="I", interpretation="spectrum")
         data.attrs["axes"] = [".", "radial_axis"]
-        _dataset(data, "I", values, "counts", f"{kind} counts per pixel and exposure")
-        _dataset(data, "I_errors", sigma, "counts", "one standard deviation")
-        _dataset(data, "norm", norm, "", "exposure times relative solid angle of the pixels")
+        dataset_of(data, "I", values, "counts", f"{kind} counts per pixel and exposure")
+        dataset_of(data, "I_errors", sigma, "counts", "one standard deviation")
+        dataset_of(data, "norm", norm, "", "exposure times relative solid angle of the pixels")
         unit = {"nm^-1": "1/nm"}.get(bins.unit, bins.unit)
-        _dataset(data, "radial_axis", bins.values, unit, bins.name)
+        dataset_of(data, "radial_axis", bins.values, unit, bins.name)
         data["source"] = list(found.names)
 
 
@@ -188,15 +194,4 @@ def _quantity(entry: h5py.Group, one: Observable, leading: tuple[int, ...]) -> N
     }
     for column, values in columns.items():
         shaped = None if values is None else values.reshape(leading)
-        _dataset(group, column, shaped, one.unit, f"{one.title}, {column.replace('_', ' ')}")
-
-
-def _dataset(
-    group: h5py.Group, name: str, values: np.ndarray | None, unit: str, meaning: str
-) -> None:
-    if values is None:
-        return
-    dataset = group.create_dataset(name, data=np.asarray(values, np.float64), compression="gzip")
-    dataset.attrs["long_name"] = meaning
-    if unit:
-        dataset.attrs["units"] = unit
+        dataset_of(group, column, shaped, one.unit, f"{one.title}, {column.replace('_', ' ')}")

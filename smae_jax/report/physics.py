@@ -16,6 +16,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.report.cake import Bins, Cake
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
+from smae_jax.report.pair import Pair, PairLayout, lay_out_pair, pair_of
 from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
 from smae_jax.report.profiles import Profiles
 
@@ -32,12 +33,14 @@ class Layout:
       peaks: that are fitted.
       rings: (low, high) in units of the axis, of I(chi).
       profile: raw, of all frames added up.
+      pair: how G(r) is made; None = it was not asked for.
     """
 
     cake: Cake
     peaks: tuple[Peak, ...]
     rings: tuple[tuple[float, float], ...]
     profile: Profiles
+    pair: PairLayout | None = None
 
     @property
     def bins(self) -> Bins:
@@ -72,12 +75,19 @@ class Physics:
       profile: I(q) or I(radius) of every frame.
       rings: I(chi) of every ring.
       observables: of every peak and ring.
+      pair: S(Q), G(r) and shells; None = they were not asked for.
     """
 
     layout: Layout
     profile: Profiles
     rings: tuple[Profiles, ...]
     observables: tuple[Observable, ...]
+    pair: Pair | None = None
+
+    @property
+    def all_observables(self) -> tuple[Observable, ...]:
+        """Those of peaks and rings, then those of shells."""
+        return self.observables + (() if self.pair is None else self.pair.observables)
 
 
 def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Center]:
@@ -108,15 +118,19 @@ def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Cen
     return dataclasses.replace(told, **given, sources=sources), center
 
 
-def lay_out(config: ReportConfig, data: Measurements) -> Layout:
+def lay_out(
+    config: ReportConfig, data: Measurements, background: Measurements | None = None
+) -> Layout:
     """Find peaks and rings on the raw counts of a scan, or take those of the options.
 
     Args:
       config: the options.
       data: the scan, or frames spread over it.
+      background: frames without the sample, for G(r).
 
     Raises:
-      UserError: in one line, if a range of the options lies off the profile or holds no peak.
+      UserError: in one line, if a range of the options lies off the profile or holds no peak, or G(r) is asked
+        for and cannot be had.
     """
     geometry, center = geometry_of(config, data)
     cake = Cake(geometry, center, (data.spatial[0], data.spatial[1]))
@@ -136,7 +150,8 @@ def lay_out(config: ReportConfig, data: Measurements) -> Layout:
     for ring in rings:
         _check(ring, bins, profile, "--rings")
     rings = rings or _default_rings(bins, profile, peaks)
-    return Layout(cake, tuple(peaks), tuple(rings), profile)
+    pair = lay_out_pair(config, data, cake, geometry, background) if config.composition else None
+    return Layout(cake, tuple(peaks), tuple(rings), profile, pair)
 
 
 def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:
@@ -179,7 +194,7 @@ def physics_of(
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Physics:
-    """Fit peaks and orientation of every frame.
+    """Fit peaks and orientation of every frame, and make G(r) where it was laid out.
 
     Args:
       layout: where.
@@ -192,4 +207,5 @@ def physics_of(
         found += fitted(layout.bins, profile, peak, progress=progress)
     for ring, azimuthal in zip(layout.rings, rings, strict=True):
         found += observed(azimuthal, layout.bins.azimuth, layout.name_of(ring))
-    return Physics(layout, profile, tuple(rings), tuple(found))
+    pair = None if layout.pair is None else pair_of(layout.pair, profile)
+    return Physics(layout, profile, tuple(rings), tuple(found), pair)

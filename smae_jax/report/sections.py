@@ -274,34 +274,56 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
         f"{p.center:.4g} {layout.bins.unit} ({p.shape.replace('_', '-')})" for p in layout.peaks
     )
     said = f"Peaks: {peaks}." if peaks else "No peak stands out of the profile of the scan."
-    rows = [one.summary() for one in found.observables]
-    shown = {key: what for key, what in OBSERVED.items() if any(key in row for row in rows)}
     body = page.paragraph(
         f"{said} Every frame is fitted by itself: a straight line and the peak, whose width is the full one "
         "at half height. Values are medians over the frames. Raw errors are those of photons, denoised ones "
         "come from the halves of the photons. Denoised less raw is the weighted mean over the frames: raw "
         "fits scatter about the truth, so it tells what denoising changes in all frames alike."
     )
-    body += page.table(rows, shown, first="quantity")
+    body += observed_table(found.observables)
     body += page.paragraph(
         "Directions are azimuths of the maximum, from right to down in the pictures. The degree goes from 0 "
         "(a ring) to 1 (two spots); Hermans' factor is 1 for two spots and 0 for a random orientation. Both "
         "count the background of the ring.",
         "soft",
     )
-    chosen = found.observables[:_MAPPED]
-    if len(chosen) < len(found.observables):
-        more = f"Drawn: {_MAPPED} of {len(found.observables)} quantities; observables.csv has all."
+    return body + drawn(found.observables, collected, keep)
+
+
+def observed_table(observables: Sequence[Observable]) -> str:
+    """Return a table of quantities: medians over the frames, errors, and what denoising changed."""
+    rows = [one.summary() for one in observables]
+    shown = {key: what for key, what in OBSERVED.items() if any(key in row for row in rows)}
+    return page.table(rows, shown, first="quantity")
+
+
+def drawn(
+    observables: Sequence[Observable], collected: Collected, keep: Keep, *, name: str = ""
+) -> str:
+    """Draw quantities over the scan: as series, or as maps of a raster.
+
+    Args:
+      observables: which; the first ones, where they are many.
+      collected: of the scan.
+      keep: takes the figures.
+      name: that their names begin with.
+    """
+    body, before = "", f"{name}_" if name else ""
+    chosen = observables[:_MAPPED]
+    if len(chosen) < len(observables):
+        more = f"Drawn: {_MAPPED} of {len(observables)} quantities; observables.csv has all."
         body += page.paragraph(more, "soft")
     if len(collected.leading) == 2:
         raster = (collected.leading[0], collected.leading[1])
         for number, one in enumerate(chosen, 1):
-            image = keep(f"map_{number}", map_figure(_series(one), raster))
+            image = keep(f"{before}map_{number}", map_figure(_series(one), raster))
             body += page.figure(image, f"{one.title}, over the raster.", "picture")
         return body
     for places in dict.fromkeys(one.where for one in chosen):
         panels = [_series(one) for one in chosen if one.where == places]
-        image = keep(f"series_{_slug(places)}", series_figure(panels, numbers=collected.numbers))
+        image = keep(
+            f"{before}series_{_slug(places)}", series_figure(panels, numbers=collected.numbers)
+        )
         body += page.figure(image, f"Over the scan: {places}.")
     return body
 

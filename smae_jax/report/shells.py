@@ -1,0 +1,123 @@
+"""Shells of neighbours in G(r): where they lie, their maximum and their centroid. Arrays in, arrays out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.signal import find_peaks
+
+NEAREST = 1.2
+"""Angstrom; atoms do not come closer, so that what G(r) shows below is left of the normalisation."""
+MOST = 4
+"""Shells that are looked for."""
+PROMINENT, CLEAR = 5.0, 0.1
+"""Standard deviations by which a shell of the whole scan stands out, and share of the highest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shell:
+    """Where a shell is looked for.
+
+    Attributes:
+      low, high: its edges, angstrom: where G(r) of the whole scan crosses 0, or is least.
+      position: its maximum in the whole scan, angstrom.
+    """
+
+    low: float
+    high: float
+    position: float
+
+    @property
+    def where(self) -> str:
+        """Name of the shell."""
+        return f"shell at {self.position:.3g} angstrom"
+
+    def inside(self, r: np.ndarray) -> np.ndarray:
+        """Return which places lie in the shell, bool, (r,)."""
+        return (r >= self.low) & (r <= self.high)
+
+
+def shells_of(r: np.ndarray, pairs: np.ndarray, sigma: np.ndarray, *, apart: float) -> list[Shell]:
+    """Find the shells of a whole scan.
+
+    Args:
+      r: evenly spaced, angstrom, (r,).
+      pairs: G(r), (r,).
+      sigma: one standard deviation of it, (r,).
+      apart: angstrom that two maxima are apart, at least: what the range of Q resolves.
+
+    Returns:
+      The first `MOST`, by ascending position.
+    """
+    step = float(r[1] - r[0])
+    looked = np.where(r >= NEAREST, pairs, np.minimum(pairs, 0))
+    found, told = find_peaks(looked, prominence=0, distance=max(1, round(apart / step)))
+    clear = (told["prominences"] > PROMINENT * sigma[found]) & (looked[found] > 0)
+    clear &= told["prominences"] > CLEAR * looked.max()
+    peaks = found[clear]
+    shells = []
+    for k, peak in enumerate(peaks[:MOST].tolist()):
+        left = peaks[k - 1] if k else int(np.searchsorted(r, NEAREST / 2))
+        right = peaks[k + 1] if k + 1 < len(peaks) else len(r) - 1
+        low, high = _edge(pairs, peak, int(left)), _edge(pairs, peak, int(right))
+        shells.append(Shell(float(r[low]), float(r[high]), float(r[peak])))
+    return shells
+
+
+def _edge(pairs: np.ndarray, peak: int, limit: int) -> int:
+    """Go from a maximum to where G(r) crosses 0, at most to the least value before `limit`."""
+    way = np.arange(peak, limit + 1) if limit > peak else np.arange(peak, limit - 1, -1)
+    below = np.flatnonzero(pairs[way] <= 0)
+    return int(way[below[0]] if below.size else way[np.argmin(pairs[way])])
+
+
+def shell_in(r: np.ndarray, pairs: np.ndarray, low: float, high: float) -> Shell:
+    """Return the shell of a given range, with its maximum in G(r) of the whole scan, (r,)."""
+    inside = np.flatnonzero((r >= low) & (r <= high))
+    return Shell(low, high, float(r[inside[np.argmax(pairs[inside])]]))
+
+
+def maxima(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return where G(r) has its maximum in a shell, by a parabola through three places.
+
+    Args:
+      r: evenly spaced, angstrom, (r,).
+      pairs: G(r), (..., r).
+      shell: where.
+
+    Returns:
+      Angstrom, (...); NaN where the largest value lies at an edge of the shell.
+    """
+    places = np.flatnonzero(shell.inside(r))
+    inside = pairs[..., places]
+    top = np.argmax(np.where(np.isfinite(inside), inside, -np.inf), axis=-1)
+    at_edge = (top == 0) | (top == len(places) - 1)
+    middle = np.clip(top, 1, len(places) - 2)
+
+    def beside(offset: int) -> np.ndarray:
+        return np.take_along_axis(inside, middle[..., None] + offset, axis=-1)[..., 0]
+
+    before, at, after = beside(-1), beside(0), beside(1)
+    bend = before - 2 * at + after
+    off = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), np.nan)
+    found = r[places[middle]] + off * (r[1] - r[0])
+    return np.where(at_edge, np.nan, found)
+
+
+def centroids(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return the mean distance in a shell, weighted by G(r).
+
+    Args:
+      r: evenly spaced, angstrom, (r,).
+      pairs: G(r), (..., r).
+      shell: where; G(r) of the whole scan is 0 at its edges, so that a small shift of the shell moves little
+        over them.
+
+    Returns:
+      Angstrom, (...); NaN where G(r) is not above 0 in the mean of the shell.
+    """
+    inside = shell.inside(r)
+    area = pairs[..., inside].sum(axis=-1)
+    moment = pairs[..., inside] @ r[inside]
+    return np.where(area > 0, moment / np.where(area > 0, area, 1), np.nan)
