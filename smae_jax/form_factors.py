@@ -1,4 +1,4 @@
-"""What free atoms scatter: form factors and Compton scattering of a composition, by xraylib (extra `physics`).
+"""What free atoms scatter: form factors and Compton scattering, by xraylib (extra `physics`).
 
 Neglected: anomalous terms f' and f'', so that the energy has to be away from absorption edges.
 """

@@ -32,8 +32,8 @@ _FARTHEST = 14.0
 def pair_function(r: np.ndarray, shells: Shells) -> np.ndarray:
     """Return G(r) = 4 pi density r (g(r) - 1).
 
-    Heights and widths were chosen by a search: with shells up to 0.06 angstrom off 2.80, 4.80 and 7.10, maxima lie
-    within 0.005 angstrom of them and the structure factor is above 0.08.
+    Heights and widths were chosen by a search: with shells up to 0.06 angstrom off 2.80, 4.80 and 7.10,
+    maxima lie within 0.005 angstrom of them, and the structure factor is above 0.06.
 
     Args:
       r: angstrom, (r,).
@@ -75,7 +75,7 @@ def intensity(q: np.ndarray, shells: Shells) -> np.ndarray:
       shells: where they lie.
 
     Reference:
-      Faber and Ziman 1965, Phil. Mag. 11, 153, where all pairs are alike: I = <f>^2 (S - 1) + <f^2> + Compton.
+      Faber and Ziman 1965, Phil. Mag. 11, 153: I = <f>^2 (S - 1) + <f^2> + Compton, where pairs are alike.
     """
     atoms = _atoms(tuple(q.tolist()))
     coherent = atoms.square_mean * (structure_factor(q, shells) - 1) + atoms.mean_square

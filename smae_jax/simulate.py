@@ -132,6 +132,7 @@ def _geometry_of_glass(radius: float) -> Geometry:
         pixel_size_m=(pixel, pixel),
         wavelength_m=glass.WAVELENGTH * 1e-10,
         distance_m=radius * pixel / glass.EDGE,
+        sources=dict.fromkeys(("pixel_size_m", "wavelength_m", "distance_m"), "the simulation"),
     )
 
 

@@ -1,6 +1,6 @@
 """S(Q), G(r) and its shells over a scan, before and after denoising: how they are made, and what is found.
 
-Raw errors are those of Poisson counts; those of denoised quantities come from answers to halves of the photons.
+Raw errors are those of Poisson counts; denoised ones come from answers to halves of the photons.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def lay_out_pair(
 
 
 def _empty(config: ReportConfig, cake: Cake, background: Measurements | None) -> np.ndarray:
-    """Return I(Q) without the sample and its variance, (2, bins); NaN where not measured, 0 without frames."""
+    """Return I(Q) without the sample and its variance, (2, bins); NaN where not measured."""
     if background is None:
         return np.zeros((2, len(cake.bins.values)))
     rate, light = mean_of_frames(background)
@@ -176,9 +176,9 @@ def _last_bin(
     if reached < LEAST_Q or 0 < config.q_max < LEAST_Q:
         asked = f"--q-max {config.q_max:g} and " if config.q_max else ""
         raise UserError(
-            f"--composition {config.composition}: expected scattering up to {LEAST_Q:g} 1/angstrom or more, "
-            f"got {asked}a profile up to {reached:.3g} 1/angstrom; shells are not told apart there, leave the "
-            "option out"
+            f"--composition {config.composition}: expected scattering up to {LEAST_Q:g} 1/angstrom, "
+            f"got {asked}a profile up to {reached:.3g} 1/angstrom; shells are not told apart there, "
+            "leave the option out"
         )
     if config.q_max > reached + step:
         raise UserError(
@@ -269,11 +269,9 @@ def _curves(layout: PairLayout, profile: Profiles) -> tuple[Curves, Curves]:
         structure = transform.structure_factor(layout.intensity(kind))
         return structure, transform.pair_function(structure)
 
-    reference = both(profile.known)
+    halves, counted, reference = map(both, (profile.half_answers, profile.half_raw, profile.known))
     sides = []
     for side, functionals in enumerate((np.eye(len(transform.q)), transform.kernel)):
-        halves, counted = both(profile.half_answers)[side], both(profile.half_raw)[side]
-        known = halves is not None and counted is not None and profile.frames > 1
         of_raw, of_answer = both(profile.raw)[side], both(profile.answer)[side]
         if of_raw is None or of_answer is None:
             raise TypeError("every profile has counts and answers")
@@ -282,7 +280,7 @@ def _curves(layout: PairLayout, profile: Profiles) -> tuple[Curves, Curves]:
                 of_raw,
                 transform.sigma(raw, variance, functionals),
                 of_answer,
-                _sigma_of_curves(halves, counted) if known else None,
+                _sigma_of_curves(halves[side], counted[side]),
                 reference[side],
             )
         )
@@ -295,11 +293,14 @@ def _raw(layout: PairLayout, profile: Profiles) -> tuple[np.ndarray, np.ndarray]
     return layout.intensity(profile.raw), variance
 
 
-def _sigma_of_curves(halves: np.ndarray, counted: np.ndarray) -> np.ndarray:
+def _sigma_of_curves(halves: np.ndarray | None, counted: np.ndarray | None) -> np.ndarray | None:
     """Return the error of every place of a curve, the same for all frames, (frames, places).
 
-    What two halves show is averaged over the frames, see `scatter_and_product`.
+    What two halves show is averaged over the frames, see `scatter_and_product`; None where there are no halves, or a
+    single frame.
     """
+    if halves is None or counted is None or halves.shape[1] < 2:
+        return None
     scatter, product = scatter_and_product(halves, counted)
     missed = product.mean(axis=0)
     error = product.std(axis=0) / np.sqrt(max(len(product) - 1, 1))

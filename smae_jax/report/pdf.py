@@ -3,8 +3,8 @@
 Everything is linear in the intensity but for one number, the scale that turns counts into electron units. So
 the errors of counts are carried on exactly to first order, and any stack of profiles is turned at once.
 
-Neglected: absorption, multiple scattering, fluorescence, and the response of the detector to angle and energy.
-Their slow changes with Q stay below r = 1 angstrom.
+Neglected: absorption, multiple scattering, fluorescence, and how the detector responds to angle and energy.
+What changes slowly with Q shows below r = 1 angstrom.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Transform:
           (...); NaN where the weighted sum of the intensities is not above 0.
 
         Reference:
-          Krogh-Moe 1956, Acta Cryst. 9, 951; Norman 1957, Acta Cryst. 10, 370: the integral of Q^2 (S - 1) is
-          -2 pi^2 times the density, as two atoms do not lie at one place. The convergence factor makes it that of
-          a G(r) smeared by 2 / Qmax, which is a straight line there.
+          Krogh-Moe 1956, Acta Cryst. 9, 951; Norman 1957, Acta Cryst. 10, 370: the integral of Q^2 (S - 1)
+          is -2 pi^2 times the density, as two atoms do not lie at one place. The convergence factor makes
+          it that of a G(r) smeared by 2 / Qmax, which is a straight line there.
         """
         wanted = self.level @ (self.independent / self.square_mean) + self.total
         measured = self._reduced(intensity) @ self.level
@@ -147,7 +147,7 @@ def make_transform(
 ) -> Transform:
     """Prepare the way from I(Q) to G(r).
 
-    Q (S - 1) of bins that were not measured lies on straight lines between those that were, and from Q = 0 on.
+    Where no bin was measured, Q (S - 1) is taken for a straight line between its neighbours, from Q = 0 on.
 
     Args:
       axis: middles of the bins from the first to the last that counts, evenly spaced, 1/angstrom, (bins,).

@@ -129,8 +129,8 @@ def lay_out(
       background: frames without the sample, for G(r).
 
     Raises:
-      UserError: in one line, if a range of the options lies off the profile or holds no peak, or G(r) is asked
-        for and cannot be had.
+      UserError: in one line, if a range of the options lies off the profile or holds no peak, or G(r) is
+        asked for and cannot be had.
     """
     geometry, center = geometry_of(config, data)
     cake = Cake(geometry, center, (data.spatial[0], data.spatial[1]))
