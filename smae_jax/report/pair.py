@@ -19,7 +19,7 @@ from smae_jax.report.cake import Cake
 from smae_jax.report.observable import Observable, sigma_of_halves
 from smae_jax.report.pdf import Transform, make_transform, polarization
 from smae_jax.report.profiles import Profiles, scatter_and_product
-from smae_jax.report.shells import Shell, centroids, maxima, shell_in, shells_of
+from smae_jax.report.shells import Shell, about_maximum, centroids, maxima, shell_in, shells_of
 
 PER_NM = 10.0
 """Profiles are over 1/nm, S(Q) over 1/angstrom."""
@@ -296,8 +296,8 @@ def _raw(layout: PairLayout, profile: Profiles) -> tuple[np.ndarray, np.ndarray]
 def _sigma_of_curves(halves: np.ndarray | None, counted: np.ndarray | None) -> np.ndarray | None:
     """Return the error of every place of a curve, the same for all frames, (frames, places).
 
-    What two halves show is averaged over the frames, see `scatter_and_product`; None where there are no halves, or a
-    single frame.
+    What two halves show is averaged over the frames, see `scatter_and_product`; None where there are no
+    halves, or a single frame.
     """
     if halves is None or counted is None or halves.shape[1] < 2:
         return None
@@ -359,14 +359,15 @@ def _errors(
     transform, r = layout.transform, layout.transform.r
     raw, variance = _raw(layout, profile)
     inside = shell.inside(r)
-    kernel, area = transform.kernel[inside], pairs[:, inside].sum(axis=1)
-    of_area = transform.sigma(raw, variance, kernel.sum(axis=0)[None])[:, 0]
+    around = about_maximum(r, pairs, shell).astype(np.float64)
+    area = (around * pairs).sum(axis=1)
+    of_area = transform.sigma(raw, variance, (around @ transform.kernel)[:, None])[:, 0]
     places = np.flatnonzero(inside)
     top = places[np.argmax(np.nan_to_num(pairs[:, inside], nan=-np.inf), axis=1)]
     slopes = (transform.structure_factor(raw) - 1) @ transform.slope.T
     bend = np.take_along_axis(np.gradient(slopes, r, axis=1), top[:, None], axis=1)[:, 0]
     steep = transform.sigma(raw, variance, transform.slope[top][:, None])[:, 0]
-    off = r[inside] - centroids(r, pairs, shell)[:, None]
-    aside = transform.sigma(raw, variance, (off @ kernel)[:, None])[:, 0]
+    off = around * (r - centroids(r, pairs, shell)[:, None])
+    aside = transform.sigma(raw, variance, (off @ transform.kernel)[:, None])[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         return area > SEEN * of_area, (steep / np.abs(bend), aside / np.abs(area))

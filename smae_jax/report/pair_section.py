@@ -46,7 +46,7 @@ def section(found: Pair, collected: Collected, keep: Keep) -> str:
     body += observed_table(found.observables)
     body += page.paragraph(
         "The position is the maximum of G(r) in the shell, the centroid the mean distance weighted by G(r), "
-        "between the places where G(r) of the whole scan crosses 0. A shell that the raw counts of a frame "
+        "between the places beside the maximum where G(r) crosses 0. A shell that the raw counts of a frame "
         "do not show by 3 sigma has no raw value there. Errors of denoised quantities come from the halves "
         "of the photons.",
         "soft",

@@ -20,7 +20,7 @@ class Shell:
     """Where a shell is looked for.
 
     Attributes:
-      low, high: its edges, angstrom: where G(r) of the whole scan crosses 0, or is least.
+      low, high: its edges, angstrom: the minima of G(r) of the whole scan on either side.
       position: its maximum in the whole scan, angstrom.
     """
 
@@ -66,10 +66,13 @@ def shells_of(r: np.ndarray, pairs: np.ndarray, sigma: np.ndarray, *, apart: flo
 
 
 def _edge(pairs: np.ndarray, peak: int, limit: int) -> int:
-    """Go from a maximum to where G(r) crosses 0, at most to the least value before `limit`."""
+    """Go from a maximum to the first minimum below 0, else to the least value before `limit`."""
     way = np.arange(peak, limit + 1) if limit > peak else np.arange(peak, limit - 1, -1)
     below = np.flatnonzero(pairs[way] <= 0)
-    return int(way[below[0]] if below.size else way[np.argmin(pairs[way])])
+    if not below.size:
+        return int(way[np.argmin(pairs[way])])
+    rising = np.flatnonzero(np.diff(pairs[way[below[0] :]]) > 0)
+    return int(way[below[0] + rising[0]] if rising.size else way[-1])
 
 
 def shell_in(r: np.ndarray, pairs: np.ndarray, low: float, high: float) -> Shell:
@@ -106,18 +109,26 @@ def maxima(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
 
 
 def centroids(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
-    """Return the mean distance in a shell, weighted by G(r).
+    """Return the mean distance in a shell, weighted by G(r) where it is above 0 about its maximum.
+
+    As G(r) is 0 at these ends, it does not matter to first order where exactly they lie.
 
     Args:
       r: evenly spaced, angstrom, (r,).
       pairs: G(r), (..., r).
-      shell: where; G(r) of the whole scan is 0 at its edges, so that a small shift of the shell moves little
-        over them.
+      shell: where.
 
     Returns:
-      Angstrom, (...); NaN where G(r) is not above 0 in the mean of the shell.
+      Angstrom, (...); NaN where G(r) is nowhere above 0.
     """
-    inside = shell.inside(r)
-    area = pairs[..., inside].sum(axis=-1)
-    moment = pairs[..., inside] @ r[inside]
-    return np.where(area > 0, moment / np.where(area > 0, area, 1), np.nan)
+    weight = np.where(about_maximum(r, pairs, shell), pairs, 0)
+    area = weight.sum(axis=-1)
+    return np.where(area > 0, weight @ r / np.where(area > 0, area, 1), np.nan)
+
+
+def about_maximum(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return where G(r) is above 0 without a break about its maximum in a shell, bool, (..., r)."""
+    above = (np.nan_to_num(pairs) > 0) & shell.inside(r)
+    top = np.argmax(np.where(above, np.nan_to_num(pairs), -np.inf), axis=-1)[..., None]
+    breaks = np.cumsum(~above, axis=-1)
+    return above & (breaks == np.take_along_axis(breaks, top, axis=-1))
