@@ -194,3 +194,22 @@ def test_existing_file_is_kept_unless_told(tmp_path):
 def test_other_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.h5"):
         write_simulation(tmp_path / "scan.csv", simulate("flat", frames=1, size=32))
+
+
+def test_a_glass_is_symmetric_and_carries_geometry_and_shells(tmp_path):
+    pytest.importorskip("xraylib")
+    simulation = simulate("glass", frames=3, size=(48, 61), center_offset=(2.5, -4.0), seed=3)
+    partner = turned(simulation.truth, simulation.center)
+    both = np.isfinite(partner)
+    np.testing.assert_allclose(partner[both], simulation.truth[both], rtol=1e-5)
+    write_simulation(tmp_path / "glass.h5", simulation)
+    with h5py.File(tmp_path / "glass.h5") as file:
+        first = file["entry/process/frames/shell_1_angstrom"][()]
+        detector, beam = file["entry/instrument/detector"], file["entry/instrument/beam"]
+        distance, pixel = detector["distance"][()], detector["x_pixel_size"][()]
+        wavelength = beam["incident_wavelength"][()]
+        assert beam["incident_wavelength"].attrs["units"] == "angstrom"
+    assert ((first >= 2.76) & (first <= 2.84)).all()
+    # On the largest circle in the frame q is 15 1/angstrom.
+    angle = np.arctan(24 * pixel / distance)
+    assert 4 * np.pi / wavelength * np.sin(angle / 2) == pytest.approx(15)
