@@ -1,5 +1,7 @@
 """S(Q), G(r) and shells of a glass whose shells are known; form factors beside published ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,9 @@ from smae_jax.config import ReportConfig
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.measurements import Measurements
+from smae_jax.report.alarms import peaks_moved
 from smae_jax.report.profiles import Profiles
-from smae_jax.report.shells import Shell, centroids, maxima, shells_of
+from smae_jax.report.shells import Shell, areas, centroids, maxima, shells_of
 
 pytest.importorskip("xraylib")
 from smae_jax import form_factors, glass
@@ -169,7 +172,7 @@ def test_errors_of_sums_are_those_of_many_draws():
 
 
 def test_a_maximum_at_the_edge_and_an_empty_shell_have_no_place():
-    shell = Shell(2.0, 4.0, 3.0)
+    shell = Shell(2.0, 4.0, 3.0, 2.5, 3.5)
     assert np.isnan(maxima(R, R, shell))
     assert np.isnan(centroids(R, -np.ones(len(R)), shell))
     peak = np.exp(-(((R - 3.013) / 0.2) ** 2))
@@ -222,7 +225,7 @@ def test_frames_of_a_detector_give_the_shells_back(frames):
     assert len(found.layout.shells) == 3
     truth = np.stack([glass.pair_function(R, tuple(p)) for p in frames[2].tolist()])
     for k, shell in enumerate(found.layout.shells):
-        position, centroid = found.observables[2 * k : 2 * k + 2]
+        position, centroid = found.observables[3 * k : 3 * k + 2]
         np.testing.assert_allclose(position.denoised, frames[2][:, k], atol=0.02)
         np.testing.assert_allclose(centroid.raw, centroids(R, truth, shell), atol=0.02)
     high = found.layout.transform.q > 11
@@ -242,12 +245,28 @@ def test_errors_of_shells_cover_and_shrink_with_counts(frames):
     rng = np.random.default_rng(3)
     many = rng.poisson(np.repeat(rates[:1], 60, axis=0)).astype(float)
     found = made((many, center, np.repeat(places[:1], 60, axis=0)))
-    position, centroid = found.observables[:2]
-    for one in (position, centroid):
+    position, centroid, area = found.observables[:3]
+    for one in (position, centroid, area):
         told = np.nanmedian(one.raw_sigma)
         assert 0.75 < np.nanstd(one.raw) / told < 1.3, one.name
     assert np.nanmedian(position.raw_sigma) < 0.02
     assert found.functions.denoised_sigma is None  # halves were not given
+
+
+def test_structure_that_was_smoothed_away_shows_in_the_areas(frames):
+    pytest.importorskip("pyFAI")
+    rates, center, places = frames
+    many = np.random.default_rng(4).poisson(np.repeat(rates[:1], 30, axis=0)).astype(float)
+    whole = (center, np.repeat(places[:1], 30, axis=0))
+    raw, truth = made((many, *whole)), made((np.repeat(rates[:1], 30, axis=0), *whole))
+    profile = 0.6 * truth.structure.raw + 0.4 * np.ones_like(truth.structure.raw)
+    flat = raw.layout.transform.pair_function(profile)
+    for name, pairs, rings in (("truth", truth.functions.raw, False), ("flat", flat, True)):
+        shell, area = raw.layout.shells[0], raw.observables[2]
+        one = dataclasses.replace(area, denoised=areas(R, pairs[:, : len(R)], shell))
+        shift, error = one.shift
+        assert (abs(shift) > 5 * error) == rings, name
+        assert (peaks_moved([one]).state == "rings") == rings, name
 
 
 def test_range_and_options_are_kept(frames):
@@ -258,6 +277,7 @@ def test_range_and_options_are_kept(frames):
     assert [one.title for one in found.observables] == [
         f"position, {found.layout.shells[0].where}",
         f"centroid, {found.layout.shells[0].where}",
+        f"area, {found.layout.shells[0].where}",
     ]
     said = dict(found.layout.said)
     assert said["window"] == "none"

@@ -19,7 +19,16 @@ from smae_jax.report.cake import Cake
 from smae_jax.report.observable import Observable, sigma_of_halves
 from smae_jax.report.pdf import Transform, make_transform, polarization
 from smae_jax.report.profiles import Profiles, scatter_and_product
-from smae_jax.report.shells import Shell, about_maximum, centroids, maxima, shell_in, shells_of
+from smae_jax.report.shells import (
+    Shell,
+    about_maximum,
+    areas,
+    centroids,
+    core,
+    maxima,
+    shell_in,
+    shells_of,
+)
 
 PER_NM = 10.0
 """Profiles are over 1/nm, S(Q) over 1/angstrom."""
@@ -88,7 +97,7 @@ class Pair:
       functions: G(r) of every frame.
       whole_structure: S(Q) of all frames added up, as one.
       whole_functions: G(r) of these.
-      observables: position and centroid of every shell.
+      observables: position, centroid and area of every shell.
     """
 
     layout: PairLayout
@@ -311,7 +320,7 @@ def _sigma_of_curves(halves: np.ndarray | None, counted: np.ndarray | None) -> n
 def _observed(
     layout: PairLayout, profile: Profiles, functions: Curves, shell: Shell
 ) -> list[Observable]:
-    """Return position and centroid of a shell in every frame."""
+    """Return position, centroid and area of a shell in every frame."""
     transform, r = layout.transform, layout.transform.r
 
     def pairs(kind: np.ndarray) -> np.ndarray:
@@ -320,21 +329,22 @@ def _observed(
     halves, counted = profile.half_answers, profile.half_raw
     seen, sigmas = _errors(layout, profile, functions.raw, shell)
     found = []
-    ways: tuple[tuple[str, Callable[..., np.ndarray]], ...] = (
-        ("position", maxima),
-        ("centroid", centroids),
+    ways: tuple[tuple[str, str, Callable[..., np.ndarray]], ...] = (
+        ("position", "angstrom", maxima),
+        ("centroid", "angstrom", centroids),
+        ("area", "1/angstrom", areas),
     )
-    for (name, way), error in zip(ways, sigmas, strict=True):
+    for (name, unit, way), error in zip(ways, sigmas, strict=True):
         sigma = None
         if halves is not None and counted is not None:
             sigma = sigma_of_halves(way(r, pairs(halves), shell), way(r, pairs(counted), shell))
         reference = functions.reference
-        raw = np.where(seen, way(r, functions.raw, shell), np.nan)
+        raw = np.where(seen | (way is areas), way(r, functions.raw, shell), np.nan)
         found.append(
             Observable(
                 name,
                 shell.where,
-                "angstrom",
+                unit,
                 raw=raw,
                 raw_sigma=np.where(np.isfinite(raw), error, np.nan),
                 denoised=way(r, functions.denoised, shell),
@@ -347,14 +357,14 @@ def _observed(
 
 def _errors(
     layout: PairLayout, profile: Profiles, pairs: np.ndarray, shell: Shell
-) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """Return whether raw counts show the shell, and the errors of its position and centroid.
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Return whether raw counts show the shell, and the errors of its position, centroid and area.
 
     The maximum moves by -G'/G'' where noise adds a slope G'; the centroid by the sum of (r - centroid) times
     what noise adds, over the area.
 
     Returns:
-      (bool (frames,), (position, centroid) in angstrom, (frames,) each).
+      (bool (frames,), (position, centroid, area), (frames,) each).
     """
     transform, r = layout.transform, layout.transform.r
     raw, variance = _raw(layout, profile)
@@ -369,5 +379,6 @@ def _errors(
     steep = transform.sigma(raw, variance, transform.slope[top][:, None])[:, 0]
     off = around * (r - centroids(r, pairs, shell)[:, None])
     aside = transform.sigma(raw, variance, (off @ transform.kernel)[:, None])[:, 0]
+    whole = transform.sigma(raw, variance, (core(r, shell) @ transform.kernel)[None])[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return area > SEEN * of_area, (steep / np.abs(bend), aside / np.abs(area))
+        return area > SEEN * of_area, (steep / np.abs(bend), aside / np.abs(area), whole)

@@ -22,7 +22,7 @@ def section(found: Pair, collected: Collected, keep: Keep) -> str:
     )
     body += page.facts(layout.said)
     middle = len(collected.names) // 2
-    shells = [(shell.low, shell.high) for shell in layout.shells]
+    shells = [(shell.start, shell.end) for shell in layout.shells]
     rows = [
         PairCurves(
             f"frame {collected.numbers[middle]}",
@@ -46,7 +46,9 @@ def section(found: Pair, collected: Collected, keep: Keep) -> str:
     body += observed_table(found.observables)
     body += page.paragraph(
         "The position is the maximum of G(r) in the shell, the centroid the mean distance weighted by G(r), "
-        "between the places beside the maximum where G(r) crosses 0. A shell that the raw counts of a frame "
+        "between the places beside the maximum where G(r) crosses 0. The area is the integral of G(r) where "
+        "that of the whole scan is above 0: raw areas are unbiased, and a smaller denoised one says that "
+        "the structure was smoothed. A shell that the raw counts of a frame "
         "do not show by 3 sigma has no raw value there. Errors of denoised quantities come from the halves "
         "of the photons.",
         "soft",

@@ -1,4 +1,4 @@
-"""Shells of neighbours in G(r): where they lie, their maximum and their centroid. Arrays in, arrays out."""
+"""Shells of neighbours in G(r): their maximum, centroid and area. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ NEAREST = 1.2
 MOST = 4
 """Shells that are looked for."""
 PROMINENT, CLEAR = 5.0, 0.1
-"""Standard deviations by which a shell of the whole scan stands out, and share of the highest."""
+"""Standard deviations by which a shell of the whole scan stands out of 0 and of what is beside it, and share
+of the highest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +23,14 @@ class Shell:
     Attributes:
       low, high: its edges, angstrom: the minima of G(r) of the whole scan on either side.
       position: its maximum in the whole scan, angstrom.
+      start, end: where G(r) of the whole scan is above 0 about the maximum, angstrom.
     """
 
     low: float
     high: float
     position: float
+    start: float
+    end: float
 
     @property
     def where(self) -> str:
@@ -53,15 +57,14 @@ def shells_of(r: np.ndarray, pairs: np.ndarray, sigma: np.ndarray, *, apart: flo
     step = float(r[1] - r[0])
     looked = np.where(r >= NEAREST, pairs, np.minimum(pairs, 0))
     found, told = find_peaks(looked, prominence=0, distance=max(1, round(apart / step)))
-    clear = (told["prominences"] > PROMINENT * sigma[found]) & (looked[found] > 0)
-    clear &= told["prominences"] > CLEAR * looked.max()
-    peaks = found[clear]
+    clear = np.minimum(told["prominences"], looked[found])
+    peaks = found[(clear > PROMINENT * sigma[found]) & (clear > CLEAR * looked.max())]
     shells = []
     for k, peak in enumerate(peaks[:MOST].tolist()):
         left = peaks[k - 1] if k else int(np.searchsorted(r, NEAREST / 2))
         right = peaks[k + 1] if k + 1 < len(peaks) else len(r) - 1
         low, high = _edge(pairs, peak, int(left)), _edge(pairs, peak, int(right))
-        shells.append(Shell(float(r[low]), float(r[high]), float(r[peak])))
+        shells.append(shell_in(r, pairs, float(r[low]), float(r[high])))
     return shells
 
 
@@ -76,9 +79,12 @@ def _edge(pairs: np.ndarray, peak: int, limit: int) -> int:
 
 
 def shell_in(r: np.ndarray, pairs: np.ndarray, low: float, high: float) -> Shell:
-    """Return the shell of a given range, with its maximum in G(r) of the whole scan, (r,)."""
+    """Return the shell of a given range, in G(r) of the whole scan, (r,)."""
     inside = np.flatnonzero((r >= low) & (r <= high))
-    return Shell(low, high, float(r[inside[np.argmax(pairs[inside])]]))
+    top = inside[np.argmax(pairs[inside])]
+    above = np.flatnonzero(_about_maximum(pairs, (r >= low) & (r <= high)))
+    ends = r[above[[0, -1]]] if above.size else r[[top, top]]
+    return Shell(low, high, float(r[top]), float(ends[0]), float(ends[1]))
 
 
 def maxima(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
@@ -128,7 +134,29 @@ def centroids(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
 
 def about_maximum(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
     """Return where G(r) is above 0 without a break about its maximum in a shell, bool, (..., r)."""
-    above = (np.nan_to_num(pairs) > 0) & shell.inside(r)
+    return _about_maximum(pairs, shell.inside(r))
+
+
+def _about_maximum(pairs: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    above = (np.nan_to_num(pairs) > 0) & inside
     top = np.argmax(np.where(above, np.nan_to_num(pairs), -np.inf), axis=-1)[..., None]
     breaks = np.cumsum(~above, axis=-1)
     return above & (breaks == np.take_along_axis(breaks, top, axis=-1))
+
+
+def areas(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return the integral of G(r) from `start` to `end`, 1/angstrom, (...).
+
+    It is a sum of counts, so that the raw one is unbiased: what denoising takes away shows here.
+
+    Args:
+      r: evenly spaced, angstrom, (r,).
+      pairs: G(r), (..., r).
+      shell: where.
+    """
+    return pairs @ core(r, shell)
+
+
+def core(r: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return the weights of `areas`, (r,)."""
+    return ((r >= shell.start) & (r <= shell.end)) * float(r[1] - r[0])
