@@ -263,7 +263,7 @@ def test_structure_that_was_smoothed_away_shows_in_the_areas(frames):
     flat = raw.layout.transform.pair_function(profile)
     for name, pairs, rings in (("truth", truth.functions.raw, False), ("flat", flat, True)):
         shell, area = raw.layout.shells[0], raw.observables[2]
-        one = dataclasses.replace(area, denoised=areas(R, pairs[:, : len(R)], shell))
+        one = dataclasses.replace(area, denoised=areas(raw.layout.transform.r, pairs, shell))
         shift, error = one.shift
         assert (abs(shift) > 5 * error) == rings, name
         assert (peaks_moved([one]).state == "rings") == rings, name
