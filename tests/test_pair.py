@@ -94,6 +94,21 @@ def test_structure_factor_comes_back_and_goes_to_one():
     np.testing.assert_allclose(found[q > 12].mean(), 1, atol=1e-3)
 
 
+def test_pair_function_is_that_of_glassure():
+    # glassure 3.0.0 with the same form factors: normalize(attenuation_factor=2 / 15.5**2), calculate_sq,
+    # extrapolate_to_zero_step(y0=S[0]), calculate_fr(use_modification_fcn=True, method="integral").
+    published = {2.78: 1.3599, 3.5: -0.6274, 4.84: 1.0364, 6.0: -0.9171, 7.1: 0.7149}
+    axis = 0.05 * (np.arange(310) + 0.5)
+    atoms = scattering_of(composition_of(glass.FORMULA), axis, glass.WAVELENGTH)
+    seen = np.ones(len(axis))
+    r = np.array([*published])
+    one = make_transform(axis, axis > 0.7, r, atoms, seen, density=glass.DENSITY)
+    intensity = glass.intensity(axis, (2.78, 4.83, 7.1))[axis > 0.7]
+    np.testing.assert_allclose(one.scale(intensity), 1, atol=3e-4)
+    pairs = one.pair_function(one.structure_factor(intensity))
+    np.testing.assert_allclose(pairs, [*published.values()], atol=2e-3)
+
+
 def test_normalisation_knows_neither_scale_nor_stack():
     one = transform()
     intensity = measured()
