@@ -953,7 +953,7 @@ class ReportConfig(JudgeOptions):
     composition: str = ""
     """Makes S(Q) and G(r) of a glass or liquid: its atoms, such as Zr50Cu45Al5; needs q."""
     density: float = 0.0
-    """Of the sample in g/cm^3, for the normalisation of S(Q); 0 = its part, some 0.1 %, is left out."""
+    """Of the sample in g/cm^3, for the normalisation of S(Q); 0 = its part, 0.1 % at Qmax 15, is left out."""
     background: str = ""
     """Frames without the sample, whose mean is taken off I(Q) for S(Q) and G(r), and off nothing else."""
     background_scale: float = 1.0

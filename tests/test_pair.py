@@ -228,10 +228,11 @@ def made(frames, *, empty=0.0, **options):
     if empty:
         background = Measurements(np.full((1, SIZE, SIZE), empty / 2, np.float32), light, center)
     cake = Cake(geometry, center, (SIZE, SIZE))
-    layout = lay_out_pair(config, data, cake, geometry, background)
     sums = [cake(one, light[0]) for one in counts.astype(np.float64)]
     counted, norm = (np.stack([s[k].sum(axis=1) for s in sums]) for k in (0, 1))
-    return pair_of(layout, Profiles(counted, norm, counted))
+    profile = Profiles(counted, norm, counted)
+    layout = lay_out_pair(config, data, cake, geometry, profile.of_scan(), background)
+    return pair_of(layout, profile)
 
 
 def test_frames_of_a_detector_give_the_shells_back(frames):

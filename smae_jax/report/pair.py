@@ -113,6 +113,7 @@ def lay_out_pair(
     data: Measurements,
     cake: Cake,
     geometry: Geometry,
+    profile: Profiles,
     background: Measurements | None = None,
 ) -> PairLayout:
     """Prepare S(Q) and G(r), and find the shells in the raw counts of a scan, or take those of the options.
@@ -122,6 +123,7 @@ def lay_out_pair(
       data: the scan, or frames spread over it.
       cake: sums frames in bins.
       geometry: of beam and detector.
+      profile: raw, of all frames added up.
       background: frames without the sample, one exposure long each.
 
     Raises:
@@ -134,7 +136,7 @@ def lay_out_pair(
             "give --geometry file.poni, or --pixel-size, --distance and --wavelength"
         )
     wavelength, axis = geometry.wavelength_m * 1e10, cake.bins.values / PER_NM
-    light = data.full_exposure.min(axis=0)
+    light = data.full_exposure.min(axis=0)  # 0 where any frame was not measured
     norm = cake(np.zeros(light.shape), light)[1].sum(axis=1)
     empty = _empty(config, cake, background)
     measured = (norm > 0) & np.isfinite(empty[0])
@@ -154,7 +156,7 @@ def lay_out_pair(
     layout = PairLayout(
         transform, composition, (), empty[:, transform.bins], config.lorch, tuple(said)
     )
-    shells = _shells(config, layout, _raw_of_scan(cake, data))
+    shells = _shells(config, layout, profile)
     return dataclasses.replace(layout, shells=tuple(shells))
 
 
@@ -167,12 +169,6 @@ def _empty(config: ReportConfig, cake: Cake, background: Measurements | None) ->
     safe = np.where(norm > 0, norm, np.nan)
     scale = config.background_scale
     return np.stack([scale * counts / safe, scale**2 * np.maximum(counts, 1) / safe**2])
-
-
-def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:
-    counts = data.counts.sum(axis=0, dtype=np.float64)
-    sums = [a.sum(axis=1)[None] for a in cake(counts, data.full_exposure.sum(axis=0))]
-    return Profiles(sums[0], sums[1], sums[0])
 
 
 def _last_bin(
@@ -223,7 +219,7 @@ def _said(
     known = (
         f"{density:.4g} atoms per cubic angstrom (--density)"
         if density
-        else "not given: its part of the normalisation, some 0.1 %, is left out"
+        else "not given: its small part of the normalisation is left out"
     )
     return [
         ("composition", config.composition),

@@ -150,7 +150,9 @@ def lay_out(
     for ring in rings:
         _check(ring, bins, profile, "--rings")
     rings = rings or _default_rings(bins, profile, peaks)
-    pair = lay_out_pair(config, data, cake, geometry, background) if config.composition else None
+    pair = None
+    if config.composition:
+        pair = lay_out_pair(config, data, cake, geometry, profile, background)
     return Layout(cake, tuple(peaks), tuple(rings), profile, pair)
 
 
