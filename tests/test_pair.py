@@ -11,7 +11,7 @@ from smae_jax.geometry import Center, Geometry
 from smae_jax.measurements import Measurements
 from smae_jax.report.alarms import peaks_moved
 from smae_jax.report.profiles import Profiles
-from smae_jax.report.shells import Shell, areas, centroids, maxima, shells_of
+from smae_jax.report.shells import areas, centroids, maxima, shell_in, shells_of
 
 pytest.importorskip("xraylib")
 from smae_jax import form_factors, glass
@@ -186,13 +186,18 @@ def test_errors_of_sums_are_those_of_many_draws():
     np.testing.assert_allclose(structure.std(axis=0), by_bin, rtol=0.08)
 
 
-def test_a_maximum_at_the_edge_and_an_empty_shell_have_no_place():
-    shell = Shell(2.0, 4.0, 3.0, 2.5, 3.5)
+def test_places_of_a_peak_and_of_none():
+    peak = np.exp(-(((R - 3.013) / 0.2) ** 2)) - 1e-4
+    shell = shell_in(R, peak, 2.0, 4.0)
+    assert shell.upper == pytest.approx((2.86, 3.16), abs=0.021)
+    assert shell.start < 2.5 < 3.5 < shell.end
+    moved = np.stack([peak, np.exp(-(((R - 3.05) / 0.2) ** 2))])
+    np.testing.assert_allclose(maxima(R, moved, shell), [3.013, 3.05], atol=4e-3)
+    np.testing.assert_allclose(centroids(R, moved, shell), [3.013, 3.05], atol=2e-3)
+    np.testing.assert_allclose(areas(R, peak, shell), 0.2 * np.sqrt(np.pi), rtol=2e-3)
     assert np.isnan(maxima(R, R, shell))
+    assert np.isnan(maxima(R, -peak, shell))
     assert np.isnan(centroids(R, -np.ones(len(R)), shell))
-    peak = np.exp(-(((R - 3.013) / 0.2) ** 2))
-    np.testing.assert_allclose(maxima(R, peak, shell), 3.013, atol=1e-3)
-    np.testing.assert_allclose(centroids(R, peak, shell), 3.013, atol=1e-3)
 
 
 SIZE = 96
@@ -261,11 +266,10 @@ def test_errors_of_shells_cover_and_shrink_with_counts(frames):
     rng = np.random.default_rng(3)
     many = rng.poisson(np.repeat(rates[:1], 60, axis=0)).astype(float)
     found = made((many, center, np.repeat(places[:1], 60, axis=0)))
-    position, centroid, area = found.observables[:3]
-    for one in (position, centroid, area):
+    for one in found.observables[:6]:
         told = np.nanmedian(one.raw_sigma)
-        assert 0.75 < np.nanstd(one.raw) / told < 1.3, one.name
-    assert np.nanmedian(position.raw_sigma) < 0.02
+        assert 0.75 < np.nanstd(one.raw) / told < 1.3, one.title
+    assert np.nanmedian(found.observables[0].raw_sigma) < 0.02
     assert found.functions.denoised_sigma is None  # halves were not given
 
 

@@ -26,6 +26,7 @@ from smae_jax.report.shells import (
     centroids,
     core,
     maxima,
+    parabola,
     shell_in,
     shells_of,
 )
@@ -356,25 +357,25 @@ def _errors(
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     """Return whether raw counts show the shell, and the errors of its position, centroid and area.
 
-    The maximum moves by -G'/G'' where noise adds a slope G'; the centroid by the sum of (r - centroid) times
-    what noise adds, over the area.
+    The maximum moves by -G'/G'' where noise adds a slope G' to the parabola; the centroid by the sum of
+    (r - centroid) times what noise adds, over the area.
 
     Returns:
       (bool (frames,), (position, centroid, area), (frames,) each).
     """
     transform, r = layout.transform, layout.transform.r
     raw, variance = _raw(layout, profile)
-    inside = shell.inside(r)
     around = about_maximum(r, pairs, shell).astype(np.float64)
     area = (around * pairs).sum(axis=1)
     of_area = transform.sigma(raw, variance, (around @ transform.kernel)[:, None])[:, 0]
-    places = np.flatnonzero(inside)
-    top = places[np.argmax(np.nan_to_num(pairs[:, inside], nan=-np.inf), axis=1)]
-    slopes = (transform.structure_factor(raw) - 1) @ transform.slope.T
-    bend = np.take_along_axis(np.gradient(slopes, r, axis=1), top[:, None], axis=1)[:, 0]
-    steep = transform.sigma(raw, variance, transform.slope[top][:, None])[:, 0]
+    slope, bend = weights = parabola(r, shell)
+    aside = maxima(r, pairs, shell)[:, None] - shell.position
+    steep = transform.sigma(
+        raw, variance, ((slope + 2 * aside * bend) @ transform.kernel)[:, None]
+    )[:, 0]
+    curved = 2 * (pairs @ weights.T)[:, 1]
     off = around * (r - centroids(r, pairs, shell)[:, None])
-    aside = transform.sigma(raw, variance, (off @ transform.kernel)[:, None])[:, 0]
+    moment = transform.sigma(raw, variance, (off @ transform.kernel)[:, None])[:, 0]
     whole = transform.sigma(raw, variance, (core(r, shell) @ transform.kernel)[None])[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return area > SEEN * of_area, (steep / np.abs(bend), aside / np.abs(area), whole)
+        return area > SEEN * of_area, (steep / np.abs(curved), moment / np.abs(area), whole)

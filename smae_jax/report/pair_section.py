@@ -45,12 +45,12 @@ def section(found: Pair, collected: Collected, keep: Keep) -> str:
         return body + page.paragraph("No shell stands out of G(r) of the raw counts of the scan.")
     body += observed_table(found.observables)
     body += page.paragraph(
-        "The position is the maximum of G(r) in the shell, the centroid the mean distance weighted by G(r), "
-        "between the places beside the maximum where G(r) crosses 0. The area is the integral of G(r) where "
-        "that of the whole scan is above 0: raw areas are unbiased, and a smaller denoised one says that "
-        "the structure was smoothed. A shell that the raw counts of a frame "
-        "do not show by 3 sigma has no raw value there. Errors of denoised quantities come from the halves "
-        "of the photons.",
+        "The position is the maximum of a parabola through the upper half of the shell, the centroid the "
+        "mean distance weighted by G(r), between the places beside the maximum where G(r) crosses 0. The "
+        "area is the integral of G(r) where that of the whole scan is above 0: raw areas are unbiased, and "
+        "a smaller denoised one says that the structure was smoothed. A shell that the raw counts of a "
+        "frame do not show by 3 sigma has no raw position and centroid there. Errors of denoised quantities "
+        "come from the halves of the photons.",
         "soft",
     )
     return body + drawn(found.observables, collected, keep, name="shells")

@@ -33,7 +33,6 @@ class Transform:
       level: weights whose sum with S - 1 is `total`, whatever the structure, (used,).
       total: -2 pi^2 atoms per volume, 1/angstrom^3; 0 where that is not known.
       kernel: G = kernel @ (S - 1), (r, used).
-      slope: the same for dG/dr.
     """
 
     bins: np.ndarray
@@ -45,7 +44,6 @@ class Transform:
     level: np.ndarray
     total: float
     kernel: np.ndarray
-    slope: np.ndarray
 
     def _reduced(self, intensity: np.ndarray) -> np.ndarray:
         return intensity / (self.polarization * self.square_mean)
@@ -167,7 +165,6 @@ def make_transform(
         filled[:, k] = np.interp(whole, np.concatenate([[0], q]), np.concatenate([[0], bins]))
     q_max = float(axis[-1]) + step / 2
     weight = lorch(whole, q_max) if window else np.ones(len(whole))
-    waves = whole * r[:, None]
     to_g = 2 / np.pi * step * weight
     level = step * whole * np.exp(-DAMPED * (whole / q_max) ** 2)
     return Transform(
@@ -179,6 +176,5 @@ def make_transform(
         (atoms.mean_square + atoms.compton)[used],
         (level @ filled) * q,
         -2 * np.pi**2 * density,
-        (to_g * np.sin(waves)) @ filled * q,
-        (to_g * whole * np.cos(waves)) @ filled * q,
+        (to_g * np.sin(whole * r[:, None])) @ filled * q,
     )

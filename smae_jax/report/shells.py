@@ -24,6 +24,7 @@ class Shell:
       low, high: its edges, angstrom: the minima of G(r) of the whole scan on either side.
       position: its maximum in the whole scan, angstrom.
       start, end: where G(r) of the whole scan is above 0 about the maximum, angstrom.
+      upper: where it is above half of the maximum, angstrom.
     """
 
     low: float
@@ -31,6 +32,7 @@ class Shell:
     position: float
     start: float
     end: float
+    upper: tuple[float, float]
 
     @property
     def where(self) -> str:
@@ -82,13 +84,19 @@ def shell_in(r: np.ndarray, pairs: np.ndarray, low: float, high: float) -> Shell
     """Return the shell of a given range, in G(r) of the whole scan, (r,)."""
     inside = np.flatnonzero((r >= low) & (r <= high))
     top = inside[np.argmax(pairs[inside])]
-    above = np.flatnonzero(_about_maximum(pairs, (r >= low) & (r <= high)))
-    ends = r[above[[0, -1]]] if above.size else r[[top, top]]
-    return Shell(low, high, float(r[top]), float(ends[0]), float(ends[1]))
+
+    def ends(level: float) -> tuple[float, float]:
+        above = np.flatnonzero(_about_maximum(pairs - level, (r >= low) & (r <= high)))
+        first, last = r[above[[0, -1]]] if above.size else (low, high)
+        return float(first), float(last)
+
+    return Shell(low, high, float(r[top]), *ends(0.0), ends(max(0.0, float(pairs[top]) / 2)))
 
 
 def maxima(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
-    """Return where G(r) has its maximum in a shell, by a parabola through three places.
+    """Return where G(r) has its maximum in a shell: that of a parabola through its upper half.
+
+    The largest of many noisy values would lie anywhere on a broad shell.
 
     Args:
       r: evenly spaced, angstrom, (r,).
@@ -96,22 +104,27 @@ def maxima(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
       shell: where.
 
     Returns:
-      Angstrom, (...); NaN where the largest value lies at an edge of the shell.
+      Angstrom, (...); NaN where there is no maximum, or it lies off the shell.
     """
-    places = np.flatnonzero(shell.inside(r))
-    inside = pairs[..., places]
-    top = np.argmax(np.where(np.isfinite(inside), inside, -np.inf), axis=-1)
-    at_edge = (top == 0) | (top == len(places) - 1)
-    middle = np.clip(top, 1, len(places) - 2)
+    slope, bend = np.moveaxis(pairs @ parabola(r, shell).T, -1, 0)
+    off = np.where(bend < 0, -0.5 * slope / np.where(bend < 0, bend, -1), np.nan)
+    found = shell.position + off
+    return np.where((found > shell.low) & (found < shell.high), found, np.nan)
 
-    def beside(offset: int) -> np.ndarray:
-        return np.take_along_axis(inside, middle[..., None] + offset, axis=-1)[..., 0]
 
-    before, at, after = beside(-1), beside(0), beside(1)
-    bend = before - 2 * at + after
-    off = np.where(bend < 0, 0.5 * (before - after) / np.where(bend < 0, bend, -1), np.nan)
-    found = r[places[middle]] + off * (r[1] - r[0])
-    return np.where(at_edge, np.nan, found)
+def parabola(r: np.ndarray, shell: Shell) -> np.ndarray:
+    """Return the weights that give slope and bend of G(r) = a + slope x + bend x^2 about a shell's position.
+
+    By least squares over the places where G(r) of the whole scan is above half of its maximum.
+
+    Returns:
+      (2, r).
+    """
+    upper = (r >= shell.upper[0]) & (r <= shell.upper[1])
+    design = np.vander(r[upper] - shell.position, 3, increasing=True)
+    weights = np.zeros((2, len(r)))
+    weights[:, upper] = np.linalg.pinv(design)[1:]
+    return weights
 
 
 def centroids(r: np.ndarray, pairs: np.ndarray, shell: Shell) -> np.ndarray:
