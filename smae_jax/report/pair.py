@@ -12,7 +12,7 @@ import numpy as np
 
 from smae_jax.config import ReportConfig, parse_ranges
 from smae_jax.errors import UserError
-from smae_jax.form_factors import Composition, composition_of, scattering_of
+from smae_jax.form_factors import composition_of, scattering_of
 from smae_jax.geometry import Geometry
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.report.cake import Cake
@@ -51,18 +51,14 @@ class PairLayout:
 
     Attributes:
       transform: from I(Q) to S(Q) and G(r).
-      composition: of the sample.
       shells: that are followed.
       empty: I(Q) without the sample as it is taken off, and its variance, (2, used).
-      window: whether Lorch's window is used.
       said: what was done, (name, words) each.
     """
 
     transform: Transform
-    composition: Composition
     shells: tuple[Shell, ...]
     empty: np.ndarray
-    window: bool
     said: tuple[tuple[str, str], ...]
 
     def intensity(self, profile: np.ndarray) -> np.ndarray:
@@ -143,7 +139,7 @@ def lay_out_pair(
     measured = (norm > 0) & np.isfinite(empty[0])
     last = _last_bin(config, axis, norm, measured)
     axis, measured = axis[: last + 1], measured[: last + 1]
-    composition_density = composition.atoms_per_volume(config.density)
+    density = composition.atoms_per_volume(config.density)
     transform = make_transform(
         axis,
         measured,
@@ -151,12 +147,10 @@ def lay_out_pair(
         scattering_of(composition, axis, wavelength),
         polarization(axis, wavelength),
         window=config.lorch,
-        density=composition_density,
+        density=density,
     )
-    said = _said(config, axis, transform, composition_density)
-    layout = PairLayout(
-        transform, composition, (), empty[:, transform.bins], config.lorch, tuple(said)
-    )
+    said = _said(config, axis, transform, density)
+    layout = PairLayout(transform, (), empty[:, transform.bins], tuple(said))
     shells = _shells(config, layout, profile)
     return dataclasses.replace(layout, shells=tuple(shells))
 
@@ -178,22 +172,22 @@ def _last_bin(
     """Return the last bin that counts: of the option, else the last one of a ring that is half covered."""
     known = np.flatnonzero(measured)
     reached = float(axis[known[-1]]) if known.size else 0.0
-    step = float(axis[1] - axis[0])
-    if reached < LEAST_Q or 0 < config.q_max < LEAST_Q:
-        asked = f"--q-max {config.q_max:g} and " if config.q_max else ""
-        raise UserError(
-            f"--composition {config.composition}: expected scattering up to {LEAST_Q:g} 1/angstrom, "
-            f"got {asked}a profile up to {reached:.3g} 1/angstrom; shells are not told apart there, "
-            "leave the option out"
-        )
-    if config.q_max > reached + step:
+    if config.q_max > reached + float(axis[1] - axis[0]):
         raise UserError(
             f"--q-max {config.q_max:g}: measured up to {reached:.4g} 1/angstrom; give less, or leave it out"
         )
-    if config.q_max:
-        return int(known[axis[known] <= config.q_max][-1])
-    full = known[norm[known] >= COVERED * norm.max()]
-    return int(full[-1])
+    wanted = axis[known] <= config.q_max
+    if not config.q_max:
+        wanted = norm[known] >= COVERED * norm[known].max(initial=0)
+    last = int(known[wanted][-1]) if wanted.any() else 0
+    if axis[last] < LEAST_Q - float(axis[1] - axis[0]):
+        asked = f" with --q-max {config.q_max:g}" if config.q_max else ""
+        raise UserError(
+            f"--composition {config.composition}: expected scattering up to {LEAST_Q:g} 1/angstrom, got a "
+            f"profile up to {axis[last]:.3g} 1/angstrom{asked}; shells are not told apart there, leave the "
+            "option out"
+        )
+    return last
 
 
 def _distances(config: ReportConfig, step: float) -> np.ndarray:
@@ -269,28 +263,23 @@ def _curves(layout: PairLayout, profile: Profiles) -> tuple[Curves, Curves]:
     transform = layout.transform
     raw, variance = _raw(layout, profile)
 
-    def both(kind: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-        if kind is None:
-            return None, None
+    def both(kind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         structure = transform.structure_factor(layout.intensity(kind))
         return structure, transform.pair_function(structure)
 
-    halves, counted, reference = map(both, (profile.half_answers, profile.half_raw, profile.known))
-    sides = []
-    for side, functionals in enumerate((np.eye(len(transform.q)), transform.kernel)):
-        of_raw, of_answer = both(profile.raw)[side], both(profile.answer)[side]
-        if of_raw is None or of_answer is None:
-            raise TypeError("every profile has counts and answers")
-        sides.append(
-            Curves(
-                of_raw,
-                transform.sigma(raw, variance, functionals),
-                of_answer,
-                _sigma_of_curves(halves[side], counted[side]),
-                reference[side],
-            )
-        )
-    return sides[0], sides[1]
+    def either(kind: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        return (None, None) if kind is None else both(kind)
+
+    sigmas = [
+        transform.sigma(raw, variance, u) for u in (np.eye(len(transform.q)), transform.kernel)
+    ]
+    halves = zip(either(profile.half_answers), either(profile.half_raw), strict=True)
+    columns = (
+        *(both(profile.raw), sigmas, both(profile.answer)),
+        *([_sigma_of_curves(*pair) for pair in halves], either(profile.known)),
+    )
+    structure, functions = (Curves(*side) for side in zip(*columns, strict=True))
+    return structure, functions
 
 
 def _raw(layout: PairLayout, profile: Profiles) -> tuple[np.ndarray, np.ndarray]:
