@@ -218,7 +218,8 @@ def made(frames, *, empty=0.0, **options):
     """S(Q) and G(r) of these frames, with photons of nothing but air on top."""
     pytest.importorskip("pyFAI")
     from smae_jax.report.cake import Cake
-    from smae_jax.report.pair import lay_out_pair, pair_of
+    from smae_jax.report.pair import pair_of
+    from smae_jax.report.pair_layout import lay_out_pair
 
     rates, center, _ = frames
     size = (PIXEL * 1e-6, PIXEL * 1e-6)

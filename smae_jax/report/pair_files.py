@@ -10,7 +10,8 @@ import numpy as np
 from smae_jax.evaluation.tables import finite_or_none
 from smae_jax.io.nexus import dataset_of, group_of
 from smae_jax.report.collecting import Collected
-from smae_jax.report.pair import Curves, Pair
+from smae_jax.report.pair import Pair
+from smae_jax.report.pair_curves import Curves
 
 
 def tables(found: Pair, collected: Collected) -> dict[str, list[dict[str, Any]]]:

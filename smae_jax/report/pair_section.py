@@ -6,7 +6,8 @@ from smae_jax.figures.pair import PairCurves, pair_figure
 from smae_jax.figures.profiles import Curve
 from smae_jax.report import page
 from smae_jax.report.collecting import Collected
-from smae_jax.report.pair import Curves, Pair
+from smae_jax.report.pair import Pair
+from smae_jax.report.pair_curves import Curves
 from smae_jax.report.sections import Keep, drawn, observed_table
 
 

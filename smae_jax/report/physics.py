@@ -16,7 +16,9 @@ from smae_jax.measurements import Measurements
 from smae_jax.report.cake import Bins, Cake
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
-from smae_jax.report.pair import Pair, PairLayout, lay_out_pair, pair_of
+from smae_jax.report.pair import Pair, pair_of
+from smae_jax.report.pair_curves import PairLayout
+from smae_jax.report.pair_layout import lay_out_pair
 from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
 from smae_jax.report.profiles import Profiles
 
