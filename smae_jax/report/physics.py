@@ -13,10 +13,13 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.io.poni import read_poni
 from smae_jax.measurements import Measurements
+from smae_jax.report.azimuthal import Shape, fitted_around
 from smae_jax.report.cake import Bins, Cake
+from smae_jax.report.meridian import Meridian
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
 from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
+from smae_jax.report.period import Order, fitted_period, orders_of
 from smae_jax.report.profiles import Profiles
 
 CLEAR = 5.0
@@ -32,12 +35,18 @@ class Layout:
       peaks: that are fitted.
       rings: (low, high) in units of the axis, of I(chi).
       profile: raw, of all frames added up.
+      shape: of the peak of I(chi) in each ring.
+      meridian: how the sector about it is found.
+      orders: that are looked for along it; none = those found.
     """
 
     cake: Cake
     peaks: tuple[Peak, ...]
     rings: tuple[tuple[float, float], ...]
     profile: Profiles
+    shape: Shape = "von_mises"
+    meridian: Meridian = dataclasses.field(default_factory=Meridian)
+    orders: tuple[int, ...] = ()
 
     @property
     def bins(self) -> Bins:
@@ -71,13 +80,15 @@ class Physics:
       layout: where.
       profile: I(q) or I(radius) of every frame.
       rings: I(chi) of every ring.
-      observables: of every peak and ring.
+      observables: of every peak and ring, and of the meridian.
+      orders: found along the meridian.
     """
 
     layout: Layout
     profile: Profiles
     rings: tuple[Profiles, ...]
     observables: tuple[Observable, ...]
+    orders: tuple[Order, ...] = ()
 
 
 def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Center]:
@@ -136,7 +147,9 @@ def lay_out(config: ReportConfig, data: Measurements) -> Layout:
     for ring in rings:
         _check(ring, bins, profile, "--rings")
     rings = rings or _default_rings(bins, profile, peaks)
-    return Layout(cake, tuple(peaks), tuple(rings), profile)
+    meridian = Meridian(turned=config.meridian, sector=config.sector)
+    shown = tuple(peaks), tuple(rings), profile
+    return Layout(cake, *shown, config.azimuthal_shape, meridian, config.orders)
 
 
 def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:
@@ -176,20 +189,27 @@ def physics_of(
     layout: Layout,
     profile: Profiles,
     rings: Sequence[Profiles],
+    meridian: Profiles | None = None,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Physics:
-    """Fit peaks and orientation of every frame.
+    """Fit peaks, orientation and period of every frame.
 
     Args:
       layout: where.
       profile: of every frame.
       rings: I(chi) of every frame, for each ring of the layout.
+      meridian: of every frame; None where there is none.
       progress: wraps the numbers of the frames of each peak.
     """
     found: list[Observable] = []
     for peak in layout.peaks:
         found += fitted(layout.bins, profile, peak, progress=progress)
     for ring, azimuthal in zip(layout.rings, rings, strict=True):
-        found += observed(azimuthal, layout.bins.azimuth, layout.name_of(ring))
-    return Physics(layout, profile, tuple(rings), tuple(found))
+        axis, where = layout.bins.azimuth, layout.name_of(ring)
+        found += observed(azimuthal, axis, where)
+        found += fitted_around(azimuthal, axis, where, shape=layout.shape, progress=progress)
+    orders = () if meridian is None else orders_of(layout.bins, meridian, layout.orders)
+    if meridian is not None and orders:
+        found += fitted_period(layout.bins, meridian, orders, progress=progress)
+    return Physics(layout, profile, tuple(rings), tuple(found), orders)
