@@ -55,6 +55,7 @@ def test_a_wide_peak_and_a_level_are_told_apart():
     """A cosine is as wide as a peak can be; its area is what rises above the lowest azimuth."""
     values = 7 + 2 * np.cos(2 * np.deg2rad(HALF - 20))
     fit = fit_around(values, np.full(90, 0.05), HALF)
+    assert fit is not None
     np.testing.assert_allclose(fit.told[:, 0], [20, 90, 360], rtol=5e-3)
     np.testing.assert_allclose(fit.expected, values, rtol=1e-3)
     assert (fit.told[:, 1] < [0.2, 2, 10]).all()
@@ -77,4 +78,5 @@ def test_halves_tell_the_error_of_answers():
     follows = Profiles(raw.counts, raw.norm, raw.counts, 2 * halves, halves)
     direction, width, area = fitted_around(follows, CHI, "ring")
     for one in (direction, width, area):
+        assert one.denoised_sigma is not None
         np.testing.assert_allclose(one.denoised_sigma, np.median(one.raw_sigma), rtol=0.6)

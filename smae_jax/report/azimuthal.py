@@ -168,7 +168,7 @@ def fit_around(
     if not found.success:
         return None
     told = np.array([_value(found, n) for n in ("center", "spread", "amplitude")], np.float64)
-    told[1] = _width(*told[1], shape)
+    told[1] = _width(float(told[1, 0]), float(told[1, 1]), shape)
     told[0, 0] %= 180
     if not told[2, 0] > SEEN * told[2, 1]:
         told[:2] = np.nan
