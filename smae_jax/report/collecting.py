@@ -22,7 +22,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.report.cake import Cake
 from smae_jax.report.gallery import Shown
-from smae_jax.report.meridian import Meridian
+from smae_jax.report.meridian import Along, Meridian
 from smae_jax.report.profiles import Profiles
 from smae_jax.run.restore import Opened
 
@@ -92,7 +92,7 @@ class Collected:
       shown: frames of the gallery.
       profile: I(q) or I(radius); None without a cake.
       rings: I(chi) of every ring.
-      meridian: I(q) or I(radius) in the sector about the meridian; None where it was not asked for.
+      meridian: what is along it; None where it was not asked for.
       done: stages that the answers went through, and what each did (in the first block).
     """
 
@@ -106,7 +106,7 @@ class Collected:
     shown: tuple[Shown, ...]
     profile: Profiles | None
     rings: tuple[Profiles, ...]
-    meridian: Profiles | None
+    meridian: Along | None
     done: tuple[tuple[str, str], ...]
 
 
@@ -141,7 +141,7 @@ def collect(opened: Opened, wanted: Wanted, *, progress: Callable[..., Any] = it
         tuple(shown for one in found for shown in one.shown),
         None if first.profile is None else joined([one.profile for one in found]),
         tuple(joined(list(each)) for each in zip(*(one.rings for one in found), strict=True)),
-        None if first.meridian is None else joined([one.meridian for one in found]),
+        None if first.meridian is None else _joined_along([one.meridian for one in found]),
         first.done,
     )
 
@@ -218,7 +218,7 @@ def profiles_of(
     halves: Halves | None,
     reference: Reference | None,
     wanted: Wanted,
-) -> tuple[Profiles, tuple[Profiles, ...], Profiles | None]:
+) -> tuple[Profiles, tuple[Profiles, ...], Along | None]:
     """Sum every frame in bins of the cake.
 
     Args:
@@ -229,7 +229,7 @@ def profiles_of(
       wanted: cake, rings and meridian.
 
     Returns:
-      I(q) over all azimuths, I(chi) over the bins of each ring, and I(q) in the sector about the meridian.
+      I(q) over all azimuths, I(chi) over the bins of each ring, and what is along the meridian.
     """
     cake = wanted.cake
     if cake is None:
@@ -253,21 +253,10 @@ def profiles_of(
     around = stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
     if wanted.meridian is None:
         return *around, None
-    sectors = [_in_sector(one, wanted.meridian, cake.bins.azimuth) for one in found]
-    along = {n: np.stack([one[n] for one in sectors], axis=-2) for n in found[0]}
-    return *around, Profiles(**along)
-
-
-def _in_sector(
-    sums: dict[str, np.ndarray], meridian: Meridian, azimuth: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Sum one frame in the sector about its meridian, the same for all that is compared.
-
-    The direction is that of the answer, whose noise is smallest.
-    """
-    direction = meridian.direction(sums["denoised"], sums["norm"], azimuth)
-    use = meridian.within(direction, azimuth)
-    return {name: values[..., use].sum(axis=-1) for name, values in sums.items()}
+    sectors = [wanted.meridian.along(one, cake.bins.azimuth) for one in found]
+    sums = {n: np.stack([one[n] for one, _ in sectors], axis=-2) for n in found[0]}
+    directions = {n: np.array([one[n] for _, one in sectors]) for n in sectors[0][1]}
+    return *around, Along(Profiles(**sums), directions)
 
 
 def _one_profile(
@@ -329,6 +318,15 @@ def joined(parts: list[Profiles | None]) -> Profiles:
         values = [getattr(part, field.name) for part in known]
         sums[field.name] = None if values[0] is None else np.concatenate(values, axis=-2)
     return Profiles(**sums)
+
+
+def _joined_along(parts: list[Along | None]) -> Along:
+    known = [part for part in parts if part is not None]
+    directions = {
+        name: np.concatenate([one.directions[name] for one in known])
+        for name in known[0].directions
+    }
+    return Along(joined([one.profile for one in known]), directions)
 
 
 def _added(parts: Sequence[Whiteness | None]) -> Whiteness | None:

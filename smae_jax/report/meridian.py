@@ -11,12 +11,30 @@ import dataclasses
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
+from smae_jax.report.observable import Observable, sigma_of_halves
 from smae_jax.report.orientation import folded
+from smae_jax.report.peaks import HALVES
+from smae_jax.report.profiles import Profiles
 
 WIDE = 9
 """Azimuths of 2 degrees that are added up, an odd number."""
 FINE, COARSE = 1.2, 1 / 16
 """Standard deviations of the smooth lines that a ripple lies between: in bins, and in shares of them all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Along:
+    """What was summed along the meridian.
+
+    Attributes:
+      profile: in the sector about it, whose direction is that of the answer for all that is compared: its
+        noise is smallest.
+      directions: degrees in [0, 180), (frames,) each, of `raw`, `denoised`, `reference` and each of `HALVES`,
+        as far as they are there.
+    """
+
+    profile: Profiles
+    directions: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +65,55 @@ class Meridian:
     def within(self, direction: float, azimuth: np.ndarray) -> np.ndarray:
         """Return the azimuths of the sector on both sides of the centre, bool, (azimuths,)."""
         return np.abs((azimuth - direction + 90) % 180 - 90) <= self.sector
+
+    def along(
+        self, sums: dict[str, np.ndarray], azimuth: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Sum one frame in the sector.
+
+        Args:
+          sums: fields of `Profiles`, (..., bins, azimuths).
+          azimuth: degrees from -180 on, (azimuths,).
+
+        Returns:
+          (the fields of `Profiles` in the sector, the directions), see `Along`.
+        """
+        norm = sums["norm"]
+        stacks = {"raw": (sums["counts"], norm), "denoised": (sums["denoised"], norm)}
+        if "halves" in sums:
+            halves = (*sums["halves"], *sums["half_counts"])
+            stacks |= {name: (half, norm) for name, half in zip(HALVES, halves, strict=True)}
+        if "reference" in sums:
+            stacks["reference"] = sums["reference"][0], sums["reference_norm"]
+        found = {name: self.direction(*stack, azimuth) for name, stack in stacks.items()}
+        use = self.within(found["denoised"], azimuth)
+        return {name: values[..., use].sum(axis=-1) for name, values in sums.items()}, found
+
+
+def directed(along: Along) -> Observable:
+    """Return the direction of the meridian in every frame.
+
+    No formula tells its error. That of raw is the scatter of raw halves, the same for all frames.
+    """
+    found, raw_sigma, sigma = along.directions, np.full_like(along.directions["raw"], np.nan), None
+    if HALVES[0] in found:
+        answers, raw = (
+            np.stack([found[name] for name in pair]) for pair in (HALVES[:2], HALVES[2:])
+        )
+        sigma = sigma_of_halves(answers, raw, period=180.0)
+        # Halves of raw counts miss nothing: beside themselves they have their scatter alone.
+        raw_sigma = sigma_of_halves(raw, raw, period=180.0)
+    return Observable(
+        "direction",
+        "meridian",
+        "degrees",
+        raw=found["raw"],
+        raw_sigma=raw_sigma,
+        denoised=found["denoised"],
+        denoised_sigma=sigma,
+        reference=found.get("reference"),
+        period=180.0,
+    )
 
 
 def ripple(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from smae_jax.io.poni import read_poni
 from smae_jax.measurements import Measurements
 from smae_jax.report.azimuthal import Shape, fitted_around
 from smae_jax.report.cake import Bins, Cake
-from smae_jax.report.meridian import Meridian
+from smae_jax.report.meridian import Along, Meridian, directed
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
 from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
@@ -189,7 +189,7 @@ def physics_of(
     layout: Layout,
     profile: Profiles,
     rings: Sequence[Profiles],
-    meridian: Profiles | None = None,
+    meridian: Along | None = None,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Physics:
@@ -199,7 +199,7 @@ def physics_of(
       layout: where.
       profile: of every frame.
       rings: I(chi) of every frame, for each ring of the layout.
-      meridian: of every frame; None where there is none.
+      meridian: what is along it in every frame; None where there is none.
       progress: wraps the numbers of the frames of each peak.
     """
     found: list[Observable] = []
@@ -209,7 +209,8 @@ def physics_of(
         axis, where = layout.bins.azimuth, layout.name_of(ring)
         found += observed(azimuthal, axis, where)
         found += fitted_around(azimuthal, axis, where, shape=layout.shape, progress=progress)
-    orders = () if meridian is None else orders_of(layout.bins, meridian, layout.orders)
+    orders = () if meridian is None else orders_of(layout.bins, meridian.profile, layout.orders)
     if meridian is not None and orders:
-        found += fitted_period(layout.bins, meridian, orders, progress=progress)
+        found.append(directed(meridian))
+        found += fitted_period(layout.bins, meridian.profile, orders, progress=progress)
     return Physics(layout, profile, tuple(rings), tuple(found), orders)
