@@ -60,7 +60,9 @@ class Row:
     @property
     def sigmas(self) -> float:
         """Bias in typical bars."""
-        return np.nan if self.bars is None else self.bias[0] / float(np.nanmedian(self.bars))
+        if self.bars is None or not np.isfinite(self.bars).any():
+            return np.nan
+        return self.bias[0] / float(np.nanmedian(self.bars))
 
 
 Rows = dict[str, dict[str, Row]]
