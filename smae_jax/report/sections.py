@@ -290,9 +290,9 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
     body += page.paragraph(
         "Directions are azimuths of the maximum, from right to down in the pictures. The degree goes from 0 "
         "(a ring) to 1 (two spots); Hermans' factor is 1 for two spots and 0 for a random orientation. Both "
-        "count the background of the ring; the peak of a ring is fitted above its lowest azimuth. The "
-        "meridian is where I(q) ripples most. The place of the first order is that of a straight line through "
-        "those of all orders that a frame shows, two at least.",
+        "count the background of the ring; the peak of a ring is fitted above its lowest azimuth. "
+        "The meridian is where I(q) ripples most. The place of the first order is that of a straight line "
+        "through those of all orders that a frame shows, two at least.",
         "soft",
     )
     chosen = found.observables[:_MAPPED]
