@@ -966,6 +966,14 @@ class ReportConfig(JudgeOptions):
     """Multiply Q (S - 1) by Lorch's window before the transform: fewer ripples, broader shells."""
     shells: tuple[str, ...] = ()
     """Ranges of r in angstrom with one shell each, such as 2.3:3.5; none = the clearest ones."""
+    azimuthal_shape: Literal["von_mises", "gaussian", "pseudo_voigt"] = "von_mises"
+    """Shape of the peak of I(chi) in each ring; it comes again every 180 degrees."""
+    orders: tuple[int, ...] = ()
+    """Meridional orders for the D-period, such as 1 3 5; none = those found, if they are three at least."""
+    sector: float = 20.0
+    """Half of the sector about the meridian that orders are looked for in, degrees."""
+    meridian: float = 0.0
+    """From the azimuth where I(q) ripples most to the meridian, degrees; 90 where it is the equator."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range or in contradiction."""
@@ -974,6 +982,17 @@ class ReportConfig(JudgeOptions):
         parse_ranges(self.rings, option="--rings")
         parse_ranges(self.peaks, option="--peaks")
         parse_ranges(self.shells, option="--shells")
+        if any(order < 1 for order in self.orders) or len(set(self.orders)) != len(self.orders):
+            given = " ".join(map(str, self.orders))
+            raise UserError(f"--orders: expected different numbers from 1 on, got {given}")
+        if len(self.orders) == 1:
+            raise UserError(
+                "--orders: expected two orders at least, got one; it is a peak: --peaks"
+            )
+        if not 1 <= self.sector <= 90:
+            raise UserError(f"--sector: expected 1 to 90 degrees, got {self.sector:g}")
+        if not -180 <= self.meridian <= 180:
+            raise UserError(f"--meridian: expected -180 to 180 degrees, got {self.meridian:g}")
         for name in ("pixel_size", "distance", "wavelength", "density", "q_max", "r_max"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
@@ -1008,17 +1027,10 @@ class ReportConfig(JudgeOptions):
     @property
     def asks_for_physics(self) -> str:
         """The first option given that only profiles and peaks read; "" where there is none."""
-        names = (
-            "geometry",
-            "rings",
-            "peaks",
-            "pixel_size",
-            "distance",
-            "wavelength",
-            "composition",
-        )
-        given = (name for name in names if getattr(self, name))
-        return next(given, "" if self.shape == "auto" else "shape")
+        names = ("geometry", "rings", "peaks", "pixel_size", "distance", "wavelength", "shape")
+        names = (*names, "azimuthal_shape", "orders", "sector", "meridian", "composition")
+        defaults = {one.name: one.default for one in dataclasses.fields(self)}
+        return next((name for name in names if getattr(self, name) != defaults[name]), "")
 
 
 @dataclasses.dataclass(frozen=True)

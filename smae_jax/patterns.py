@@ -71,10 +71,9 @@ def saxs(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
     # Orders are arcs: the angle of a fibril smears each along its circle, its thickness across.
     angle_squared = (equator / np.maximum(radius, 1e-9)) ** 2
     orders = np.zeros_like(radius)
-    for order, strength in enumerate(_ORDERS, start=1):
+    for order, strength in enumerate(ORDERS, start=1):
         place = order * p["d_order"]
-        along = 0.017 + 0.002 * order
-        spread_squared = p["spread_rad"] ** 2 + (0.035 / place) ** 2
+        along, spread_squared = order_width(order), order_spread_squared(place, p["spread_rad"])
         orders += (
             strength
             * np.exp(-((radius - place) ** 2) / (2 * along**2))
@@ -84,6 +83,16 @@ def saxs(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
     streak = np.exp(-(meridian**2) / (2 * thickness_squared)) * np.exp(-np.abs(equator) / 0.22)
     pattern = halo + p["order_strength"] * orders + p["streak_strength"] * streak + 0.5
     return p["intensity"] * pattern
+
+
+def order_width(order: int) -> float:
+    """Return the standard deviation of a meridional order along the radius, in shares of the frame's."""
+    return 0.017 + 0.002 * order
+
+
+def order_spread_squared(place: float, spread_rad: float) -> float:
+    """Return the variance of the sine of the azimuth of an order at `place` about the meridian."""
+    return spread_rad**2 + (0.035 / place) ** 2
 
 
 def waxd(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
@@ -101,7 +110,7 @@ def waxd(y: np.ndarray, x: np.ndarray, p: dict[str, float]) -> np.ndarray:
     smooth = 3 + 6 * np.exp(-((radius / 0.75) ** 2)) + 22 / (1 + (radius / 0.12) ** 2.5)
     amorphous = 5 * np.exp(-((radius - 0.42) ** 2) / (2 * 0.11**2))
     pattern = smooth + p["amorphous_strength"] * amorphous
-    for place, width, strength, tilt, texture in _RINGS:
+    for place, width, strength, tilt, texture in RINGS:
         meridian, equator = _turn(y, x, p["orientation_rad"] + tilt)
         # cos 2(phi - phi0), the argument of a von Mises distribution of axes; even by construction.
         cosine = (meridian**2 - equator**2) / np.maximum(radius**2, 1e-18)
@@ -200,17 +209,17 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "flat": {"intensity": (1.0, 1.0)},
 }
 
-# Strengths of the meridional orders: odd ones stand out, as in wet collagen.
-_ORDERS = (60.0, 12.0, 34.0, 7.0, 14.0)
+ORDERS = (60.0, 12.0, 34.0, 7.0, 14.0)
+"""Strengths of the meridional orders: odd ones stand out, as in wet collagen."""
 
-# Place, width, strength, tilt of the texture (rad), texture relative to the frame's.
-_RINGS = (
+RINGS = (
     (0.33, 0.020, 22.0, 0.0, 1.5),
     (0.55, 0.017, 14.0, 1.2, 0.6),
     (0.63, 0.018, 30.0, 0.5, 0.9),
     (0.80, 0.019, 12.0, 0.0, 1.2),
     (0.93, 0.020, 9.0, -0.6, 0.4),
 )
+"""Place, width, strength, tilt of the texture (rad), texture relative to the frame's."""
 
 
 def _turn(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io.atomic import atomic_path
 from smae_jax.patterns import PATTERNS, drifting_parameters
+from smae_jax.truths import MEANINGS, UNITS, truths
 
 Kind = Literal["saxs", "waxd", "gisaxs", "glass", "flat"]
 
@@ -31,6 +32,8 @@ class Simulation:
       center: (y, x) of the beam in pixels; an integer is the middle of a pixel.
       raster_shape: (rows, columns), frames in row-major order.
       parameters: the settings, and under 'frames' each drifting parameter as (frames,) float64.
+      truths: what a fit should find, see `smae_jax.truths`: name -> float64, (frames,) or
+        (frames, reflections); empty for patterns without reflections.
       geometry: of beam and detector, where the pattern has one ('glass').
     """
 
@@ -40,6 +43,7 @@ class Simulation:
     center: tuple[float, float]
     raster_shape: tuple[int, int]
     parameters: dict[str, Any]
+    truths: dict[str, np.ndarray]
     geometry: Geometry = field(default_factory=Geometry)
 
 
@@ -108,8 +112,8 @@ def simulate(
     for frame in range(frames):
         truth[frame] = PATTERNS[kind](y, x, {k: float(v[frame]) for k, v in drifting.items()})
     truth *= (1 + asymmetry * _sine_of_azimuth(y, x)).astype(np.float32)
-    truth *= np.float32(photons / truth[:, valid].mean(dtype=np.float64))
-
+    scale = photons / truth[:, valid].mean(dtype=np.float64)
+    truth *= np.float32(scale)
     gain = 1 + flat_field_error * detector_rng.standard_normal(shape)
     counts = _counted(truth * np.maximum(gain, 0), valid, readout_noise, noise_rng)
     settings = {
@@ -121,8 +125,9 @@ def simulate(
         "readout_noise": float(readout_noise),
         "frames": drifting,
     }
+    known = truths(kind, drifting, radius, scale)
     geometry = _geometry_of_glass(radius) if kind == "glass" else Geometry()
-    return Simulation(counts, truth, valid, center, raster_shape, settings, geometry)
+    return Simulation(counts, truth, valid, center, raster_shape, settings, known, geometry)
 
 
 def _geometry_of_glass(radius: float) -> Geometry:
@@ -198,7 +203,8 @@ def write_simulation(path: str | Path, simulation: Simulation, overwrite: bool =
       path: `.h5`, `.hdf5` or `.nxs` for NeXus (/entry/data/data, /entry/truth, /entry/mask,
         /entry/center, and both in /entry/instrument/detector, where readers look), `.npz`
         for arrays `counts`, `truth`, `mask`, `center`, `raster_shape`. In
-        both, nonzero in the mask means bad.
+        both, nonzero in the mask means bad. What a fit should find stands in /entry/truths, or in
+        arrays `truth_direction`, ...
       simulation: what to write.
       overwrite: replace an existing file.
 
@@ -214,15 +220,16 @@ def write_simulation(path: str | Path, simulation: Simulation, overwrite: bool =
 
 
 def _write_npz(path: Path, simulation: Simulation) -> None:
+    arrays = {
+        "counts": simulation.counts,
+        "truth": simulation.truth,
+        "mask": (~simulation.valid).astype(np.uint8),
+        "center": np.asarray(simulation.center),
+        "raster_shape": np.asarray(simulation.raster_shape),
+    }
+    arrays |= {f"truth_{name}": values for name, values in simulation.truths.items()}
     with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            counts=simulation.counts,
-            truth=simulation.truth,
-            mask=(~simulation.valid).astype(np.uint8),
-            center=np.asarray(simulation.center),
-            raster_shape=np.asarray(simulation.raster_shape),
-        )
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _write_nexus(path: Path, simulation: Simulation) -> None:
@@ -265,6 +272,11 @@ def _write_nexus(path: Path, simulation: Simulation) -> None:
         drifting = process.create_group("frames")
         for name, values in simulation.parameters["frames"].items():
             drifting[name] = values
+        if simulation.truths:
+            entry.create_group("truths").attrs["NX_class"] = "NXcollection"
+        for name, values in simulation.truths.items():
+            known = entry.create_dataset(f"truths/{name}", data=values)
+            known.attrs.update({"units": UNITS[name], "long_name": MEANINGS[name]})
 
 
 def _write_geometry(instrument: h5py.Group, detector: h5py.Group, geometry: Geometry) -> None:

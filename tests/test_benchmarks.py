@@ -13,7 +13,7 @@ from smae_jax.geometry import turn
 
 NAMES = (
     *("quality", "p40", "real_scan", "spectra", "select_spectra", "finetune", "methods"),
-    *("checks", "choices", "speed", "before_after", "scale", "real"),
+    *("checks", "choices", "speed", "before_after", "scale", "real", "physics"),
 )
 
 
@@ -163,6 +163,13 @@ def untrained(monkeypatch):
     monkeypatch.setattr(runner, "SIGMAS", (1.0, 2.0))
     finetune = importlib.import_module("benchmarks.finetune")
     monkeypatch.setattr(finetune.Tuning, "applied", lambda self, base, case: case.data.counts)
+    physics = importlib.import_module("benchmarks.physics")
+
+    def answers_of(run, data):
+        halves = [(data, data.counts + 0.5) for _ in range(2)]
+        return physics.Answered(data.counts + 0.5, np.ones(data.counts.shape), halves)
+
+    monkeypatch.setattr(physics, "answers_of", answers_of)
 
 
 def page_of(name, folder):

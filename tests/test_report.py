@@ -129,6 +129,9 @@ def test_physics_is_written_as_tables_and_nexus(made):
     rows = rows_of(out / "observables.csv")
     direction = [float(r["denoised"]) for r in rows if r["quantity"] == "direction"]
     np.testing.assert_allclose(direction, np.rad2deg(0.6), atol=12)
+    fitted = [float(r["raw"]) for r in rows if r["quantity"] == "peak direction" and r["raw"]]
+    assert len(fitted) >= 6
+    np.testing.assert_allclose(np.median(fitted), np.rad2deg(0.6), atol=5)
     position = [float(r["raw"]) for r in rows if r["quantity"] == "position" and r["raw"]]
     np.testing.assert_allclose(np.median(position), 9, atol=0.7)
     profile = rows_of(out / "profile.csv")
@@ -237,6 +240,12 @@ def test_values_that_are_no_counts_get_a_page_without_what_needs_photons(
         (("--rings", "9:7"), "--rings"),
         (("--physics", "off", "--rings", "7:9"), "--rings"),
         (("--wavelength", -1), "--wavelength"),
+        (("--orders", 0, 1), "--orders"),
+        (("--orders", 1, 1), "--orders"),
+        (("--orders", 3), "two orders at least"),
+        (("--sector", 0), "--sector"),
+        (("--meridian", 270), "--meridian"),
+        (("--physics", "off", "--azimuthal-shape", "gaussian"), "--azimuthal-shape"),
         (("--output", ""), "--output"),
         pytest.param(
             ("--rings", "700:900"),

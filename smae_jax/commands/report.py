@@ -66,7 +66,13 @@ def report(config: ReportConfig, say: Say) -> None:
     physics = None
     if layout is not None and found.profile is not None:
         progress = functools.partial(each, desc="fits", unit="frame")
-        physics = physics_of(layout, found.profile, found.rings, progress=progress)
+        profiles = found.profile, found.rings, found.meridian
+        physics = physics_of(layout, *profiles, progress=progress)
+        if config.orders and len(physics.orders) < len(config.orders):
+            shown = ", ".join(str(order.number) for order in physics.orders) or "none"
+            say(
+                f"note: --orders: found along the meridian: {shown}; --sector or --meridian may help"
+            )
     judged = _scores(config, opened, reference, say)
     inspection = inspect_scan(opened.data)
     rung = _alarms(opened, found, physics, inspection)
@@ -144,6 +150,7 @@ def _collected(
         sigma=sigma,
         cake=None if layout is None else layout.cake,
         rings=() if layout is None else layout.weights,
+        meridian=None if layout is None else layout.meridian,
         reference=None if read is None else paired,
         seed=config.seed,
     )

@@ -22,6 +22,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.report.cake import Cake
 from smae_jax.report.gallery import Shown
+from smae_jax.report.meridian import Along, Meridian
 from smae_jax.report.profiles import Profiles
 from smae_jax.run.restore import Opened
 
@@ -43,6 +44,7 @@ class Wanted:
       sigma: whether error bars are kept of these.
       cake: sums frames in bins; None = no profiles.
       rings: weights of the radial bins in the norm of each ring of I(chi), (bins,); 0 outside.
+      meridian: how the sector about it is found; None = none is kept.
       reference: of frames; None = there is none.
       seed: of the halves of the photons.
     """
@@ -52,6 +54,7 @@ class Wanted:
     sigma: bool = False
     cake: Cake | None = None
     rings: Sequence[np.ndarray] = ()
+    meridian: Meridian | None = None
     reference: References | None = None
     seed: int = 0
 
@@ -89,6 +92,7 @@ class Collected:
       shown: frames of the gallery.
       profile: I(q) or I(radius); None without a cake.
       rings: I(chi) of every ring.
+      meridian: what is along it; None where it was not asked for.
       done: stages that the answers went through, and what each did (in the first block).
     """
 
@@ -102,6 +106,7 @@ class Collected:
     shown: tuple[Shown, ...]
     profile: Profiles | None
     rings: tuple[Profiles, ...]
+    meridian: Along | None
     done: tuple[tuple[str, str], ...]
 
 
@@ -136,6 +141,7 @@ def collect(opened: Opened, wanted: Wanted, *, progress: Callable[..., Any] = it
         tuple(shown for one in found for shown in one.shown),
         None if first.profile is None else joined([one.profile for one in found]),
         tuple(joined(list(each)) for each in zip(*(one.rings for one in found), strict=True)),
+        None if first.meridian is None else _joined_along([one.meridian for one in found]),
         first.done,
     )
 
@@ -154,13 +160,13 @@ def _of_block(
     totals = RingTotals.about(half_pixel(data), (data.spatial[0], data.spatial[1]))
     for frame in range(data.frames):
         totals.add(data.counts[frame][None], expected[frame][None], data.full_exposure[frame] > 0)
-    profile, rings = None, ()
+    profile, rings, meridian = None, (), None
     if wanted.cake is not None:
         halves = None
         if data.are_counts:
             parts = split(data, share=0.5, seed=(wanted.seed, 1))
             halves = [(h, np.asarray(here.answers(h, progress=progress).counts)) for h in parts]
-        profile, rings = _profiles(data, expected, halves, reference, wanted)
+        profile, rings, meridian = profiles_of(data, expected, halves, reference, wanted)
     return Collected(
         data.names,
         numbers,
@@ -172,6 +178,7 @@ def _of_block(
         tuple(_shown(data, answers, reference, numbers, wanted)),
         profile,
         rings,
+        meridian,
         answers.done,
     )
 
@@ -205,14 +212,25 @@ def _numbers(data: Measurements, answers: Answers, whites: list[Whiteness]) -> P
     )
 
 
-def _profiles(
+def profiles_of(
     data: Measurements,
     expected: np.ndarray,
     halves: Halves | None,
     reference: Reference | None,
     wanted: Wanted,
-) -> tuple[Profiles, tuple[Profiles, ...]]:
-    """Sum every frame in bins: I(q) over all azimuths, and I(chi) over the bins of each ring."""
+) -> tuple[Profiles, tuple[Profiles, ...], Along | None]:
+    """Sum every frame in bins of the cake.
+
+    Args:
+      data: the frames.
+      expected: counts of each, (frames, height, width); NaN where there is no answer.
+      halves: of the photons; None = the profiles have none.
+      reference: of the frames; None = there is none.
+      wanted: cake, rings and meridian.
+
+    Returns:
+      I(q) over all azimuths, I(chi) over the bins of each ring, and what is along the meridian.
+    """
     cake = wanted.cake
     if cake is None:
         raise TypeError("profiles need a cake")
@@ -232,7 +250,13 @@ def _profiles(
 
         return stacked(reduce)
 
-    return stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
+    around = stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
+    if wanted.meridian is None:
+        return *around, None
+    sectors = [wanted.meridian.along(one, cake.bins.azimuth) for one in found]
+    sums = {n: np.stack([one[n] for one, _ in sectors], axis=-2) for n in found[0]}
+    directions = {n: np.array([one[n] for _, one in sectors]) for n in sectors[0][1]}
+    return *around, Along(Profiles(**sums), directions)
 
 
 def _one_profile(
@@ -294,6 +318,15 @@ def joined(parts: list[Profiles | None]) -> Profiles:
         values = [getattr(part, field.name) for part in known]
         sums[field.name] = None if values[0] is None else np.concatenate(values, axis=-2)
     return Profiles(**sums)
+
+
+def _joined_along(parts: list[Along | None]) -> Along:
+    known = [part for part in parts if part is not None]
+    directions = {
+        name: np.concatenate([one.directions[name] for one in known])
+        for name in known[0].directions
+    }
+    return Along(joined([one.profile for one in known]), directions)
 
 
 def _added(parts: Sequence[Whiteness | None]) -> Whiteness | None:

@@ -61,15 +61,16 @@ class Peak:
         return self.values["center"]
 
 
-def windows_of(bins: Bins, profile: Profiles) -> list[tuple[float, float]]:
+def windows_of(bins: Bins, profile: Profiles, *, most: int = MOST) -> list[tuple[float, float]]:
     """Find the strongest peaks of a scan, each with a window about it.
 
     Args:
       bins: of the profile.
       profile: of the scan; its frames are added up.
+      most: number of peaks, at most.
 
     Returns:
-      (low, high) of at most `MOST` peaks, by ascending position.
+      (low, high) of each peak, by ascending position.
     """
     whole = profile.of_scan()
     use = np.flatnonzero(whole.norm[0] > 0)
@@ -82,7 +83,7 @@ def windows_of(bins: Bins, profile: Profiles) -> list[tuple[float, float]]:
     prominences = found["prominences"]
     clear = (prominences > PROMINENT * sigma[places]) & (places > 3) & (places < len(use) - 4)
     places, prominences = places[clear], prominences[clear]
-    order = np.argsort(-prominences / sigma[places])[:MOST]
+    order = np.argsort(-prominences / sigma[places])[:most]
     widths = peak_widths(rate, places, rel_height=0.5)[0]
     middles = np.sort(places)
     windows = []
@@ -161,6 +162,22 @@ def fitted(
     Returns:
       Position (also as a distance d where the axis is q), width and area.
     """
+    return _observables(bins, peak, fits_of(bins, profile, peak, progress=progress))
+
+
+def fits_of(
+    bins: Bins,
+    profile: Profiles,
+    peak: Peak,
+    *,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> dict[str, np.ndarray]:
+    """Fit a peak in every frame, see `fitted`.
+
+    Returns:
+      `raw`, `denoised`, `reference` and each of `HALVES`, as far as they are there -> value and error of the
+      `QUANTITIES`, (frames, 3, 2).
+    """
     use = bins.inside(peak.low, peak.high)
     cut, whole = profile.taken(use), profile.taken(use).of_scan()
     x, mean = bins.values[use], np.maximum(whole.raw[0], 1e-12)
@@ -186,7 +203,7 @@ def fitted(
             if fit is not None:
                 told = [(fit.params[n].value, fit.params[n].stderr or np.nan) for n in names]
                 found[one][frame] = _unless_hidden(np.array(told, np.float64))
-    return _observables(bins, peak, found)
+    return found
 
 
 def _unless_hidden(told: np.ndarray) -> np.ndarray:

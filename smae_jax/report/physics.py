@@ -13,13 +13,16 @@ from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.io.poni import read_poni
 from smae_jax.measurements import Measurements
+from smae_jax.report.azimuthal import Shape, fitted_around
 from smae_jax.report.cake import Bins, Cake
+from smae_jax.report.meridian import Along, Meridian, directed
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
 from smae_jax.report.pair import Pair, pair_of
 from smae_jax.report.pair_curves import PairLayout
 from smae_jax.report.pair_layout import lay_out_pair
 from smae_jax.report.peaks import Peak, fitted, peaks_of, windows_of
+from smae_jax.report.period import Order, fitted_period, orders_of
 from smae_jax.report.profiles import Profiles
 
 CLEAR = 5.0
@@ -36,6 +39,9 @@ class Layout:
       rings: (low, high) in units of the axis, of I(chi).
       profile: raw, of all frames added up.
       pair: how G(r) is made; None = it was not asked for.
+      shape: of the peak of I(chi) in each ring.
+      meridian: how the sector about it is found.
+      orders: that are looked for along it; none = those found.
     """
 
     cake: Cake
@@ -43,6 +49,9 @@ class Layout:
     rings: tuple[tuple[float, float], ...]
     profile: Profiles
     pair: PairLayout | None = None
+    shape: Shape = "von_mises"
+    meridian: Meridian = dataclasses.field(default_factory=Meridian)
+    orders: tuple[int, ...] = ()
 
     @property
     def bins(self) -> Bins:
@@ -76,7 +85,8 @@ class Physics:
       layout: where.
       profile: I(q) or I(radius) of every frame.
       rings: I(chi) of every ring.
-      observables: of every peak and ring.
+      observables: of every peak and ring, and of the meridian.
+      orders: found along the meridian.
       pair: S(Q), G(r) and shells; None = they were not asked for.
     """
 
@@ -84,6 +94,7 @@ class Physics:
     profile: Profiles
     rings: tuple[Profiles, ...]
     observables: tuple[Observable, ...]
+    orders: tuple[Order, ...] = ()
     pair: Pair | None = None
 
     @property
@@ -155,7 +166,9 @@ def lay_out(
     pair = None
     if config.composition:
         pair = lay_out_pair(config, data, cake, geometry, profile, background)
-    return Layout(cake, tuple(peaks), tuple(rings), profile, pair)
+    meridian = Meridian(turned=config.meridian, sector=config.sector)
+    shown = tuple(peaks), tuple(rings), profile
+    return Layout(cake, *shown, pair, config.azimuthal_shape, meridian, config.orders)
 
 
 def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:
@@ -195,21 +208,29 @@ def physics_of(
     layout: Layout,
     profile: Profiles,
     rings: Sequence[Profiles],
+    meridian: Along | None = None,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Physics:
-    """Fit peaks and orientation of every frame, and make G(r) where it was laid out.
+    """Fit peaks, orientation and period of every frame, and make G(r) where it was laid out.
 
     Args:
       layout: where.
       profile: of every frame.
       rings: I(chi) of every frame, for each ring of the layout.
+      meridian: what is along it in every frame; None where there is none.
       progress: wraps the numbers of the frames of each peak.
     """
     found: list[Observable] = []
     for peak in layout.peaks:
         found += fitted(layout.bins, profile, peak, progress=progress)
     for ring, azimuthal in zip(layout.rings, rings, strict=True):
-        found += observed(azimuthal, layout.bins.azimuth, layout.name_of(ring))
+        axis, where = layout.bins.azimuth, layout.name_of(ring)
+        found += observed(azimuthal, axis, where)
+        found += fitted_around(azimuthal, axis, where, shape=layout.shape, progress=progress)
+    orders = () if meridian is None else orders_of(layout.bins, meridian.profile, layout.orders)
+    if meridian is not None and orders:
+        found.append(directed(meridian))
+        found += fitted_period(layout.bins, meridian.profile, orders, progress=progress)
     pair = None if layout.pair is None else pair_of(layout.pair, profile)
-    return Physics(layout, profile, tuple(rings), tuple(found), pair)
+    return Physics(layout, profile, tuple(rings), tuple(found), orders, pair)

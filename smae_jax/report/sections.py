@@ -274,6 +274,10 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
         f"{p.center:.4g} {layout.bins.unit} ({p.shape.replace('_', '-')})" for p in layout.peaks
     )
     said = f"Peaks: {peaks}." if peaks else "No peak stands out of the profile of the scan."
+    orders = ", ".join(
+        f"{o.number} at {o.peak.center:.4g} {layout.bins.unit}" for o in found.orders
+    )
+    said += f" Orders along the meridian: {orders}." if orders else ""
     body = page.paragraph(
         f"{said} Every frame is fitted by itself: a straight line and the peak, whose width is the full one "
         "at half height. Values are medians over the frames. Raw errors are those of photons, denoised ones "
@@ -284,7 +288,9 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
     body += page.paragraph(
         "Directions are azimuths of the maximum, from right to down in the pictures. The degree goes from 0 "
         "(a ring) to 1 (two spots); Hermans' factor is 1 for two spots and 0 for a random orientation. Both "
-        "count the background of the ring.",
+        "count the background of the ring; the peak of a ring is fitted above its lowest azimuth. "
+        "The meridian is where I(q) ripples most. The place of the first order is that of a straight line "
+        "through those of all orders that a frame shows, two at least.",
         "soft",
     )
     return body + drawn(found.observables, collected, keep)

@@ -1,0 +1,143 @@
+"""The direction of a fibre in every frame, and the sector about its meridian. Numpy and scipy only.
+
+Halo and streak outshine weak orders in a ring, but they have no maxima along the radius. So the meridian is
+where the logarithm of I(q) ripples most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+
+from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.orientation import folded
+from smae_jax.report.peaks import HALVES
+from smae_jax.report.profiles import Profiles
+
+WIDE = 9
+"""Azimuths of 2 degrees that are added up, an odd number."""
+FINE, COARSE = 1.2, 1 / 16
+"""Standard deviations of the smooth lines that a ripple lies between: in bins, and in shares of them all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Along:
+    """What was summed along the meridian.
+
+    Attributes:
+      profile: in the sector about it, whose direction is that of the answer for all that is compared: its
+        noise is smallest.
+      directions: degrees in [0, 180), (frames,) each, of `raw`, `denoised`, `reference` and each of `HALVES`,
+        as far as they are there.
+    """
+
+    profile: Profiles
+    directions: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Meridian:
+    """How the meridian of a frame is found.
+
+    Attributes:
+      turned: from the azimuth of most ripple to the meridian, degrees.
+      sector: half of its width, degrees.
+    """
+
+    turned: float = 0.0
+    sector: float = 20.0
+
+    def direction(self, sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> float:
+        """Return the azimuth of the meridian of a frame, degrees in [0, 180).
+
+        Args:
+          sums: expected counts, (bins, azimuths).
+          norm: exposures behind them, likewise.
+          azimuth: degrees from -180 on, (azimuths,).
+        """
+        half = np.deg2rad(azimuth[len(azimuth) // 2 :])
+        power = ripple(*folded(sums, norm))
+        angle = np.angle((power * np.exp(2j * half)).sum())
+        return float((np.rad2deg(angle) / 2 + self.turned) % 180)
+
+    def within(self, direction: float, azimuth: np.ndarray) -> np.ndarray:
+        """Return the azimuths of the sector on both sides of the centre, bool, (azimuths,)."""
+        return np.abs((azimuth - direction + 90) % 180 - 90) <= self.sector
+
+    def along(
+        self, sums: dict[str, np.ndarray], azimuth: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        """Sum one frame in the sector.
+
+        Args:
+          sums: fields of `Profiles`, (..., bins, azimuths).
+          azimuth: degrees from -180 on, (azimuths,).
+
+        Returns:
+          (the fields of `Profiles` in the sector, the directions), see `Along`.
+        """
+        norm = sums["norm"]
+        stacks = {"raw": (sums["counts"], norm), "denoised": (sums["denoised"], norm)}
+        if "halves" in sums:
+            halves = (*sums["halves"], *sums["half_counts"])
+            stacks |= {name: (half, norm) for name, half in zip(HALVES, halves, strict=True)}
+        if "reference" in sums:
+            stacks["reference"] = sums["reference"][0], sums["reference_norm"]
+        found = {name: self.direction(*stack, azimuth) for name, stack in stacks.items()}
+        use = self.within(found["denoised"], azimuth)
+        return {name: values[..., use].sum(axis=-1) for name, values in sums.items()}, found
+
+
+def directed(along: Along) -> Observable:
+    """Return the direction of the meridian in every frame.
+
+    No formula tells its error. That of raw is the scatter of raw halves, the same for all frames.
+    """
+    found, raw_sigma, sigma = along.directions, np.full_like(along.directions["raw"], np.nan), None
+    if HALVES[0] in found:
+        answers, raw = (
+            np.stack([found[name] for name in pair]) for pair in (HALVES[:2], HALVES[2:])
+        )
+        sigma = sigma_of_halves(answers, raw, period=180.0)
+        # Halves of raw counts miss nothing: beside themselves they have their scatter alone.
+        raw_sigma = sigma_of_halves(raw, raw, period=180.0)
+    return Observable(
+        "direction",
+        "meridian",
+        "degrees",
+        raw=found["raw"],
+        raw_sigma=raw_sigma,
+        denoised=found["denoised"],
+        denoised_sigma=sigma,
+        reference=found.get("reference"),
+        period=180.0,
+    )
+
+
+def ripple(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:
+    """Return how much the logarithm of I(q) ripples at each azimuth, weighted by counts.
+
+    Args:
+      sums: expected counts over half a turn, (bins, azimuths / 2).
+      norm: exposures behind them, likewise; 0 where nothing was measured.
+
+    Returns:
+      Weighted mean squares, (azimuths / 2,).
+    """
+    sums, norm = (uniform_filter1d(a, WIDE, axis=1, mode="wrap") for a in (sums, norm))
+    use = norm > 1e-9 * norm.max(initial=0)
+
+    def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+        return gaussian_filter1d(np.where(use, values, 0), sigma, axis=0)
+
+    light = smooth(norm, FINE)
+    rate = smooth(sums, FINE) / np.where(use, light, 1)
+    use &= rate > 0
+    line = np.log(np.where(use, rate, 1))
+    known = smooth(np.ones_like(line), COARSE * len(line))
+    off = line - smooth(line, COARSE * len(line)) / np.where(use, known, 1)
+    weight = np.where(use, sums, 0)
+    total = weight.sum(axis=0)
+    return (weight * off**2).sum(axis=0) / np.where(total > 0, total, 1)
