@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smae_jax.config import ReportConfig, parse_ranges
+from smae_jax.config import ProfileOptions, parse_ranges
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.io.poni import read_poni
@@ -80,7 +80,7 @@ class Physics:
     observables: tuple[Observable, ...]
 
 
-def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Center]:
+def geometry_of(config: ProfileOptions, data: Measurements) -> tuple[Geometry, Center]:
     """Tell the geometry: of the options, else of the files and the run.
 
     Raises:
@@ -108,7 +108,7 @@ def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Cen
     return dataclasses.replace(told, **given, sources=sources), center
 
 
-def lay_out(config: ReportConfig, data: Measurements) -> Layout:
+def lay_out(config: ProfileOptions, data: Measurements) -> Layout:
     """Find peaks and rings on the raw counts of a scan, or take those of the options.
 
     Args:
