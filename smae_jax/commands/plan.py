@@ -29,7 +29,7 @@ from smae_jax.progress import each
 from smae_jax.report import extra
 from smae_jax.report.ladder import Ladder, Place, Quantity, with_counts
 from smae_jax.report.physics import Layout, lay_out
-from smae_jax.report.planning import Plan, Rung, rung_of, twice
+from smae_jax.report.planning import Plan, Rung
 from smae_jax.run.restore import Opened, files_of
 from smae_jax.version import version
 
@@ -65,7 +65,7 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
         f"{opened.data.frames} of {whole} frames are thinned to 1/2 ... 1/{2**config.halvings} of their "
         f"exposure, {config.thinnings} times each, and answered as by infer --scale {config.scale}"
     )
-    ladder = Ladder(opened, layout, quantity, scale=config.scale, seed=config.seed)
+    ladder = Ladder(opened, layout, (quantity,), scale=config.scale, seed=config.seed)
     places = ladder.climb(
         halvings=config.halvings,
         thinnings=config.thinnings,
@@ -134,15 +134,7 @@ def _plan(config: PlanConfig, place: Place) -> Plan:
     relative = unit == "%"
     # A profile is relative to its mean already.
     share = relative and config.observable != "profile"
-    typical = abs(place.typical) if share else 1.0
-    curves = {}
-    for name in ("raw", "denoised"):
-        scans, others = getattr(place, name), getattr(place, f"{name}_others")
-        how: dict[str, Any] = {"period": place.period, "unit": typical}
-        curves[name] = (
-            twice(scans[0], others, **how),
-            *(rung_of(one, **how) for one in scans),
-        )
+    raw, denoised = place.rungs(unit=abs(place.typical) if share else 1.0)
     return Plan(
         place.title,
         "" if relative else place.unit,
@@ -150,7 +142,8 @@ def _plan(config: PlanConfig, place: Place) -> Plan:
         place.typical,
         tolerance,
         config.tolerance.replace("%", " %").replace("deg", " degrees"),
-        **curves,
+        raw,
+        denoised,
     )
 
 

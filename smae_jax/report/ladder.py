@@ -19,7 +19,7 @@ from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed
 from smae_jax.report.peaks import fitted
 from smae_jax.report.physics import Layout
-from smae_jax.report.planning import Thinned
+from smae_jax.report.planning import Rung, Thinned, rung_of, twice
 from smae_jax.report.profiles import FEWEST, Profiles
 from smae_jax.run.restore import Opened
 from smae_jax.survey import frame_scales
@@ -70,6 +70,22 @@ class Place:
     raw_others: np.ndarray
     denoised_others: np.ndarray
 
+    def rungs(self, *, unit: float = 1.0) -> tuple[tuple[Rung, ...], tuple[Rung, ...]]:
+        """Return the errors raw and denoised, from the pilot's exposure down.
+
+        Args:
+          unit: that errors are expressed in.
+        """
+        both = ((self.raw, self.raw_others), (self.denoised, self.denoised_others))
+        raw, denoised = (
+            (
+                twice(scans[0], others, period=self.period, unit=unit),
+                *(rung_of(one, period=self.period, unit=unit) for one in scans),
+            )
+            for scans, others in both
+        )
+        return raw, denoised
+
     @property
     def typical(self) -> float:
         """Median of the raw values that stand for the truth."""
@@ -94,19 +110,19 @@ class Thinning(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Ladder:
-    """Thins a scan and looks at a quantity.
+    """Thins a scan and looks at quantities.
 
     Attributes:
       opened: a run with the pilot scan, all of it in memory.
       layout: where profiles, peaks and rings are.
-      quantity: that is looked at.
+      quantities: that are looked at.
       scale: "input" = thinned scans are answered in units of their own mean, "run" = in those of the run.
       seed: of the thinnings.
     """
 
     opened: Opened
     layout: Layout
-    quantity: Quantity
+    quantities: tuple[Quantity, ...]
     scale: Literal["run", "input"] = "input"
     seed: int = 0
 
@@ -134,11 +150,11 @@ class Ladder:
         share, seed = 0.5**rung, (self.seed, 2, rung, which)
         kept, left = split(self.opened.data, share=share, seed=seed)
         first, second = split(left, share=0.5, seed=(*seed, 1))
-        judges = self._values(first.counts, second.counts, (1 - share) / 2)
-        others = self._before_and_after(left, 1 - share) if rung == 1 else []
-        return Thinning(self._before_and_after(kept, share), judges, others)
+        judges = self.values(first.counts, second.counts, (1 - share) / 2)
+        others = self.before_and_after(left, 1 - share) if rung == 1 else []
+        return Thinning(self.before_and_after(kept, share), judges, others)
 
-    def _before_and_after(self, part: Measurements, share: float) -> list[Values]:
+    def before_and_after(self, part: Measurements, share: float) -> list[Values]:
         """Return values of a scan of that share of the exposure, raw and denoised."""
         pilot = self.opened
         short = dataclasses.replace(part, exposure=pilot.data.exposure)
@@ -146,17 +162,12 @@ class Ladder:
         if self.scale == "input" or not rule.startswith("scan"):
             scale = frame_scales(short, rule=rule)
         answers = dataclasses.replace(pilot, data=short, scale=scale).answers()
-        return self._values(short.counts, np.asarray(answers.counts) * short.full_exposure, share)
+        return self.values(short.counts, np.asarray(answers.counts) * short.full_exposure, share)
 
-    def _values(self, first: np.ndarray, second: np.ndarray, share: float) -> list[Values]:
-        """Return the quantity of two stacks of counts or expected counts of one exposure, at every place."""
-        return values_of(
-            self.quantity,
-            self.layout,
-            self._sums(first),
-            self._sums(second),
-            self._norm * share,
-        )
+    def values(self, first: np.ndarray, second: np.ndarray, share: float) -> list[Values]:
+        """Return the quantities of two stacks of (expected) counts of one exposure, at every place."""
+        sums = self._sums(first), self._sums(second), self._norm * share
+        return [one for name in self.quantities for one in values_of(name, self.layout, *sums)]
 
     def _sums(self, counts: np.ndarray) -> np.ndarray:
         """Sum frames in bins, (frames, bins, azimuths)."""

@@ -92,7 +92,9 @@ class Sufficient:
     @property
     def in_words(self) -> str:
         """Say how long."""
-        ending = {"within": "", "at most": " or less", "extrapolated": " times"}[self.how]
+        ending = {"within": "", "at most": " or less", "extrapolated": " times the pilot's"}[
+            self.how
+        ]
         return f"{self.exposure:.2g}{ending}"
 
 
