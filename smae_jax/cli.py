@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "fill": (options.FillConfig, "fill masked pixels from their partner, without training"),
     "evaluate": (options.EvaluateConfig, "score a run beside simple filters"),
     "report": (options.ReportConfig, "one page on a run: before and after, physics, alarms"),
+    "plan": (options.PlanConfig, "how short one may expose, told from a pilot scan"),
     "import-torch": (options.ImportTorchConfig, "make a run of a published PyTorch checkpoint"),
     "inspect": (options.InspectConfig, "show what the program understands of a scan"),
     "simulate": (options.SimulateConfig, "simulate a scan with its truth"),
@@ -303,6 +304,8 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
         from smae_jax.commands.evaluate import evaluate as chosen
     elif name == "report":
         from smae_jax.commands.report import report as chosen
+    elif name == "plan":
+        from smae_jax.commands.plan import plan as chosen
     elif name == "inspect":
         from smae_jax.commands.inspect import inspect as chosen
     elif name == "import-torch":

@@ -132,6 +132,34 @@ def parse_ranges(
     return ranges
 
 
+def parse_tolerance(text: str) -> tuple[float, Literal["", "%", "deg"]]:
+    """Read a largest error: a share in per cent, an angle in degrees, or a plain number.
+
+    Returns:
+      (number, unit); a share is returned as a fraction of 1.
+
+    Raises:
+      UserError: if it is none, or not above 0.
+
+    >>> parse_tolerance("0.5%"), parse_tolerance("0.5deg"), parse_tolerance("0.01")
+    ((0.005, '%'), (0.5, 'deg'), (0.01, ''))
+    """
+    unit: Literal["", "%", "deg"] = ""
+    if text.endswith("%"):
+        unit = "%"
+    elif text.endswith("deg"):
+        unit = "deg"
+    try:
+        value = float(text.removesuffix(unit))
+        if not 0 < value < math.inf:
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"--tolerance: expected an error above 0 such as 0.1%, 0.5deg or 0.01, got '{text}'"
+        ) from None
+    return (value / 100 if unit == "%" else value), unit
+
+
 @dataclasses.dataclass(frozen=True)
 class DataOptions:
     """Which frames, and what to make of them."""
@@ -869,7 +897,20 @@ class ImportTorchConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class JudgeOptions(ApplyOptions):
+class SomeFrames(ApplyOptions):
+    """Frames of the input that are looked at."""
+
+    frames: int = 0
+    """Frames that are judged, spread evenly over the scan; 0 = all."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        super().__post_init__()
+        at_least("--frames", self.frames, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeOptions(SomeFrames):
     """What a run is judged by: a reference, or held-out photons."""
 
     reference: str = ""
@@ -880,15 +921,12 @@ class JudgeOptions(ApplyOptions):
     """Frame by frame, the mean of all reference frames for each, or auto: by order, or one for all."""
     reference_noise: Literal["auto", "poisson", "none"] = "auto"
     """Noise of the reference that scores subtract; auto = poisson where all its values are whole."""
-    frames: int = 0
-    """Frames that are judged, spread evenly over the scan; 0 = all."""
     held_out: float = 0.1
     """Share of the photons that judges what was made of the others, in [0.01, 0.5]."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         super().__post_init__()
-        at_least("--frames", self.frames, 0)
         if not 0.01 <= self.held_out <= 0.5:
             raise UserError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
 
@@ -923,19 +961,9 @@ class EvaluateConfig(JudgeOptions):
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportConfig(JudgeOptions):
-    """Report on a run in one page: before and after, scores, profiles, peaks, and alarms in words."""
+class ProfileOptions(SomeFrames):
+    """Where profiles, peaks and orientation are looked for."""
 
-    output: str = ""
-    """Folder for the page, its figures and its tables; must be new."""
-    gallery: int = 8
-    """Frames in the gallery, spread evenly over the scan."""
-    sigma: bool = True
-    """Show error bars in the gallery; without them the report takes less than half of the time."""
-    scores: bool = True
-    """Score the answers beside raw counts and the best Gaussian, by held-out photons."""
-    physics: Literal["auto", "on", "off"] = "auto"
-    """Profiles, peaks and orientation; auto = where pyFAI and lmfit (extra `physics`) are installed."""
     geometry: str = ""
     """Geometry file of pyFAI (`.poni`) for the profiles; "" = what the frames' files and the run tell."""
     pixel_size: float = 0.0
@@ -950,6 +978,34 @@ class ReportConfig(JudgeOptions):
     """Windows of the profile with one peak each, such as 0.65:0.75; none = the strongest peaks."""
     shape: Literal["auto", "gaussian", "pseudo_voigt"] = "auto"
     """Shape of the peaks; auto = the one that fits the mean of the scan better."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        super().__post_init__()
+        parse_ranges(self.rings, option="--rings")
+        parse_ranges(self.peaks, option="--peaks")
+        for name in ("pixel_size", "distance", "wavelength"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise UserError(
+                    f"--{name.replace('_', '-')}: expected a number above 0, got {value:g}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(JudgeOptions, ProfileOptions):
+    """Report on a run in one page: before and after, scores, profiles, peaks, and alarms in words."""
+
+    output: str = ""
+    """Folder for the page, its figures and its tables; must be new."""
+    gallery: int = 8
+    """Frames in the gallery, spread evenly over the scan."""
+    sigma: bool = True
+    """Show error bars in the gallery; without them the report takes less than half of the time."""
+    scores: bool = True
+    """Score the answers beside raw counts and the best Gaussian, by held-out photons."""
+    physics: Literal["auto", "on", "off"] = "auto"
+    """Profiles, peaks and orientation; auto = where pyFAI and lmfit (extra `physics`) are installed."""
     composition: str = ""
     """Makes S(Q) and G(r) of a glass or liquid: its atoms, such as Zr50Cu45Al5; needs q."""
     density: float = 0.0
@@ -979,8 +1035,6 @@ class ReportConfig(JudgeOptions):
         """Refuse values out of range or in contradiction."""
         super().__post_init__()
         at_least("--gallery", self.gallery, 1)
-        parse_ranges(self.rings, option="--rings")
-        parse_ranges(self.peaks, option="--peaks")
         parse_ranges(self.shells, option="--shells")
         if any(order < 1 for order in self.orders) or len(set(self.orders)) != len(self.orders):
             given = " ".join(map(str, self.orders))
@@ -993,11 +1047,10 @@ class ReportConfig(JudgeOptions):
             raise UserError(f"--sector: expected 1 to 90 degrees, got {self.sector:g}")
         if not -180 <= self.meridian <= 180:
             raise UserError(f"--meridian: expected -180 to 180 degrees, got {self.meridian:g}")
-        for name in ("pixel_size", "distance", "wavelength", "density", "q_max", "r_max"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
+        for name in ("density", "q_max", "r_max"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(
-                    f"--{name.replace('_', '-')}: expected a number above 0, got {value:g}"
+                    f"--{name.replace('_', '-')}: expected a number above 0, got {getattr(self, name):g}"
                 )
         self._check_pair()
         if self.physics == "off" and (given := self.asks_for_physics):
@@ -1031,6 +1084,40 @@ class ReportConfig(JudgeOptions):
         names = (*names, "azimuthal_shape", "orders", "sector", "meridian", "composition")
         defaults = {one.name: one.default for one in dataclasses.fields(self)}
         return next((name for name in names if getattr(self, name) != defaults[name]), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig(ProfileOptions):
+    """Tell from a pilot scan how short one may expose: thinning makes scans of any lower exposure of it."""
+
+    output: str = ""
+    """Folder for the figure and the tables; must be new."""
+    observable: Literal["d_spacing", "orientation", "area", "profile"] = "profile"
+    """Your quantity, of every frame: spacing or area of each peak, orientation in each ring (its direction
+    where the tolerance is in degrees, else its degree), or I(q) over all bins with counts."""
+    tolerance: str = "1%"
+    """Largest error (one standard deviation): a share as 0.1%, an angle as 0.5deg, or a number in the unit of
+    the quantity."""
+    frames: int = 64
+    """Frames of the pilot that are looked at, spread evenly over the scan; 0 = all."""
+    scale: Literal["run", "input"] = "input"
+    """Unit of rate of the short scans, as of `infer`: input = their own mean, run = that of the training."""
+    halvings: int = 6
+    """How often the exposure is halved; 6 = down to 1/64 of the pilot's."""
+    thinnings: int = 4
+    """Scans that are made of the pilot at each exposure."""
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range or in contradiction."""
+        super().__post_init__()
+        at_least("--halvings", self.halvings, 1)
+        at_least("--thinnings", self.thinnings, 1)
+        _, unit = parse_tolerance(self.tolerance)
+        if unit == "deg" and self.observable != "orientation":
+            raise UserError(
+                f"--tolerance {self.tolerance}: is an angle, and --observable {self.observable} is none; "
+                "give a share such as 0.1%"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,12 +22,16 @@ from smae_jax.cautions import cautions, counted
 from smae_jax.config import ReportConfig, check_given
 from smae_jax.config_file import changed
 from smae_jax.counting import variance_over_mean
-from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.inspection import Inspection, inspect_scan
 from smae_jax.evaluation.judging import Judged
-from smae_jax.evaluation.opening import open_judged, read_reference, reference_of
+from smae_jax.evaluation.opening import (
+    open_judged,
+    read_reference,
+    reference_of,
+    refuse_repeats,
+)
 from smae_jax.evaluation.with_reference import Reference
 from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.writing import refuse_input
@@ -58,7 +62,7 @@ def report(config: ReportConfig, say: Say) -> None:
     _check_places(config)
     physical = extra.wanted(config.physics, config.asks_for_physics)
     opened, whole = open_judged(config, say)
-    _check_scan(config, opened)
+    refuse_repeats(config, opened)
     layout = None
     if physical:
         layout = lay_out(config, opened.data, read_background(config, opened, say))
@@ -109,16 +113,6 @@ def _check_places(config: ReportConfig) -> None:
         Path(config.output), overwrite=config.overwrite, record=files.RECORD, made_by=files.MADE_BY
     )
     refuse_unwritable(config.output)
-
-
-def _check_scan(config: ReportConfig, opened: Opened) -> None:
-    """Refuse what is no scan of patterns."""
-    data = opened.data
-    if data.center is None or len(data.spatial) != 2 or opened.method.answers == "one":
-        raise UserError(
-            f"--run {config.run}: expected a run on the patterns of a scan, got one on repeats, which have "
-            "one answer together; smae-jax evaluate judges these"
-        )
 
 
 def _collected(

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from smae_jax.config import JudgeOptions
+from smae_jax.config import JudgeOptions, SomeFrames
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.judging import refuse_same
@@ -16,7 +16,7 @@ from smae_jax.methods.protocol import Say
 from smae_jax.run.restore import Opened, calibrated_as_run, open_run, read_input
 
 
-def open_judged(options: JudgeOptions, say: Say) -> tuple[Opened, int]:
+def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
     """Open a run on the frames that are judged.
 
     Args:
@@ -39,6 +39,20 @@ def open_judged(options: JudgeOptions, say: Say) -> tuple[Opened, int]:
             opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
         )
     return opened, whole
+
+
+def refuse_repeats(options: SomeFrames, opened: Opened) -> None:
+    """Refuse what is no scan of patterns.
+
+    Raises:
+      UserError: in one line.
+    """
+    data = opened.data
+    if data.center is None or len(data.spatial) != 2 or opened.method.answers == "one":
+        raise UserError(
+            f"--run {options.run}: expected a run on the patterns of a scan, got one on repeats, which have "
+            "one answer together; smae-jax evaluate judges these"
+        )
 
 
 def read_reference(options: JudgeOptions, opened: Opened) -> Measurements:

@@ -14,6 +14,21 @@ def missing() -> tuple[str, ...]:
     return tuple(name for name in LIBRARIES if importlib.util.find_spec(name) is None)
 
 
+def require(what: str) -> None:
+    """Refuse what cannot be done without the libraries.
+
+    Args:
+      what: needs them, as in a message.
+
+    Raises:
+      UserError: if a library is missing.
+    """
+    if lacking := missing():
+        raise UserError(
+            f"{what}: needs {' and '.join(lacking)}, not installed here; pip install 'smae_jax[physics]'"
+        )
+
+
 def wanted(asked: str, option: str) -> bool:
     """Say whether profiles and peaks are to be made.
 

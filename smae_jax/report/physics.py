@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from smae_jax.config import ReportConfig, parse_ranges
+from smae_jax.config import ProfileOptions, ReportConfig, parse_ranges
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.io.poni import read_poni
@@ -103,7 +103,7 @@ class Physics:
         return self.observables + (() if self.pair is None else self.pair.observables)
 
 
-def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Center]:
+def geometry_of(config: ProfileOptions, data: Measurements) -> tuple[Geometry, Center]:
     """Tell the geometry: of the options, else of the files and the run.
 
     Raises:
@@ -132,7 +132,7 @@ def geometry_of(config: ReportConfig, data: Measurements) -> tuple[Geometry, Cen
 
 
 def lay_out(
-    config: ReportConfig, data: Measurements, background: Measurements | None = None
+    config: ProfileOptions, data: Measurements, background: Measurements | None = None
 ) -> Layout:
     """Find peaks and rings on the raw counts of a scan, or take those of the options.
 
@@ -163,12 +163,16 @@ def lay_out(
     for ring in rings:
         _check(ring, bins, profile, "--rings")
     rings = rings or _default_rings(bins, profile, peaks)
+    layout = Layout(cake, tuple(peaks), tuple(rings), profile)
+    if not isinstance(config, ReportConfig):
+        return layout
     pair = None
     if config.composition:
         pair = lay_out_pair(config, data, cake, geometry, profile, background)
     meridian = Meridian(turned=config.meridian, sector=config.sector)
-    shown = tuple(peaks), tuple(rings), profile
-    return Layout(cake, *shown, pair, config.azimuthal_shape, meridian, config.orders)
+    return dataclasses.replace(
+        layout, pair=pair, shape=config.azimuthal_shape, meridian=meridian, orders=config.orders
+    )
 
 
 def _raw_of_scan(cake: Cake, data: Measurements) -> Profiles:

@@ -21,6 +21,7 @@ from smae_jax.config import (
     ApplyOptions,
     DataOptions,
     JudgeOptions,
+    SomeFrames,
     TrainConfig,
     check_ensemble,
     parse_center,
@@ -203,7 +204,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             data = read_input(options, config)
         else:
             block = block_of(options)(large.pixels)
-            judged = isinstance(options, JudgeOptions)
+            judged = isinstance(options, SomeFrames)
             count = block if judged else min(block, TELLING)
             data = large.some(count, "are judged" if judged else "tell mask and scale of all")
         data = calibrated_as_run(options, folder, config, data)

@@ -1,0 +1,162 @@
+"""Whether `smae-jax plan` foretells the errors of scans that are measured anew at lower exposures.
+
+A pilot is simulated and trained on; its plan foretells the errors of raw and denoised quantities at lower
+exposures. Then scans of these exposures are drawn anew from the same truth, answered by the same run, and
+their errors against the known truth are compared with what was foretold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from benchmarks.markdown import table
+from benchmarks.runner import QUICK, Bench, arguments, bench
+from smae_jax.commands.simulate import simulate
+from smae_jax.commands.train import train
+from smae_jax.config import DataOptions, PlanConfig, SimulateConfig, TrainConfig
+from smae_jax.config_file import from_dict
+from smae_jax.evaluation.opening import open_judged
+from smae_jax.report.ladder import Ladder, Quantity, Values
+from smae_jax.report.physics import lay_out
+from smae_jax.report.planning import Rung, Thinned, rung_of
+
+PHOTONS = 10.0
+SCANS = 2
+"""Scans that are measured anew at each exposure."""
+HALVINGS = 6
+SHOWN = (0, 2, 4, 6)
+"""Halvings of the exposures at which scans are measured anew."""
+QUANTITIES: tuple[Quantity, ...] = ("d_spacing", "area", "direction", "degree", "profile")
+
+
+class Compared(NamedTuple):
+    """Errors at one exposure, foretold and found."""
+
+    title: str
+    kind: str
+    exposure: float
+    foretold: Rung
+    found: Rung
+
+
+def quietly(line: str) -> None:
+    """Say nothing."""
+    del line
+
+
+def pilot(run: Bench, kind: str) -> tuple[Path, Path]:
+    """Return scan and run of a pilot, made where they are not there."""
+    folder, tiny = run.folder / kind, run.options.quick
+    scan, trained = folder / "s.h5", folder / "r"
+    if not scan.exists():
+        size, frames = (48, 8) if tiny else (96, 32)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = SimulateConfig(
+            output=str(scan), kind=kind, frames=frames, size=size, photons=PHOTONS
+        )  # pyright: ignore[reportArgumentType]
+        simulate(made, quietly)
+    if not trained.exists():
+        data = DataOptions(path=f"{scan}::/entry/data/data", mask=(f"{scan}::/entry/mask",))
+        nested = {"steps": run.options.steps}
+        if tiny:
+            nested |= {k.removeprefix("train."): v for k, v in QUICK.items()}
+        base = TrainConfig(run=str(trained), data=data)
+        train(from_dict({"train": nested}, TrainConfig, where="plan", default=base), quietly)
+    return scan, trained
+
+
+def compared(run: Bench, kind: str) -> list[Compared]:
+    """Return what was foretold and found of a kind of scan."""
+    scan, trained = pilot(run, kind)
+    config = PlanConfig(
+        run=str(trained), input=f"{scan}::/entry/data/data", mask=(f"{scan}::/entry/mask",)
+    )
+    opened, _ = open_judged(config, quietly)
+    ladder = Ladder(opened, lay_out(config, opened.data), QUANTITIES)
+    halvings = 2 if run.options.quick else HALVINGS
+    places = ladder.climb(halvings=halvings, thinnings=1 if run.options.quick else 4)
+    with h5py.File(scan) as file:
+        truth = np.asarray(file["entry/truth"], np.float64) * (opened.data.full_exposure > 0)
+    known = ladder.values(truth, truth, 1.0)
+    rows = []
+    for halving in (h for h in SHOWN if h <= halvings):
+        share = 0.5**halving
+        new = [anew(ladder, truth, share, seed) for seed in range(SCANS)]
+        for number, place in enumerate(places):
+            relative = place.unit != "" and not place.period
+            unit = abs(place.typical) if relative else 1.0
+            of_truth = np.stack([known[number].first] * SCANS)
+            for which, foretold in zip(("first", "second"), place.rungs(unit=unit), strict=True):
+                values = np.stack([getattr(one[number], which) for one in new])
+                scans = Thinned(share, values, of_truth, of_truth)
+                found = rung_of(scans, period=place.period, unit=unit)
+                name = {"first": "raw", "second": "denoised"}[which]
+                rows.append(Compared(place.title, name, share, foretold[halving], found))
+        print(f"{kind}: {share:g} of the exposure: measured anew", flush=True)
+    return rows
+
+
+def anew(ladder: Ladder, truth: np.ndarray, share: float, seed: int) -> list[Values]:
+    """Measure a scan anew, with noise that no other has, and return its values."""
+    rng = np.random.default_rng([12, seed, round(1 / share)])
+    counts = rng.poisson(truth * share).astype(np.int32)
+    return ladder.before_and_after(dataclasses.replace(ladder.opened.data, counts=counts), share)
+
+
+def written(rows: list[Compared]) -> str:
+    """Write one table: a row for each quantity and exposure."""
+    lines = []
+    for title, exposure in dict.fromkeys((row.title, row.exposure) for row in rows):
+        own = {r.kind: r for r in rows if r.title == title and r.exposure == exposure}
+        cells = [
+            text
+            for kind in ("raw", "denoised")
+            for text in (_band(own[kind].foretold), f"{own[kind].found.error:.2g}")
+        ]
+        lines.append([title, f"1/{round(1 / exposure)}" if exposure < 1 else "1", *cells])
+    head = ["quantity", "exposure", "raw, foretold", "found", "denoised, foretold", "found"]
+    return table(head, lines)
+
+
+def _band(rung: Rung) -> str:
+    return f"{rung.error:.2g} ({rung.low:.2g} to {rung.high:.2g})"
+
+
+def agreement(rows: list[Compared]) -> str:
+    """Say how foretold and found errors compare, raw and denoised."""
+    lines = []
+    for kind in ("raw", "denoised"):
+        own = [r for r in rows if r.kind == kind and np.isfinite(r.found.square)]
+        own = [r for r in own if np.isfinite(r.foretold.square)]
+        seen = [r for r in own if r.foretold.square > r.foretold.square_sigma]
+        ratio = np.array([r.foretold.error / r.found.error for r in seen])
+        inside = np.mean([r.foretold.low <= r.found.error <= r.foretold.high for r in own])
+        safe = np.mean([r.found.error <= r.foretold.high for r in own])
+        low, middle, high = np.quantile(ratio, [0.1, 0.5, 0.9]) if len(ratio) else [np.nan] * 3
+        ratios = [f"{middle:.2f}", f"{low:.2f} to {high:.2f}"]
+        shares = [f"{100 * share:.0f} %" for share in (inside, safe)]
+        lines.append([kind, str(len(own)), str(len(seen)), *ratios, *shares])
+    head = ["", "errors", "seen", "foretold / found, median", "eight in ten"]
+    return table([*head, "found within the band", "found below its upper end"], lines)
+
+
+def main(given: list[str] | None = None) -> None:
+    """Run the benchmark and write its page."""
+    with bench(arguments(__doc__ or "", "plan", steps=400), given) as run:
+        kinds = ("waxd",) if run.options.quick else ("saxs", "waxd")
+        rows = {kind: compared(run, kind) for kind in kinds}
+        parts = {
+            "steps": run.options.steps,
+            "tables": "\n\n".join(f"## {k.upper()}\n\n{written(r)}" for k, r in rows.items()),
+            "agreement": agreement([row for own in rows.values() for row in own]),
+        }
+        run.write("plan", **parts)
+
+
+if __name__ == "__main__":
+    main()
