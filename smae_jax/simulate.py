@@ -125,13 +125,14 @@ def simulate(
         "readout_noise": float(readout_noise),
         "frames": drifting,
     }
-    known = truths(kind, drifting, radius, scale)
-    geometry = _geometry_of_glass(radius) if kind == "glass" else Geometry()
-    return Simulation(counts, truth, valid, center, raster_shape, settings, known, geometry)
+    told = truths(kind, drifting, radius, scale), _geometry_of(kind, radius)
+    return Simulation(counts, truth, valid, center, raster_shape, settings, *told)
 
 
-def _geometry_of_glass(radius: float) -> Geometry:
-    """Return where beam and detector stand; `radius` is that of the largest circle in the frame, pixels."""
+def _geometry_of(kind: Kind, radius: float) -> Geometry:
+    """Return where beam and detector stand, of a glass; `radius` of the largest circle in the frame, pixels."""
+    if kind != "glass":
+        return Geometry()
     pixel = 172e-6
     return Geometry(
         pixel_size_m=(pixel, pixel),
