@@ -691,6 +691,9 @@ class InferConfig(ApplyOptions):
     """What the background is multiplied by: transmission of the sample, ratio of exposures."""
     sigma: bool = False
     """Also one standard deviation of every answer; takes three passes of the network instead of one."""
+    replicas: int = 0
+    """Plausible answers beside the answer, such as 16; their scatter in any later quantity is its error. In
+    HDF5; each takes as long as two answers."""
     only: Literal["answers", "filled", "sigma"] = "answers"
     """What is written: the answers; filled = what was counted, and the answer only where nothing was
     measured; sigma = the error bars alone."""
@@ -712,6 +715,7 @@ class InferConfig(ApplyOptions):
         parse_ranges(self.plot_range)
         parse_shard(self.shard)
         self._check_only()
+        self._check_replicas()
         if not 0 < self.background_scale < math.inf:
             raise UserError(
                 f"--background-scale: expected a number above 0, got {self.background_scale:g}"
@@ -719,6 +723,21 @@ class InferConfig(ApplyOptions):
         if self.background_scale != 1 and not self.background:
             raise UserError(
                 f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
+            )
+
+    def _check_replicas(self) -> None:
+        """Refuse too few replicas, and outputs that have no place for them."""
+        if self.replicas == 0:
+            return
+        if self.replicas < 4:
+            raise UserError(f"--replicas {self.replicas}: expected 0, or 4 and more")
+        if self.only != "answers":
+            raise UserError(
+                f"--only {self.only} and --replicas: they are of answers; leave one out"
+            )
+        if self.output and not self.output.lower().endswith((".h5", ".hdf5", ".nxs")):
+            raise UserError(
+                f"--replicas {self.replicas}: are written to HDF5, and {self.output} is none; write .h5"
             )
 
     def _check_only(self) -> None:

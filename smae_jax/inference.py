@@ -335,7 +335,12 @@ def in_counts(answers: Answers, data: Measurements) -> Answers:
     if (light == 1).all():
         return answers
     sigma = None if answers.sigma is None else answers.sigma * light
-    return dataclasses.replace(answers, counts=answers.counts * light, sigma=sigma)
+    replicas = answers.replicas
+    if replicas is not None:
+        replicas = (replicas * light.astype(np.float32)).astype(np.float16)
+    return dataclasses.replace(
+        answers, counts=answers.counts * light, sigma=sigma, replicas=replicas
+    )
 
 
 def ensemble(

@@ -130,7 +130,7 @@ def simulate(
 
 
 def _geometry_of(kind: Kind, radius: float) -> Geometry:
-    """Return where beam and detector stand, of a glass; `radius` of the largest circle in the frame, pixels."""
+    """Return where beam and detector stand, of a glass; `radius`: of the frame, in pixels."""
     if kind != "glass":
         return Geometry()
     pixel = 172e-6

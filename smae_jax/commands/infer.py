@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 
+import jax
 import numpy as np
 
 from smae_jax import finishing
@@ -19,6 +20,7 @@ from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
+from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
 from smae_jax.run.background import read_background
@@ -65,6 +67,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         known=answers.known,
         filled=answers.filled,
         sigma=answers.sigma,
+        replicas=answers.replicas,
         process=opened.made_by(answers.done) | {"options": changed(config)},
         overwrite=config.overwrite,
         form=form,
@@ -103,6 +106,7 @@ def _looked_at(config: InferConfig, opened: Opened, say: Say) -> Measurements | 
         + (f"; {describe_mask(data)}" if patterns else f" of {data.spatial}")
     )
     check_sigma(config, opened)
+    _check_replicas(config, opened)
     if config.only == "filled" and opened.method.answers == "one":
         raise UserError(
             f"--only filled: all {counted(frames, 'repeat')} have one answer, which belongs beside the "
@@ -124,6 +128,10 @@ def _answered(config: InferConfig, background: Measurements | None, opened: Open
     progress = functools.partial(each, desc=counted(data.frames, "frame"), unit="batch")
     always = method.error_bars == "repeats" and data.frames > 2
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
+    if config.replicas:
+        answers = finishing.with_replicas(
+            jax.random.key(opened.seed), answers, data, opened.answers, number=config.replicas
+        )
     if method.answers != "one":
         answers = in_counts(answers, data)
     if background is not None:
@@ -173,6 +181,26 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
         "--sigma: expected frames of a scan, or method noise2noise with prediction sum and 3 repeats or "
         f"more, got method {name} with {data.frames} of them; leave the option out"
     )
+
+
+def _check_replicas(config: InferConfig, opened: Opened) -> None:
+    """Refuse replicas where there are none, or no room for them."""
+    if not config.replicas:
+        return
+    data, number = opened.data, config.replicas
+    if opened.method.error_bars != "photons" or data.center is None or not data.are_counts:
+        raise UserError(
+            f"--replicas {number}: expected whole photon counts of a scan about a beam centre, whose photons "
+            f"can be split, in {data.origin.source}; leave the option out"
+        )
+    frames = data.frames if opened.large is None else opened.large.frames
+    needed, memory = 2 * number * frames * int(np.prod(data.spatial)), parse_memory(config.memory)
+    if opened.large is not None or needed > memory:
+        raise UserError(
+            f"--replicas {number}: takes {needed / 2**30:.1f} GiB for {counted(frames, 'frame')} at once, "
+            f"and --memory allows {memory / 2**30:.1f} GiB and one block; choose frames with --repeats a:b, "
+            "or fewer replicas"
+        )
 
 
 def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:

@@ -24,6 +24,7 @@ from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
 from smae_jax.finishing.outliers import put_back
+from smae_jax.finishing.replicas import replicas, with_replicas
 from smae_jax.finishing.shadows import keep_shadows
 from smae_jax.finishing.spots import keep_spots
 from smae_jax.finishing.sums import keep_sums
@@ -61,8 +62,10 @@ __all__ = [
     "keep_sums",
     "name_of",
     "put_back",
+    "replicas",
     "split_photons",
     "subtract_background",
+    "with_replicas",
 ]
 
 

@@ -25,6 +25,7 @@ class Answered:
       names: one per frame.
       leading: (rows, columns) where the frames are a raster and each has an answer, else (k,).
       frame: shape of a frame, (*spatial[, channel]).
+      replicas: what plausible answers differ by, (number, *shape of `counts`); None = there are none.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Answered:
             self.known = self.known | self.filled
         together = len(counts) == 1 and (like.frames > 1 or len(like.spatial) != 2)
         self.frame = counts.shape[1:]
+        self.replicas: np.ndarray | None = None
         self.names = ("denoised",) if together else like.names
         raster = like.origin.leading
         self.leading = raster if math.prod(raster) == len(counts) and raster else (len(counts),)

@@ -40,6 +40,8 @@ def write_nexus(path: Path, answers: Stored, process: dict[str, str]) -> None:
         if answers.has_sigma:
             errors = _frames(data, "data_errors", answers)
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
+        if answers.replicas is not None:
+            _replicas(entry, answers.replicas, answers.form.packing)
         _flags(data, "pixel_mask", answers, np.uint32, "nonzero = no answer")
         if patterns or answers.flags("filled")[0] is None:
             _flags(data, "filled", answers, np.uint8, "1 = not measured, filled from the partner")
@@ -79,6 +81,20 @@ def _frames(group: h5py.Group, name: str, answers: Stored) -> h5py.Dataset:
     for place, values in zip(np.ndindex(leading), frames, strict=True):
         dataset[place] = values
     return dataset
+
+
+def _replicas(entry: h5py.Group, differences: np.ndarray, packing: str) -> None:
+    """Write what plausible answers differ by, each frame of each in a chunk of its own."""
+    group = group_of(entry, "replicas", "NXdata", signal="data")
+    chunks = (*(1 for _ in differences.shape[:-2]), *differences.shape[-2:])
+    dataset = group.create_dataset(
+        "data", data=differences, chunks=chunks, **packing_options(packing)
+    )
+    dataset.attrs["units"] = "counts"
+    dataset.attrs["long_name"] = (
+        "replicas less the answer: add one to entry/data/data; the scatter of any quantity over them is its "
+        "error"
+    )
 
 
 def _flags(group: h5py.Group, name: str, answers: Stored, kind: type, meaning: str) -> None:

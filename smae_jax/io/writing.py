@@ -47,6 +47,7 @@ def write(
     known: np.ndarray | None = None,
     filled: np.ndarray | None = None,
     sigma: np.ndarray | None = None,
+    replicas: np.ndarray | None = None,
     process: dict[str, str] | None = None,
     overwrite: bool = False,
     form: Form = AS_USUAL,
@@ -72,6 +73,7 @@ def write(
         finite.
       filled: True = not measured, but answered from the partner; shapes as of `known`.
       sigma: one standard deviation of `counts`, shaped as they are.
+      replicas: what plausible answers differ by, (number, *shape of `counts`), float16; NeXus alone.
       process: what made them, e.g. `config`; program, version and date are added.
       overwrite: whether existing output is replaced.
       form: type of the numbers and packing; error bars stay floating point.
@@ -85,6 +87,7 @@ def write(
     """
     check_output(path, like, overwrite=overwrite, sigma=sigma is not None)
     answers = Answered(np.asarray(counts), like, known=known, filled=filled, sigma=sigma)
+    answers.replicas = replicas
     return _write(path, Stored(answers, form), process or {}, overwrite=overwrite)
 
 

@@ -99,6 +99,8 @@ class Answers:
         was not asked for.
       kept: where the answer is what was counted, bool, as `counts`; None where that was not asked.
       sigma: one standard deviation of the answer, as `counts`; None where it was not asked for.
+      replicas: what plausible answers differ by from `counts`, (number, *counts' shape), float16; None where
+        they were not asked for.
       again: measurements -> answers to others by the same network, such as a part of the photons; with
         `leave_out`, see `inference.Predictor`; None where that cannot be.
       done: stages that the answers went through after the network, with what each did in words.
@@ -110,6 +112,7 @@ class Answers:
     variance: Any = None
     kept: Any = None
     sigma: Any = None
+    replicas: Any = None
     again: Callable[..., Answers] | None = dataclasses.field(
         default=None, metadata={"static": True}
     )

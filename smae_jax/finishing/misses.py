@@ -1,0 +1,309 @@
+"""What answers miss beyond their scatter: its power by octaves of length, and random fields that have it.
+
+What a network smooths away in both halves of the photons alike is in no difference of answers. Here it is
+taken for a random field: rate^(POWER / 2) times a field whose power is measured where the photons of either
+half judge the answer to the other. So it is as large, as sharp, as much along rings and as common to the
+frames of a scan as what was found, and quantities that are made of it later have errors of the right size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.fft
+from jax import Array
+
+from smae_jax.piecewise import piecewise
+from smae_jax.smoothing import smooth
+
+_FFT: Any = scipy.fft
+POWER = 1.75
+"""Squared errors grow with this power of the rate: noise as the rate, what is smoothed away as its square."""
+OCTAVES = 12
+"""Of length; the first holds periods below 4 pixels, the last all that are longer."""
+ABOUT = 2.0
+"""Sigma, in pixels, of the Gaussian that smooths the rates."""
+MARGIN = 32
+"""Pixels of nothing about a frame, so that its sides do not touch in a Fourier transform."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+    """Where pixels of a frame lie: on which ring, and opposite to which.
+
+    Attributes:
+      shape: (height, width).
+      center: (y, x) of the beam, multiples of 0.5.
+      symmetric: whether opposite pixels have the same answer, and so the same error.
+    """
+
+    shape: tuple[int, int]
+    center: tuple[float, float]
+    symmetric: bool
+
+    @functools.cached_property
+    def ring(self) -> np.ndarray:
+        """Number of the ring of every pixel, each one pixel wide, (height, width), int32."""
+        y, x = (np.arange(n) - c for n, c in zip(self.shape, self.center, strict=True))
+        return np.floor(np.hypot(y[:, None], x)).astype(np.int32)
+
+    @property
+    def rings(self) -> int:
+        """How many there are."""
+        return int(self.ring.max()) + 1
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """Shape of a frame with its margin."""
+        high, wide = (_FFT.next_fast_len(n + MARGIN, real=True) for n in self.shape)
+        return high, wide
+
+    @property
+    def line(self) -> int:
+        """Number of rings with their margin."""
+        return _FFT.next_fast_len(self.rings + MARGIN, real=True)
+
+    @functools.cached_property
+    def octave(self) -> np.ndarray:
+        """Octave of every frequency of a padded frame, as `rfft2` has them."""
+        high, wide = self.padded
+        return _octave(np.hypot(np.fft.fftfreq(high)[:, None], np.fft.rfftfreq(wide)))
+
+    @functools.cached_property
+    def octave_of_line(self) -> np.ndarray:
+        """Octave of every frequency along the rings, as `rfft` has them."""
+        return _octave(np.fft.rfftfreq(self.line))
+
+    @functools.cached_property
+    def opposite(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, columns, on the frame) of the opposite pixels: (height,), (width,), (height, width)."""
+        there = [
+            np.int32(2 * c) - np.arange(n, dtype=np.int32)
+            for n, c in zip(self.shape, self.center, strict=True)
+        ]
+        on = [(t >= 0) & (t < n) for t, n in zip(there, self.shape, strict=True)]
+        rows, columns = (np.clip(t, 0, n - 1) for t, n in zip(there, self.shape, strict=True))
+        return rows, columns, on[0][:, None] & on[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectra:
+    """Power by octaves, (OCTAVES,) each, in units of rate^POWER.
+
+    Attributes:
+      own: of what each frame has by itself.
+      shared: of what all frames have alike.
+      own_rings, shared_rings: the same of what is alike all along a ring.
+    """
+
+    own: np.ndarray
+    shared: np.ndarray
+    own_rings: np.ndarray
+    shared_rings: np.ndarray
+
+
+def spectra_of_missed(
+    answers: np.ndarray,
+    photons: np.ndarray,
+    exposure: np.ndarray,
+    use: np.ndarray,
+    places: Places,
+) -> Spectra:
+    """Measure the power of what the answers to both halves of the photons miss alike.
+
+    Each residual, photons / exposure - answer, holds the noise of its own half only, so that the product of
+    both has the mean of what both miss. It is taken octave by octave, along rings and of the rest. The power
+    of the residuals of all frames added up tells what they have in common. What is below its noise is 0.
+
+    Args:
+      answers: to either half, counts per full frame, (2, frames, height, width).
+      photons: of either half, as `answers`.
+      exposure: of a half, in full frames, (frames, height, width).
+      use: where both are known, bool, as `exposure`.
+      places: of the pixels.
+    """
+    light = np.where(use, exposure, 1)
+    rate = rate_about(answers.mean(axis=0), use)
+    # In units of the noise of the photons, and what a missed share of 1 would be there.
+    unit = np.where(use, np.sqrt(light / rate), 0)
+    sign = unit * rate ** (POWER / 2)
+    seen = [np.where(use, (n / light - a) * unit, 0) for a, n in zip(answers, photons, strict=True)]
+    both = np.sqrt((sign**2).sum(axis=0, keepdims=True))
+    safe = np.where(both > 0, both, 1)
+    together = [(one * sign).sum(axis=0, keepdims=True) / safe for one in seen]
+    each, added = _powers(seen, sign, places), _powers(together, both, places)
+    frames = len(rate)
+    found = []
+    for (of_each, noise), (of_sum, noise_of_sum) in zip(each, added, strict=True):
+        shared = np.zeros(OCTAVES)
+        if frames > 1:
+            shared = _clear((of_sum - of_each / frames) / (1 - 1 / frames), noise_of_sum)
+        found += [_clear(of_each - shared, noise), shared]
+    return Spectra(found[0], found[1], found[2], found[3])
+
+
+def draw_missed(
+    key: Array, spectra: Spectra, rate: np.ndarray, exposure: np.ndarray, places: Places
+) -> Array:
+    """Draw errors with measured power.
+
+    Args:
+      key: typed random key.
+      spectra: from `spectra_of_missed`.
+      rate: smoothed answers, 0 where none is missed, (frames, height, width), see `rate_about`.
+      exposure: in full frames, as `rate`; totals of frames do not change, as these are known.
+      places: of the pixels.
+
+    Returns:
+      Counts per full frame, (frames, height, width), float32.
+    """
+    first, second, third = jax.random.split(key, 3)
+    seeds = jax.random.bits(third, (len(rate), 2), jnp.uint32)
+    shared, own = (
+        jnp.sqrt(jnp.asarray(np.stack(powers), jnp.float32))
+        for powers in (
+            (spectra.shared, spectra.shared_rings),
+            (spectra.own, spectra.own_rings),
+        )
+    )
+    in_all = _field(first, shared[0], places), _line(second, shared[1], places)
+    draw = functools.partial(_draw, places, own, in_all)
+    return piecewise(draw, seeds, rate.astype(np.float32), exposure)
+
+
+def rate_about(answers: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Smooth answers over the pixels that are known, (frames, height, width); never 0."""
+    light = np.array(_smooth(known.astype(np.float32)))
+    found = np.array(_smooth(np.where(known, np.maximum(answers, 0), 0).astype(np.float32)))
+    least = 1e-3 * max(float(found.mean()), 1e-9)
+    return np.maximum(np.divide(found, light, out=np.zeros_like(found), where=light > 1e-3), least)
+
+
+@jax.jit
+def _smooth_frames(images: Array) -> Array:
+    return smooth(images[..., None], sigma=ABOUT)[..., 0]
+
+
+def _smooth(images: np.ndarray) -> Array:
+    return piecewise(_smooth_frames, images)
+
+
+def _octave(frequency: np.ndarray) -> np.ndarray:
+    """Return 0 for periods below 4 pixels, 1 below 8 and so on, int32."""
+    octave = np.floor(-np.log2(np.maximum(2 * frequency, 1e-9)))
+    return np.clip(octave, 0, OCTAVES - 1).astype(np.int32)
+
+
+def _clear(power: np.ndarray, noise: np.ndarray) -> np.ndarray:
+    return np.where(power > noise, power, 0.0)
+
+
+def _powers(
+    seen: list[np.ndarray], sign: np.ndarray, places: Places
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return the power that two residuals share over that of `sign`, and its standard deviation.
+
+    Both of what no ring has, and of rings. The residuals' noise has a variance of 1 in every pixel.
+    """
+    pixels, rings, square, square_of_rings = np.zeros((4, OCTAVES))
+    for frame, expected in enumerate(sign):
+        squares = _over_rings(expected**2, places)
+        parts = [_along_rings(one[frame], expected, squares, places) for one in seen]
+        across = [rest for _, rest in parts]
+        product, number = _product(across, places.padded, places.octave)
+        pixels += product
+        square += float((expected > 0).sum()) ** 2 / number
+        along = [np.sqrt(squares) * ring for ring, _ in parts]
+        product, number = _product(along, (places.line,), places.octave_of_line)
+        rings += product
+        square_of_rings += float((squares > 0).sum()) ** 2 / number
+    whole = max(float((sign.astype(np.float64) ** 2).sum()), 1e-30)
+    noise, noise_of_rings = np.sqrt(square) / whole, np.sqrt(square_of_rings) / whole
+    return (pixels / whole, noise), (rings / whole, noise_of_rings)
+
+
+def _along_rings(
+    residual: np.ndarray, sign: np.ndarray, squares: np.ndarray, places: Places
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a residual has of `sign` on each ring, by least squares, and the rest of it."""
+    found = _over_rings(residual * sign, places)
+    ring = np.divide(found, squares, out=np.zeros_like(found), where=squares > 0)
+    return ring, residual - sign * ring[places.ring]
+
+
+def _over_rings(image: np.ndarray, places: Places) -> np.ndarray:
+    return np.bincount(places.ring.ravel(), weights=image.ravel(), minlength=places.rings)
+
+
+def _product(
+    arrays: list[np.ndarray], shape: tuple[int, ...], octave: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean product of two arrays' Fourier components in every octave, and how many there are."""
+    axes = range(len(shape))
+    first, second = (_FFT.rfftn(a.astype(np.float32), shape, axes) for a in arrays)
+    product = (first * second.conj()).real
+    # Half of the components stand for their conjugates too, but for those at both ends.
+    weight = np.full(product.shape, 2.0)
+    weight[..., 0] = 1.0
+    if shape[-1] % 2 == 0:
+        weight[..., -1] = 1.0
+    total = np.bincount(octave.ravel(), weights=(weight * product).ravel(), minlength=OCTAVES)
+    number = np.bincount(octave.ravel(), weights=weight.ravel(), minlength=OCTAVES)
+    number = np.maximum(number, 1)
+    return total / number, number
+
+
+def _field(key: Array, amplitudes: Array, places: Places) -> Array:
+    """Draw a field of a frame, (height, width), given the root of its power in every octave."""
+    shape = places.padded
+    amplitude = amplitudes[places.octave]
+    white = jnp.fft.rfft2(jax.random.normal(key, shape, jnp.float32))
+    field = jnp.fft.irfft2(white * amplitude, shape)[: places.shape[0], : places.shape[1]]
+    if not places.symmetric:
+        return field
+    rows, columns, there = places.opposite
+    turned = field[rows][:, columns]
+    return jnp.where(there, (field + turned) * np.float32(np.sqrt(0.5)), field)
+
+
+def _line(key: Array, amplitudes: Array, places: Places) -> Array:
+    """Draw a value for every ring, (rings,)."""
+    amplitude = amplitudes[places.octave_of_line]
+    white = jnp.fft.rfft(jax.random.normal(key, (places.line,), jnp.float32))
+    return jnp.fft.irfft(white * amplitude, places.line)[: places.rings]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(
+    places: Places,
+    own: Array,
+    shared: tuple[Array, Array],
+    seeds: Array,
+    rates: Array,
+    exposures: Array,
+) -> Array:
+    """Draw the errors of some frames."""
+
+    def of_frame(seed: Array, rate: Array, exposure: Array) -> Array:
+        first, second = jax.random.split(jax.random.wrap_key_data(seed))
+        field = _field(first, own[0], places) + shared[0]
+        line = _line(second, own[1], places) + shared[1]
+        light = rate ** (POWER - 1) * exposure  # of a share of 1, squared, over its noise
+        ring = functools.partial(
+            jax.ops.segment_sum,
+            segment_ids=places.ring.ravel(),
+            num_segments=places.rings,
+        )
+        squares = ring(light.ravel())
+        mean = ring((light * field).ravel()) / jnp.where(squares > 0, squares, 1.0)
+        error = rate ** (POWER / 2) * (field + (line - mean)[places.ring])
+        total = jnp.sum(jnp.sum(error * exposure, axis=1))
+        of_rate = jnp.sum(jnp.sum(rate * exposure, axis=1))
+        return error - rate * total / jnp.where(of_rate > 0, of_rate, 1.0)
+
+    return jax.vmap(of_frame)(seeds, rates, exposures)

@@ -1,0 +1,154 @@
+"""Replicas: plausible answers beside the answer, whose scatter in any later quantity is its error.
+
+Errors of neighbouring pixels are alike, so bars that are added up as if they were independent are too small
+for a sum, a peak or a direction. A replica is answered anew, to half of the photons: given all photons, which
+half it is scatters the answer as photon noise scatters that to all of them. What both halves miss is added by
+`misses`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from smae_jax.blocks import spread
+from smae_jax.errors import UserError
+from smae_jax.finishing.error_bars import FALL, MANY
+from smae_jax.finishing.halves import split_photons
+from smae_jax.finishing.misses import (
+    Places,
+    Spectra,
+    draw_missed,
+    rate_about,
+    spectra_of_missed,
+)
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Answers
+
+FEWEST = 4
+"""Replicas, at least: fewer tell nothing of an error."""
+STREAM = 2**31 - 5
+"""Part of the random stream that no other use of a key reaches."""
+
+
+def replicas(
+    key: Array,
+    answers: Answers,
+    data: Measurements,
+    answer: Callable[[Measurements], Answers],
+    *,
+    number: int,
+    differences: Any = None,
+) -> Any:
+    """Return what plausible answers differ by from the answers.
+
+    Args:
+      key: typed random key.
+      answers: to all photons, after all stages, counts per full frame.
+      data: what was answered.
+      answer: answers measurements such as half of the photons, through the same stages.
+      number: of replicas.
+      differences: array that they are written to, such as a file on disk, (number, frames, height, width),
+        float16; None = one in memory.
+
+    Returns:
+      `differences`: counts per full frame; 0 where there is no answer. Their mean is near 0.
+
+    Raises:
+      UserError: if there are no halves of photons, or `number` is below `FEWEST`.
+
+    Reference:
+      Given counts n, half of them answered for a full exposure by a linear method scatters with the
+      covariance of the answer to n, as a binomial half has variance n / 4. Answers to halves miss a little
+      more; their mean is taken off, with the factor R / (R - 1) of a variance about a mean.
+    """
+    if number < FEWEST:
+        raise UserError(f"--replicas {number}: expected 0 or at least {FEWEST}")
+    if not data.are_counts or data.center is None or len(answers.counts) != data.frames:
+        raise UserError(
+            f"--replicas {number}: expected whole photon counts about a beam centre, with an answer to every "
+            f"frame, in {data.origin.source}; leave the option out"
+        )
+    whole = np.asarray(answers.counts)
+    known = np.broadcast_to(np.asarray(answers.known), whole.shape)
+    if differences is None:
+        differences = np.empty((number, *whole.shape), np.float16)
+    of_photons, of_missed = jax.random.split(jax.random.fold_in(key, STREAM))
+    mean, missed = np.zeros(whole.shape, np.float32), None
+    for which, one in enumerate(jax.random.split(of_photons, number)):
+        halves = [_half(data, counts) for counts in split_photons(one, data)]
+        found = answer(halves[0])
+        if missed is None:
+            missed = _missed(answers, halves, [found, answer(halves[1])])
+        off = np.where(known, np.asarray(found.counts) - whole, 0)
+        differences[which] = _float16(off)
+        mean += np.nan_to_num(off) / np.float32(number)
+    spectra, places = _checked(missed)
+    sure = known if answers.kept is None else known & ~np.asarray(answers.kept)
+    rate = np.where(sure, rate_about(np.where(known, whole, 0), known), 0)
+    light = np.where(sure, data.full_exposure, 0).astype(np.float32)
+    share = np.float32(0.5 ** (FALL / 2))
+    for which, one in enumerate(jax.random.split(of_missed, number)):
+        scatter = (np.nan_to_num(differences[which]) - mean) * np.float32(
+            np.sqrt(number / (number - 1))
+        )
+        drawn = np.asarray(draw_missed(one, spectra, rate, light, places))
+        differences[which] = _float16(np.where(known, scatter + share * drawn, 0))
+    return differences
+
+
+def with_replicas(
+    key: Array,
+    answers: Answers,
+    data: Measurements,
+    answer: Callable[[Measurements], Answers],
+    *,
+    number: int,
+) -> Answers:
+    """Return answers with replicas beside them; see `replicas`."""
+    found = replicas(key, answers, data, answer, number=number)
+    what = f"{number} plausible answers to halves of the photons, and what both miss"
+    return answers.after("replicas", what, replicas=found)
+
+
+def _half(data: Measurements, counts: np.ndarray) -> Measurements:
+    return dataclasses.replace(data, counts=counts, exposure=data.exposure / 2, taken_out=None)
+
+
+def _missed(
+    answers: Answers, halves: list[Measurements], found: list[Answers]
+) -> tuple[Spectra, Places]:
+    """Measure what the answers to both halves miss, on some of the frames."""
+    data = halves[0]
+    pixels = int(np.prod(data.spatial))
+    some = spread(data.frames, max(1, MANY // pixels))
+    images = np.stack([np.asarray(one.counts)[some] for one in found])
+    use = np.broadcast_to(data.valid, data.counts.shape)[some] & np.isfinite(images).all(axis=0)
+    for one in (answers, *found):
+        if one.kept is not None:
+            use = use & ~np.asarray(one.kept)[some]
+    center = data.center
+    if center is None:
+        raise TypeError("expected patterns with a centre")
+    places = Places(
+        (data.spatial[0], data.spatial[1]), center.half_pixel, data.symmetry is not None
+    )
+    exposure = np.broadcast_to(data.exposure, data.counts.shape)[some]
+    photons = np.stack([half.counts[some] for half in halves])
+    return spectra_of_missed(np.where(use, images, 0), photons, exposure, use, places), places
+
+
+def _checked(missed: tuple[Spectra, Places] | None) -> tuple[Spectra, Places]:
+    if missed is None:
+        raise TypeError("no half was answered")
+    return missed
+
+
+def _float16(values: np.ndarray) -> np.ndarray:
+    largest = np.finfo(np.float16).max
+    return np.clip(values, -largest, largest).astype(np.float16)
