@@ -1123,14 +1123,14 @@ class PlanConfig(ProfileOptions):
     """Unit of rate of the short scans, as of `infer`: input = their own mean, run = that of the training."""
     halvings: int = 6
     """How often the exposure is halved; 6 = down to 1/64 of the pilot's."""
-    thinnings: int = 4
+    draws: int = 4
     """Scans that are made of the pilot at each exposure."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range or in contradiction."""
         super().__post_init__()
         at_least("--halvings", self.halvings, 1)
-        at_least("--thinnings", self.thinnings, 1)
+        at_least("--draws", self.draws, 1)
         _, unit = parse_tolerance(self.tolerance)
         if unit == "deg" and self.observable != "orientation":
             raise UserError(

@@ -195,7 +195,7 @@ def test_a_plan_is_a_folder_and_a_sentence(scan, trained_run, smae, observable, 
     out = scan / "out"
     files = ("--run", trained_run, "--input", scan / "counts.npy", "--output", out)
     what = ("--observable", observable, "--tolerance", tolerance)
-    answer = smae("plan", *files, *what, "--halvings", 2, "--thinnings", 2)
+    answer = smae("plan", *files, *what, "--halvings", 2, "--draws", 2)
     assert answer.status == 0, answer.err
     record = json.loads((out / "plan.json").read_text())
     assert record["plans"][0]["quantity"].startswith(title)

@@ -60,15 +60,15 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
     layout = lay_out(config, opened.data)
     quantity = _quantity(config)
     _check_layout(config, quantity, layout, opened.data.frames)
-    number = config.halvings * config.thinnings
+    number = config.halvings * config.draws
     say(
         f"{opened.data.frames} of {whole} frames are thinned to 1/2 ... 1/{2**config.halvings} of their "
-        f"exposure, {config.thinnings} times each, and answered as by infer --scale {config.scale}"
+        f"exposure, {config.draws} times each, and answered as by infer --scale {config.scale}"
     )
     ladder = Ladder(opened, layout, (quantity,), scale=config.scale, seed=config.seed)
     places = ladder.climb(
         halvings=config.halvings,
-        thinnings=config.thinnings,
+        thinnings=config.draws,
         progress=functools.partial(each, total=number, desc="thinned scans", unit="scan"),
     )
     plans = tuple(_plan(config, place) for place in places)

@@ -106,14 +106,16 @@ def _law(axes: Axes, raw: Sequence[Rung], longest: float, shares: int) -> None:
 
 
 def _mark(axes: Axes, color: str, needed: Sufficient) -> None:
-    """Mark an exposure that suffices."""
+    """Mark an exposure that suffices; at the right end of the picture to its left."""
+    beyond = needed.exposure > 0.5
     axes.axvline(needed.exposure, color=color, linewidth=1, linestyle="-.")
     axes.annotate(
         needed.in_words,
         (needed.exposure, 0.985),
         xycoords=("data", "axes fraction"),
-        xytext=(4, 0),
+        xytext=(-4 if beyond else 4, 0),
         textcoords="offset points",
+        ha="right" if beyond else "left",
         va="top",
         fontsize=8,
         color=color,
