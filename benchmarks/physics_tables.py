@@ -107,7 +107,7 @@ def errors_table(result: Result) -> str:
 
 
 def common_errors(rows: dict[str, Row]) -> tuple[float, float]:
-    """Return what 68 % of the errors of raw and denoised are below: of the second scan, frames that both tell.
+    """Return what 68 % of the errors of raw and denoised are below, of the second scan where both tell.
 
     One standard deviation of normal errors; a few fits of raw counts that go astray do not decide.
     """
