@@ -198,7 +198,7 @@ def result_of(bench: Bench, kind: str, scan: Simulation, places: Places) -> Resu
     for which, case in ((OWN, own), (SECOND, second_scan(own))):
         answer = answers_of(trained.run, case.data)
         profile, found = measured(places, case, answer.counts, answer.halves)
-        raw = "raw" if which == OWN else ""
+        raw = "raw" if which == OWN else f"raw, {which}"
         for title, more in rows_of(found, f"denoised, {which}", raw).items():
             rows.setdefault(title, {}).update(more)
         intensity[which] = intensities(places, case, profile, answer.sigma)

@@ -106,15 +106,16 @@ def errors_table(result: Result) -> str:
     return markdown.table(head, lines)
 
 
-def common_errors(rows: dict[str, Row], way: str) -> tuple[float, float]:
-    """Return what 68 % of the errors of raw and of another way are below, in the frames that both tell.
+def common_errors(rows: dict[str, Row]) -> tuple[float, float]:
+    """Return what 68 % of the errors of raw and denoised are below, of the second scan where both tell.
 
     One standard deviation of normal errors; a few fits of raw counts that go astray do not decide.
     """
-    both = np.isfinite(rows["raw"].errors) & np.isfinite(rows[way].errors)
+    ways = (f"raw, {SECOND}", f"denoised, {SECOND}")
+    both = np.isfinite(rows[ways[0]].errors) & np.isfinite(rows[ways[1]].errors)
     if both.sum() < 3:
         return np.nan, np.nan
-    raw, other = (float(np.quantile(np.abs(rows[w].errors[both]), 0.68)) for w in ("raw", way))
+    raw, other = (float(np.quantile(np.abs(rows[w].errors[both]), 0.68)) for w in ways)
     return raw, other
 
 
@@ -124,7 +125,7 @@ def verdicts(results: Iterable[Result]) -> Iterator[tuple[str, str]]:
     for result in results:
         where = f"{result.kind.upper()}, {result.photons:g}"
         for title, rows in result.rows.items():
-            raw, denoised = common_errors(rows, way)
+            raw, denoised = common_errors(rows)
             if denoised >= AS_GOOD * raw:
                 yield "as_good", f"{where}: {title} ({denoised / raw:.2f} times the error of raw)"
             bias, error = rows[way].bias
@@ -144,7 +145,7 @@ def summary(results: Sequence[Result], kind: str) -> str:
         cells = []
         for result in own:
             rows = [rows for title, rows in result.rows.items() if title.partition(",")[0] == name]
-            ratios = [common_errors(one, f"denoised, {SECOND}") for one in rows]
+            ratios = [common_errors(one) for one in rows]
             known = [np.log(b / a) for a, b in ratios if a > 0 and b > 0]
             cells.append(number(float(np.exp(np.mean(known))) if known else np.nan, "{:.2f}"))
             for way in ("raw", *(f"denoised, {which}" for which in (OWN, SECOND))):
