@@ -162,7 +162,7 @@ def intensities(places: Places, case: Case, profile: Profiles, sigma: np.ndarray
 
     Errors are over the error of the raw counts, so that the rms of raw is 1.
     """
-    known, scale = profile.known, profile.raw_sigma
+    known = profile.known
     assert known is not None
     light = case.data.full_exposure
     variance = np.stack(

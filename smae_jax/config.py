@@ -132,6 +132,16 @@ def parse_ranges(
     return ranges
 
 
+def check_background(background: str, scale: float) -> None:
+    """Refuse a scale of the background that is none, or has no background to it."""
+    if not 0 < scale < math.inf:
+        raise UserError(f"--background-scale: expected a number above 0, got {scale:g}")
+    if scale != 1 and not background:
+        raise UserError(
+            f"--background-scale {scale:g}: does nothing without --background; give both"
+        )
+
+
 def parse_tolerance(text: str) -> tuple[float, Literal["", "%", "deg"]]:
     """Read a largest error: a share in per cent, an angle in degrees, or a plain number.
 
@@ -716,14 +726,7 @@ class InferConfig(ApplyOptions):
         parse_shard(self.shard)
         self._check_only()
         self._check_replicas()
-        if not 0 < self.background_scale < math.inf:
-            raise UserError(
-                f"--background-scale: expected a number above 0, got {self.background_scale:g}"
-            )
-        if self.background_scale != 1 and not self.background:
-            raise UserError(
-                f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
-            )
+        check_background(self.background, self.background_scale)
 
     def _check_replicas(self) -> None:
         """Refuse too few replicas, and outputs that have no place for them."""
@@ -1079,14 +1082,7 @@ class ReportConfig(JudgeOptions, ProfileOptions):
 
     def _check_pair(self) -> None:
         """Refuse what only S(Q) and G(r) read, where they are not asked for."""
-        if not 0 < self.background_scale < math.inf:
-            raise UserError(
-                f"--background-scale: expected a number above 0, got {self.background_scale:g}"
-            )
-        if self.background_scale != 1 and not self.background:
-            raise UserError(
-                f"--background-scale {self.background_scale:g}: does nothing without --background; give both"
-            )
+        check_background(self.background, self.background_scale)
         names = ("density", "background", "q_max", "r_max", "shells")
         given = next(
             (name for name in names if getattr(self, name)), "" if self.lorch else "no_lorch"

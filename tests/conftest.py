@@ -105,6 +105,16 @@ def small_scan(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ring_rate() -> np.ndarray:
+    """Rates (34, 30) of a ring about the centre of `trained_run`, brighter towards one direction."""
+    y, x = np.mgrid[:34, :30]
+    y, x = y - 17.5, x - 14
+    radius, chi = np.hypot(y, x), np.arctan2(y, x)
+    ring = np.exp(-(((radius - 9) / 1.5) ** 2)) * (1 + 0.8 * np.cos(2 * (chi - 0.6)))
+    return 2 + 30 * np.exp(-((radius / 6) ** 2)) + 25 * ring
+
+
+@pytest.fixture(scope="session")
 def trained_run(small_scan, tmp_path_factory) -> Path:
     """A finished run on `small_scan`. Read only: a test that changes it makes a copy."""
     run = tmp_path_factory.mktemp("trained") / "run"

@@ -145,14 +145,9 @@ def test_an_angle_is_refused_where_the_quantity_is_none():
 
 
 @pytest.fixture
-def scan(tmp_path):
-    """A ring about the centre of `trained_run`, brighter towards one direction."""
-    y, x = np.mgrid[:34, :30]
-    y, x = y - 17.5, x - 14
-    radius, chi = np.hypot(y, x), np.arctan2(y, x)
-    ring = np.exp(-(((radius - 9) / 1.5) ** 2)) * (1 + 0.8 * np.cos(2 * (chi - 0.6)))
-    rate = 2 + 30 * np.exp(-((radius / 6) ** 2)) + 25 * ring
-    counts = np.random.default_rng(0).poisson(rate, (8, 34, 30)).astype(np.uint16)
+def scan(ring_rate, tmp_path):
+    """Counts of `ring_rate`, as they are, halved, and too few."""
+    counts = np.random.default_rng(0).poisson(ring_rate, (8, 34, 30)).astype(np.uint16)
     np.save(tmp_path / "counts.npy", counts)
     np.save(tmp_path / "halved.npy", counts.astype(np.float32) / 2)
     np.save(tmp_path / "two.npy", counts[:2])

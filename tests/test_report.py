@@ -33,17 +33,12 @@ def given(arguments):
 
 
 @pytest.fixture(scope="module")
-def scan(tmp_path_factory):
-    """A ring about the centre of `trained_run`, brighter towards one direction, over a raster of 2 x 4."""
+def scan(ring_rate, tmp_path_factory):
+    """Counts of `ring_rate`, over a raster of 2 x 4."""
     folder = tmp_path_factory.mktemp("scan")
-    y, x = np.mgrid[:34, :30]
-    y, x = y - 17.5, x - 14
-    radius, chi = np.hypot(y, x), np.arctan2(y, x)
-    ring = np.exp(-(((radius - 9) / 1.5) ** 2)) * (1 + 0.8 * np.cos(2 * (chi - 0.6)))
-    rate = 2 + 30 * np.exp(-((radius / 6) ** 2)) + 25 * ring
-    counts = np.random.default_rng(0).poisson(rate, (8, 34, 30)).astype(np.uint16)
+    counts = np.random.default_rng(0).poisson(ring_rate, (8, 34, 30)).astype(np.uint16)
     np.savez(folder / NAME, counts=counts)
-    np.save(folder / "truth.npy", rate[None])
+    np.save(folder / "truth.npy", ring_rate[None])
     with h5py.File(folder / "raster.h5", "w") as file:
         file["data"] = counts.reshape(2, 4, 34, 30)
     return folder

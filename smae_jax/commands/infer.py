@@ -188,11 +188,7 @@ def _check_replicas(config: InferConfig, opened: Opened) -> None:
     if not config.replicas:
         return
     data, number = opened.data, config.replicas
-    if opened.method.error_bars != "photons" or data.center is None or not data.are_counts:
-        raise UserError(
-            f"--replicas {number}: expected whole photon counts of a scan about a beam centre, whose photons "
-            f"can be split, in {data.origin.source}; leave the option out"
-        )
+    finishing.check_replicas(data, number, each=opened.method.error_bars == "photons")
     frames = data.frames if opened.large is None else opened.large.frames
     needed, memory = 2 * number * frames * int(np.prod(data.spatial)), parse_memory(config.memory)
     if opened.large is not None or needed > memory:

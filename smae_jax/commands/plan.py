@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from smae_jax.config import PlanConfig, check_given, parse_tolerance
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.opening import open_judged, refuse_repeats
-from smae_jax.evaluation.tables import as_csv, without_infinities
+from smae_jax.evaluation.tables import as_csv, finite_or_none, without_infinities
 from smae_jax.figures.planning import plan_figure
 from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.writing import refuse_input
@@ -170,7 +168,7 @@ def _record(one: Plan) -> dict[str, Any]:
         "tolerance": one.tolerance,
         "unit": one.unit,
         "relative": one.relative,
-        "typical": _number(one.typical),
+        "typical": finite_or_none(one.typical),
         "needed": {k: None if v is None else dataclasses.asdict(v) for k, v in needed.items()},
         "times_shorter": one.factor,
         "errors": without_infinities(_rows([one])),
@@ -202,7 +200,3 @@ def _row(rung: Rung) -> dict[str, Any]:
         "found_in": rung.told,
         "judged_by": "halves" if rung.from_halves else "the photons left",
     }
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

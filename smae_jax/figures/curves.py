@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from smae_jax.evaluation.fourier_ring import THRESHOLD, RingSums
 from smae_jax.evaluation.residuals import RingTotals
+from smae_jax.figures.axes import plain
 
 _COLORS = ("#8c8c8c", "#2a6fbb", "#d1772a", "#3f9a5f", "#8a5bb5", "#a0522d", "#4aa6b5")
 _OURS = "#c1272d"
@@ -42,7 +43,7 @@ def checkpoints_figure(
         _show_the_relevant(axes, values, [r[key] for r in others], better)
         axes.set_xlabel("training step")
         axes.set_ylabel(f"{label} ({better} is better)")
-        _plain(axes)
+        plain(axes)
     handles, labels = panels[0].get_legend_handles_labels()
     for k, row in enumerate(others[: len(_COLORS)], start=1):
         inside = [
@@ -78,7 +79,7 @@ def agreement_figure(halves: Mapping[str, RingSums], to_raw: Mapping[str, RingSu
         )
         axes.set(xlabel="spatial frequency / cycles per pixel", xlim=(0, 0.5), ylim=(-0.15, 1.05))
         axes.set_title(what, fontsize=11)
-        _plain(axes)
+        plain(axes)
     left.set_ylabel("Fourier ring correlation")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
@@ -104,7 +105,7 @@ def rings_figure(rings: Mapping[str, RingTotals]) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xlabel="radius / pixel", ylabel="denoised / measured - 1, in %", ylim=(-limit, limit))
     axes.legend(fontsize=8, frameon=False)
-    _plain(axes)
+    plain(axes)
     return figure
 
 
@@ -130,10 +131,3 @@ def _show_the_relevant(
     edge = best - reach if better == "higher" else best + reach
     low, high = sorted((best, edge))
     axes.set_ylim(low - 0.08 * reach, high + 0.08 * reach)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from smae_jax.figures.axes import plain
 from smae_jax.figures.profiles import DENOISED, RAW, REFERENCE
 
 _CYCLIC, _PLAIN = "twilight", "viridis"
@@ -55,10 +56,7 @@ def series_figure(series: list[Series], *, numbers: np.ndarray) -> Figure:
         axes.set_title(one.title, fontsize=10, loc="left")
         axes.set_ylabel(one.label.split(" / ")[-1] if " / " in one.label else "", fontsize=9)
         axes.set_ylim(*_limits(one))
-        axes.grid(color="#eeeeee", linewidth=0.8)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain(axes)
     panels[-1].set_xlabel("frame")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     handles, labels = panels[0].get_legend_handles_labels()

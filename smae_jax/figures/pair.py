@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from smae_jax.figures.profiles import DENOISED, RAW, REFERENCE, Curve
-
-_SHELL = "#e9c46a"
+from smae_jax.figures.axes import plain
+from smae_jax.figures.profiles import DENOISED, RAW, REFERENCE, WINDOW, Curve
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def pair_figure(
         for axes, axis, curves in ((left, q, row.structure), (right, r, row.functions)):
             _draw(axes, axis, curves)
         for low, high in shells:
-            right.axvspan(low, high, color=_SHELL, alpha=0.25, linewidth=0)
+            right.axvspan(low, high, color=WINDOW, alpha=0.25, linewidth=0)
         left.set(ylabel="S(Q)", title=row.title)
         right.set_ylabel("G(r) / angstrom$^{-2}$")
     grid[-1][0].set_xlabel("Q / angstrom$^{-1}$")
@@ -70,11 +69,8 @@ def _draw(axes: Axes, axis: np.ndarray, curves: Sequence[Curve]) -> None:
             low, high = curve.values - curve.sigma, curve.values + curve.sigma
             axes.fill_between(axis, low, high, color=color, alpha=0.22, linewidth=0)
     axes.set_ylim(*_limits([curve.values for curve in curves]))
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.title.set_fontsize(10)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain(axes)
 
 
 def _limits(curves: Sequence[np.ndarray]) -> tuple[float, float]:

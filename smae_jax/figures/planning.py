@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from smae_jax.figures.axes import plain
 from smae_jax.figures.profiles import DENOISED, RAW
 from smae_jax.report.planning import Plan, Rung, Sufficient
 
@@ -68,10 +69,7 @@ def _panel(axes: Axes, plan: Plan) -> None:
     unit = "%" if plan.relative else plan.unit
     axes.set_ylabel(f"error of a frame / {unit}" if unit else "error of a frame")
     axes.set_title(plan.title, fontsize=10, loc="left")
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    plain(axes)
 
 
 def _curve(

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from smae_jax.figures.axes import plain
+
 RAW, DENOISED, REFERENCE = "#8a8a8a", "#c1272d", "#2a6fbb"
-_WINDOW = "#e9c46a"
+WINDOW = "#e9c46a"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +72,8 @@ def profile_figure(
     lower.set(ylim=(-reach, reach), xlabel=label, ylabel="difference\n/ sigma of raw")
     for axes in (upper, lower):
         for low, high in marked or []:
-            axes.axvspan(low, high, color=_WINDOW, alpha=0.25, linewidth=0)
-        _plain(axes)
+            axes.axvspan(low, high, color=WINDOW, alpha=0.25, linewidth=0)
+        plain(axes)
     figure.suptitle(title, fontsize=12, fontweight="bold")
     return figure
 
@@ -104,10 +106,3 @@ def _decades(curves: list[Curve]) -> tuple[float, float]:
     if not seen.size:
         return 0.1, 1.0
     return float(np.percentile(seen, 1) / 2), float(seen.max() * 2)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

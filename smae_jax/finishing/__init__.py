@@ -24,7 +24,7 @@ from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
 from smae_jax.finishing.outliers import put_back
-from smae_jax.finishing.replicas import replicas, with_replicas
+from smae_jax.finishing.replicas import check_replicas, replicas, with_replicas
 from smae_jax.finishing.shadows import keep_shadows
 from smae_jax.finishing.spots import keep_spots
 from smae_jax.finishing.sums import keep_sums
@@ -53,6 +53,7 @@ __all__ = [
     "Evidence",
     "Half",
     "Stage",
+    "check_replicas",
     "combine",
     "conserve_totals",
     "error_bars",

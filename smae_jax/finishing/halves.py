@@ -41,11 +41,7 @@ def with_halves(
     if answers.again is None:
         raise TypeError("only answers that can be asked again have halves")
     split = split_photons(key, data)
-    # What stands out is in neither half.
-    parts = [
-        dataclasses.replace(data, counts=counts, exposure=data.exposure / 2, taken_out=None)
-        for counts in split[:wanted]
-    ]
+    parts = [half_of(data, counts) for counts in split[:wanted]]
     asked = [answers.again(part) for part in parts]
     if variance:
         of_whole = piecewise(_variance, *(one.counts for one in asked), answers.known)
@@ -54,6 +50,11 @@ def with_halves(
         asked = [dataclasses.replace(one, variance=2 * of_whole) for one in asked]
     halves = tuple(Half(part, one) for part, one in zip(parts, asked, strict=True))
     return answers, Evidence(data, halves, split)
+
+
+def half_of(data: Measurements, counts: np.ndarray) -> Measurements:
+    """Return one half of the photons as measurements of half the exposure; what stands out is in neither."""
+    return dataclasses.replace(data, counts=counts, exposure=data.exposure / 2, taken_out=None)
 
 
 def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarray]:

@@ -210,21 +210,57 @@ def _powers(
 
     Both of what no ring has, and of rings. The residuals' noise has a variance of 1 in every pixel.
     """
-    pixels, rings, square, square_of_rings = np.zeros((4, OCTAVES))
+    plane = Components.of(places.padded, places.octave)
+    line = Components.of((places.line,), places.octave_of_line)
+    pixels, rings = np.zeros((2, OCTAVES))
+    square, square_of_rings = 0.0, 0.0
     for frame, expected in enumerate(sign):
         squares = _over_rings(expected**2, places)
         parts = [_along_rings(one[frame], expected, squares, places) for one in seen]
-        across = [rest for _, rest in parts]
-        product, number = _product(across, places.padded, places.octave)
-        pixels += product
-        square += float((expected > 0).sum()) ** 2 / number
-        along = [np.sqrt(squares) * ring for ring, _ in parts]
-        product, number = _product(along, (places.line,), places.octave_of_line)
-        rings += product
-        square_of_rings += float((squares > 0).sum()) ** 2 / number
+        pixels += plane.product(*(rest for _, rest in parts))
+        rings += line.product(*(np.sqrt(squares) * ring for ring, _ in parts))
+        square += float((expected > 0).sum()) ** 2
+        square_of_rings += float((squares > 0).sum()) ** 2
     whole = max(float((sign.astype(np.float64) ** 2).sum()), 1e-30)
-    noise, noise_of_rings = np.sqrt(square) / whole, np.sqrt(square_of_rings) / whole
-    return (pixels / whole, noise), (rings / whole, noise_of_rings)
+    return (
+        (pixels / whole, np.sqrt(square / plane.number) / whole),
+        (rings / whole, np.sqrt(square_of_rings / line.number) / whole),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Components:
+    """Fourier components of real arrays of one shape, by octaves.
+
+    Attributes:
+      shape: of the arrays, padded.
+      octave: of every component, as `rfftn` has them.
+      weight: 2 for those that stand for their conjugates too, 1 at both ends; as `octave`.
+      number: of components in every octave, 1 at least, (OCTAVES,).
+    """
+
+    shape: tuple[int, ...]
+    octave: np.ndarray
+    weight: np.ndarray
+    number: np.ndarray
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], octave: np.ndarray) -> Components:
+        """Count the components of a shape."""
+        weight = np.full(octave.shape, 2.0)
+        weight[..., 0] = 1.0
+        if shape[-1] % 2 == 0:
+            weight[..., -1] = 1.0
+        number = np.bincount(octave.ravel(), weights=weight.ravel(), minlength=OCTAVES)
+        return cls(shape, octave, weight, np.maximum(number, 1))
+
+    def product(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return the mean product of two arrays' components in every octave, 0 in empty ones."""
+        axes = range(len(self.shape))
+        first, second = (_FFT.rfftn(a.astype(np.float32), self.shape, axes) for a in (one, other))
+        product = self.weight * (first * second.conj()).real
+        total = np.bincount(self.octave.ravel(), weights=product.ravel(), minlength=OCTAVES)
+        return total / self.number
 
 
 def _along_rings(
@@ -238,24 +274,6 @@ def _along_rings(
 
 def _over_rings(image: np.ndarray, places: Places) -> np.ndarray:
     return np.bincount(places.ring.ravel(), weights=image.ravel(), minlength=places.rings)
-
-
-def _product(
-    arrays: list[np.ndarray], shape: tuple[int, ...], octave: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean product of two arrays' Fourier components in every octave, and how many there are."""
-    axes = range(len(shape))
-    first, second = (_FFT.rfftn(a.astype(np.float32), shape, axes) for a in arrays)
-    product = (first * second.conj()).real
-    # Half of the components stand for their conjugates too, but for those at both ends.
-    weight = np.full(product.shape, 2.0)
-    weight[..., 0] = 1.0
-    if shape[-1] % 2 == 0:
-        weight[..., -1] = 1.0
-    total = np.bincount(octave.ravel(), weights=(weight * product).ravel(), minlength=OCTAVES)
-    number = np.bincount(octave.ravel(), weights=weight.ravel(), minlength=OCTAVES)
-    number = np.maximum(number, 1)
-    return total / number, number
 
 
 def _field(key: Array, amplitudes: Array, places: Places) -> Array:

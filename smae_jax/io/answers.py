@@ -36,6 +36,7 @@ class Answered:
         known: np.ndarray | None = None,
         filled: np.ndarray | None = None,
         sigma: np.ndarray | None = None,
+        replicas: np.ndarray | None = None,
     ) -> None:
         """Hold the shapes together.
 
@@ -46,7 +47,7 @@ class Answered:
             raise TypeError(f"counts: {counts.shape} does not fit {like.counts.shape}")
         if sigma is not None and np.shape(sigma) != counts.shape:
             raise TypeError(f"sigma: expected {counts.shape}, got {np.shape(sigma)}")
-        self.counts, self.like, self.sigma = counts, like, sigma
+        self.counts, self.like, self.sigma, self.replicas = counts, like, sigma, replicas
         if known is None:
             finite = np.isfinite(counts)
             self.known = np.asarray(finite.all(axis=-1) if like.channels else finite)
@@ -57,7 +58,6 @@ class Answered:
             self.known = self.known | self.filled
         together = len(counts) == 1 and (like.frames > 1 or len(like.spatial) != 2)
         self.frame = counts.shape[1:]
-        self.replicas: np.ndarray | None = None
         self.names = ("denoised",) if together else like.names
         raster = like.origin.leading
         self.leading = raster if math.prod(raster) == len(counts) and raster else (len(counts),)

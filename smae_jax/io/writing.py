@@ -86,8 +86,9 @@ def write(
         permission.
     """
     check_output(path, like, overwrite=overwrite, sigma=sigma is not None)
-    answers = Answered(np.asarray(counts), like, known=known, filled=filled, sigma=sigma)
-    answers.replicas = replicas
+    answers = Answered(
+        np.asarray(counts), like, known=known, filled=filled, sigma=sigma, replicas=replicas
+    )
     return _write(path, Stored(answers, form), process or {}, overwrite=overwrite)
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import ive
 
 from smae_jax.blocks import spread
-from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.observable import HALVES, Observable, observable_of
 from smae_jax.report.orientation import COVERED, folded
-from smae_jax.report.peaks import HALVES, SEEN, TELLING
+from smae_jax.report.peaks import SEEN, TELLING
 from smae_jax.report.profiles import Profiles
 from smae_jax.truths import FWHM, axial_width
 
@@ -132,7 +132,12 @@ def fitted_around(
             fit = fit_around(values[frame], sigma, angles, shape=shape)
             if fit is not None:
                 found[name][frame] = fit.told
-    return _observables(found, where)
+    return [
+        observable_of(
+            name, where, unit, {one: each[:, k] for one, each in found.items()}, period=period
+        )
+        for k, (name, unit, period) in enumerate(QUANTITIES)
+    ]
 
 
 def fit_around(
@@ -226,29 +231,6 @@ def _start(x: np.ndarray, y: np.ndarray, weights: np.ndarray, shape: Shape) -> d
 
 def _per_exposure(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:
     return np.where(norm > 0, sums / np.where(norm > 0, norm, 1), np.nan)
-
-
-def _observables(found: dict[str, np.ndarray], where: str) -> list[Observable]:
-    observables = []
-    for k, (name, unit, period) in enumerate(QUANTITIES):
-        sigma = None
-        if HALVES[0] in found:
-            halves = np.stack([found[half][:, k, 0] for half in HALVES])
-            sigma = sigma_of_halves(halves[:2], halves[2:], period=period)
-        observables.append(
-            Observable(
-                name,
-                where,
-                unit,
-                raw=found["raw"][:, k, 0],
-                raw_sigma=found["raw"][:, k, 1],
-                denoised=found["denoised"][:, k, 0],
-                denoised_sigma=sigma,
-                reference=found["reference"][:, k, 0] if "reference" in found else None,
-                period=period,
-            )
-        )
-    return observables
 
 
 def _again(shape: Callable[..., np.ndarray], off: np.ndarray, area: float, *more: float) -> Any:

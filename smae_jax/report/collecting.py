@@ -7,6 +7,7 @@ block only sums and the frames of the gallery stay in memory.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from smae_jax.methods.protocol import Answers
 from smae_jax.report.cake import Cake
 from smae_jax.report.gallery import Shown
 from smae_jax.report.meridian import Along, Meridian
-from smae_jax.report.profiles import Profiles
+from smae_jax.report.profiles import Profiles, over_ring
 from smae_jax.run.restore import Opened
 
 References = Callable[[Measurements, np.ndarray], Reference]
@@ -243,12 +244,7 @@ def profiles_of(
         return Profiles(**sums)
 
     def in_ring(weights: np.ndarray) -> Profiles:
-        inside = (weights > 0).astype(np.float64)
-
-        def reduce(name: str, sums: np.ndarray) -> np.ndarray:
-            return np.einsum("r,...ra->...a", weights if "norm" in name else inside, sums)
-
-        return stacked(reduce)
+        return stacked(functools.partial(over_ring, weights=weights))
 
     around = stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
     if wanted.meridian is None:

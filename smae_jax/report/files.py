@@ -104,15 +104,8 @@ def _profile(axis: str, values: np.ndarray, profile: Profiles) -> list[dict[str,
 def _observables(found: Collected, observables: Sequence[Observable]) -> list[dict[str, Any]]:
     rows = []
     for one in observables:
-        columns = {
-            "raw": one.raw,
-            "raw_sigma": one.raw_sigma,
-            "denoised": one.denoised,
-            "denoised_sigma": one.denoised_sigma,
-            "reference": one.reference,
-        }
         for k, number in enumerate(found.numbers):
-            told = {n: finite_or_none(c[k]) for n, c in columns.items() if c is not None}
+            told = {name: finite_or_none(values[k]) for name, values in one.columns.items()}
             rows.append(
                 {
                     "where": one.where,
@@ -185,13 +178,7 @@ def _quantity(entry: h5py.Group, one: Observable, leading: tuple[int, ...]) -> N
     name = "".join(c if c.isalnum() else "_" for c in one.title)
     group = group_of(entry, name, "NXdata", signal="denoised")
     group.attrs["title"] = one.title
-    columns = {
-        "denoised": one.denoised,
-        "denoised_errors": one.denoised_sigma,
-        "raw": one.raw,
-        "raw_errors": one.raw_sigma,
-        "reference": one.reference,
-    }
-    for column, values in columns.items():
-        shaped = None if values is None else values.reshape(leading)
-        dataset_of(group, column, shaped, one.unit, f"{one.title}, {column.replace('_', ' ')}")
+    for column, values in one.columns.items():
+        column = column.replace("_sigma", "_errors")
+        said = f"{one.title}, {column.replace('_', ' ')}"
+        dataset_of(group, column, values.reshape(leading), one.unit, said)

@@ -20,7 +20,7 @@ from smae_jax.report.orientation import observed
 from smae_jax.report.peaks import fitted
 from smae_jax.report.physics import Layout
 from smae_jax.report.planning import Rung, Thinned, rung_of, twice
-from smae_jax.report.profiles import FEWEST, Profiles
+from smae_jax.report.profiles import FEWEST, Profiles, over_ring
 from smae_jax.run.restore import Opened
 from smae_jax.survey import frame_scales
 
@@ -253,9 +253,8 @@ def in_ring(
     first: np.ndarray, second: np.ndarray, norm: np.ndarray, weights: np.ndarray
 ) -> Profiles:
     """Sum the bins of a ring over the radius, exposures by their weights: I(chi) of every frame."""
-    inside = (weights > 0).astype(np.float64)
-    sums = [np.einsum("r,fra->fa", inside, a) for a in (first, second)]
-    return Profiles(sums[0], np.einsum("r,fra->fa", weights, norm), sums[1])
+    fields = {"counts": first, "norm": norm, "denoised": second}
+    return Profiles(**{name: over_ring(name, sums, weights) for name, sums in fields.items()})
 
 
 def _named(quantity: Quantity, observables: list[Observable]) -> Observable:

@@ -11,9 +11,8 @@ import dataclasses
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.observable import HALVES, Observable, sigma_of_halves
 from smae_jax.report.orientation import folded
-from smae_jax.report.peaks import HALVES
 from smae_jax.report.profiles import Profiles
 
 WIDE = 9

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from smae_jax.report.profiles import scatter_and_product
+from smae_jax.report.profiles import apart, scatter_and_product
+
+HALVES = ("first answer", "second answer", "first counts", "second counts")
+"""What is fitted beside `raw`, `denoised` and `reference`, to tell the errors of denoised quantities."""
+STRAY = 10.0
+"""Times what nine in ten of the values stay below: beyond it a fit went astray."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +53,14 @@ class Observable:
 
     def difference(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return `one - other`, of angles the shorter way round."""
-        off = one - other
-        if not self.period:
-            return off
-        return (off + self.period / 2) % self.period - self.period / 2
+        return apart(one, other, self.period)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is known of every frame, by name: `raw`, `raw_sigma`, ..., (frames,) each."""
+        names = ("raw", "raw_sigma", "denoised", "denoised_sigma", "reference")
+        each = {name: getattr(self, name) for name in names}
+        return {name: values for name, values in each.items() if values is not None}
 
     @property
     def sigmas(self) -> np.ndarray:
@@ -139,8 +149,49 @@ def sigma_of_halves(answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0
 
 
 def _without_strays(values: np.ndarray) -> np.ndarray:
-    """Leave out what is not known, and what is far beyond nine in ten of the others."""
+    """Leave out what is not known, and strays."""
+    known = values[np.isfinite(values)]
+    return known[~strays(known)]
+
+
+def strays(values: np.ndarray) -> np.ndarray:
+    """Return what is far beyond nine in ten of the others, bool, as `values`; of fewer than 10 none is."""
     known = values[np.isfinite(values)]
     if known.size < 10:
-        return known
-    return known[np.abs(known) <= 10 * np.quantile(np.abs(known), 0.9)]
+        return np.zeros(values.shape, bool)
+    return np.abs(np.nan_to_num(values)) > STRAY * np.quantile(np.abs(known), 0.9)
+
+
+def observable_of(
+    name: str,
+    where: str,
+    unit: str,
+    found: Mapping[str, np.ndarray],
+    *,
+    period: float = 0.0,
+) -> Observable:
+    """Put together what was fitted to frames, with the errors that fits to halves tell.
+
+    Args:
+      name: such as `position`.
+      where: of which peak or ring, in words.
+      unit: "" = a pure number.
+      found: value and error of every frame, (frames, 2), of `raw`, `denoised`, and as far as they are there
+        of `reference` and each of `HALVES`.
+      period: of an angle; 0 = it is none.
+    """
+    sigma = None
+    if HALVES[0] in found:
+        halves = np.stack([found[half][:, 0] for half in HALVES])
+        sigma = sigma_of_halves(halves[:2], halves[2:], period=period)
+    return Observable(
+        name,
+        where,
+        unit,
+        raw=found["raw"][:, 0],
+        raw_sigma=found["raw"][:, 1],
+        denoised=found["denoised"][:, 0],
+        denoised_sigma=sigma,
+        reference=found["reference"][:, 0] if "reference" in found else None,
+        period=period,
+    )

@@ -61,7 +61,7 @@ def orientation_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> O
       Hermans and Platzek 1939; the average with |sin phi| is that over a sphere about the direction, as for
       fibres (Alexander, X-Ray Diffraction Methods in Polymer Science, 1969, section 4-3).
     """
-    intensity = rates(sums, norm)
+    intensity, _ = _bridged(*folded(sums, norm))
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
     _, second = _moment(intensity, angles)
     direction = np.angle(second) / 2
@@ -142,19 +142,6 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             one = dataclasses.replace(one, denoised_sigma=sigma)
         found.append(one)
     return found
-
-
-def rates(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:
-    """Return counts per exposure over half a turn, gaps bridged by a straight line, (frames, azimuths / 2).
-
-    Args:
-      sums: counts, (frames, azimuths) from -180 degrees on.
-      norm: exposures behind them, likewise.
-
-    Returns:
-      NaN in frames of which too little was measured.
-    """
-    return _bridged(*folded(sums, norm))[0]
 
 
 def _moment(intensity: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

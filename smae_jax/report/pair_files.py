@@ -50,13 +50,7 @@ def _shells(found: Pair, collected: Collected) -> list[dict[str, Any]]:
             for one in found.observables:
                 if one.where != shell.where:
                     continue
-                row[f"{one.name}_raw"] = finite_or_none(one.raw[k])
-                row[f"{one.name}_raw_sigma"] = finite_or_none(one.raw_sigma[k])
-                row[f"{one.name}_denoised"] = finite_or_none(one.denoised[k])
-                if one.denoised_sigma is not None:
-                    row[f"{one.name}_denoised_sigma"] = finite_or_none(one.denoised_sigma[k])
-                if one.reference is not None:
-                    row[f"{one.name}_reference"] = finite_or_none(one.reference[k])
+                row |= {f"{one.name}_{n}": finite_or_none(v[k]) for n, v in one.columns.items()}
             rows.append(row)
     return rows
 

@@ -18,7 +18,7 @@ from scipy.signal import find_peaks, peak_widths
 
 from smae_jax.blocks import spread
 from smae_jax.report.cake import Bins
-from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.observable import HALVES, Observable, observable_of
 from smae_jax.report.profiles import Profiles
 
 Shape = Literal["gaussian", "pseudo_voigt"]
@@ -33,7 +33,6 @@ SEEN = 3.0
 """Standard deviations of the area from which a frame's peak has a position and a width."""
 TELLING = 128
 """Frames whose halves are fitted, at most, evenly spread: they tell the error of all."""
-HALVES = ("first answer", "second answer", "first counts", "second counts")
 QUANTITIES = (("position", "center"), ("width", "fwhm"), ("area", "amplitude"))
 """What is reported, and what lmfit calls it; the width is the full one at half height."""
 
@@ -216,25 +215,15 @@ def _unless_hidden(told: np.ndarray) -> np.ndarray:
 
 def _observables(bins: Bins, peak: Peak, found: dict[str, np.ndarray]) -> list[Observable]:
     where = f"peak at {peak.center:.4g} {bins.unit}"
-    area_unit = f"counts {bins.unit}"
-    observables = []
-    for k, (name, _) in enumerate(QUANTITIES):
-        sigma = None
-        if HALVES[0] in found:
-            halves = np.stack([found[half][:, k, 0] for half in HALVES])
-            sigma = sigma_of_halves(halves[:2], halves[2:])
-        observables.append(
-            Observable(
-                name,
-                where,
-                area_unit if name == "area" else bins.unit,
-                raw=found["raw"][:, k, 0],
-                raw_sigma=found["raw"][:, k, 1],
-                denoised=found["denoised"][:, k, 0],
-                denoised_sigma=sigma,
-                reference=found["reference"][:, k, 0] if "reference" in found else None,
-            )
+    observables = [
+        observable_of(
+            name,
+            where,
+            f"counts {bins.unit}" if name == "area" else bins.unit,
+            {one: each[:, k] for one, each in found.items()},
         )
+        for k, (name, _) in enumerate(QUANTITIES)
+    ]
     if bins.name == "q":
         observables.insert(0, _distance(observables[0]))
     return observables

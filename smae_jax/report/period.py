@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from smae_jax.report.cake import Bins
-from smae_jax.report.observable import Observable, sigma_of_halves
-from smae_jax.report.peaks import HALVES, Peak, fits_of, peaks_of, windows_of
+from smae_jax.report.observable import Observable, observable_of
+from smae_jax.report.peaks import Peak, fits_of, peaks_of, windows_of
 from smae_jax.report.profiles import Profiles
 
 MOST = 10
@@ -114,14 +114,14 @@ def fitted_period(
     places = {name: first_order(numbers, each[:, :, 0]) for name, each in stacks.items()}
     said = ", ".join(str(order.number) for order in orders)
     where = f"orders {said} along the meridian"
-    observables = [_observable("place of the first order", where, bins.unit, places)]
+    observables = [observable_of("place of the first order", where, bins.unit, places)]
     if bins.name == "q":
         periods = {name: _period(*one.T).T for name, one in places.items()}
-        observables.insert(0, _observable("D-period", where, "nm", periods))
+        observables.insert(0, observable_of("D-period", where, "nm", periods))
     for order, one in zip(orders, found, strict=True):
         areas = {name: each[:, 2] for name, each in one.items()}
         observables.append(
-            _observable(
+            observable_of(
                 "area",
                 f"order {order.number} along the meridian, at {order.peak.center:.4g} {bins.unit}",
                 f"counts {bins.unit}",
@@ -154,20 +154,3 @@ def first_order(numbers: np.ndarray, places: np.ndarray) -> np.ndarray:
 def _period(place: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Return the period and its error, (2, frames)."""
     return np.stack([2 * np.pi / place, 2 * np.pi * error / place**2])
-
-
-def _observable(name: str, where: str, unit: str, told: dict[str, np.ndarray]) -> Observable:
-    sigma = None
-    if HALVES[0] in told:
-        halves = np.stack([told[half][:, 0] for half in HALVES])
-        sigma = sigma_of_halves(halves[:2], halves[2:])
-    return Observable(
-        name,
-        where,
-        unit,
-        raw=told["raw"][:, 0],
-        raw_sigma=told["raw"][:, 1],
-        denoised=told["denoised"][:, 0],
-        denoised_sigma=sigma,
-        reference=told["reference"][:, 0] if "reference" in told else None,
-    )

@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-STRAY = 10.0
-"""Times what nine in ten products stay below: beyond it a fit went astray."""
+from smae_jax.report.observable import strays
+from smae_jax.report.profiles import apart
+
 TOLD = 0.9
 """Share of the frames in which a quantity has to be found where an exposure suffices."""
 
@@ -98,12 +99,6 @@ class Sufficient:
         return f"{self.exposure:.2g}{ending}"
 
 
-def _apart(one: np.ndarray, other: np.ndarray, period: float) -> np.ndarray:
-    """Return `one - other`, of angles the shorter way round."""
-    off = one - other
-    return off if not period else (off + period / 2) % period - period / 2
-
-
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
     """Average what is known; NaN where nothing is."""
     known = np.isfinite(values)
@@ -126,15 +121,12 @@ def squares_of(scans: Thinned, *, period: float = 0.0) -> tuple[np.ndarray, floa
     Reference:
       Data thinning for Poisson counts (Neufeld et al. 2024, section 2): the parts are independent.
     """
-    product = _apart(scans.values, scans.first, period) * _apart(scans.values, scans.second, period)
+    product = apart(scans.values, scans.first, period) * apart(scans.values, scans.second, period)
     square = _mean(product, axis=-1)
     told = float(np.isfinite(scans.values).any(axis=-1).mean())
-    known = np.isfinite(square)
-    if known.sum() < 10:
-        return square, told
-    size = np.abs(square[known])
-    stray = known & (np.abs(np.where(known, square, 0)) > STRAY * np.quantile(size, 0.9))
-    return np.where(stray, np.nan, square), told * (1 - float(stray.sum() / known.sum()))
+    known, stray = np.isfinite(square), strays(square)
+    told *= 1 - float(stray.sum() / max(1, known.sum()))
+    return np.where(stray, np.nan, square), told
 
 
 def rung_of(scans: Thinned, *, period: float = 0.0, unit: float = 1.0) -> Rung:
@@ -162,7 +154,7 @@ def twice(scans: Thinned, others: np.ndarray, *, period: float = 0.0, unit: floa
       unit: that errors are expressed in.
     """
     squares, told = squares_of(scans, period=period)
-    noise = _mean(_apart(scans.values, others, period) ** 2, axis=-1) / 4
+    noise = _mean(apart(scans.values, others, period) ** 2, axis=-1) / 4
     rung = _rung(2 * scans.exposure, squares - noise, told, unit)
     return dataclasses.replace(rung, from_halves=True)
 

@@ -158,6 +158,26 @@ class Profiles:
         return Profiles(**cut)
 
 
+def over_ring(name: str, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sum a field of `Profiles` over the radial bins of a ring, exposures by their weights.
+
+    Args:
+      name: of the field.
+      sums: (..., bins, azimuths).
+      weights: of the radial bins, (bins,); 0 outside.
+
+    Returns:
+      (..., azimuths).
+    """
+    return np.einsum("r,...ra->...a", weights if "norm" in name else weights > 0, sums)
+
+
+def apart(one: np.ndarray, other: np.ndarray, period: float) -> np.ndarray:
+    """Return `one - other`, of angles the shorter way round; `period` 0 = they are none."""
+    off = one - other
+    return (off + period / 2) % period - period / 2 if period else off
+
+
 def scatter_and_product(
     answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -176,12 +196,8 @@ def scatter_and_product(
     Returns:
       (((x1 - x2) / 2)^2, (x1 - r1) (x2 - r2)), each of the shape of one half.
     """
-
-    def off(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        difference = one - other
-        return (difference + period / 2) % period - period / 2 if period else difference
-
-    return (off(*answers) / 2) ** 2, off(answers[0], raw[0]) * off(answers[1], raw[1])
+    first, second = (apart(x, r, period) for x, r in zip(answers, raw, strict=True))
+    return (apart(answers[0], answers[1], period) / 2) ** 2, first * second
 
 
 @dataclasses.dataclass(frozen=True)
