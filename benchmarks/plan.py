@@ -8,22 +8,19 @@ their errors against the known truth are compared with what was foretold.
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 
+from benchmarks.cases import SEED, of_simulation
 from benchmarks.markdown import table
-from benchmarks.runner import QUICK, Bench, arguments, bench
-from smae_jax.commands.simulate import simulate
-from smae_jax.commands.train import train
-from smae_jax.config import DataOptions, PlanConfig, SimulateConfig, TrainConfig
-from smae_jax.config_file import from_dict
-from smae_jax.evaluation.opening import open_judged
+from benchmarks.runner import Bench, arguments, bench
+from smae_jax.config import PlanConfig
 from smae_jax.report.ladder import Ladder, Quantity, Values
 from smae_jax.report.physics import lay_out
 from smae_jax.report.planning import Rung, Thinned, rung_of
+from smae_jax.run.restore import open_run
+from smae_jax.simulate import Kind, simulate
 
 PHOTONS = 10.0
 SCANS = 2
@@ -49,39 +46,19 @@ def quietly(line: str) -> None:
     del line
 
 
-def pilot(run: Bench, kind: str) -> tuple[Path, Path]:
-    """Return scan and run of a pilot, made where they are not there."""
-    folder, tiny = run.folder / kind, run.options.quick
-    scan, trained = folder / "s.h5", folder / "r"
-    if not scan.exists():
-        size, frames = (48, 8) if tiny else (96, 32)
-        folder.mkdir(parents=True, exist_ok=True)
-        made = SimulateConfig(
-            output=str(scan), kind=kind, frames=frames, size=size, photons=PHOTONS
-        )  # pyright: ignore[reportArgumentType]
-        simulate(made, quietly)
-    if not trained.exists():
-        data = DataOptions(path=f"{scan}::/entry/data/data", mask=(f"{scan}::/entry/mask",))
-        nested = {"steps": run.options.steps}
-        if tiny:
-            nested |= {k.removeprefix("train."): v for k, v in QUICK.items()}
-        base = TrainConfig(run=str(trained), data=data)
-        train(from_dict({"train": nested}, TrainConfig, where="plan", default=base), quietly)
-    return scan, trained
-
-
-def compared(run: Bench, kind: str) -> list[Compared]:
+def compared(run: Bench, kind: Kind) -> list[Compared]:
     """Return what was foretold and found of a kind of scan."""
-    scan, trained = pilot(run, kind)
-    config = PlanConfig(
-        run=str(trained), input=f"{scan}::/entry/data/data", mask=(f"{scan}::/entry/mask",)
-    )
-    opened, _ = open_judged(config, quietly)
+    size, frames = (48, 8) if run.options.quick else (96, 32)
+    scan = simulate(kind, frames=frames, size=size, photons=PHOTONS, seed=SEED)
+    case = of_simulation(scan, name=f"plan-{kind}", group=kind, photons=PHOTONS)
+    trained = run.train(case.name, case.data, {}, keep=True)
+    assert trained is not None
+    config = PlanConfig(run=str(trained.run))
+    opened = open_run(config, quietly, data=case.data)
     ladder = Ladder(opened, lay_out(config, opened.data), QUANTITIES)
     halvings = 2 if run.options.quick else HALVINGS
     places = ladder.climb(halvings=halvings, thinnings=1 if run.options.quick else 4)
-    with h5py.File(scan) as file:
-        truth = np.asarray(file["entry/truth"], np.float64) * (opened.data.full_exposure > 0)
+    truth = case.truth * (opened.data.full_exposure > 0)
     known = ladder.values(truth, truth, 1.0)
     rows = []
     for halving in (h for h in SHOWN if h <= halvings):
@@ -145,10 +122,10 @@ def agreement(rows: list[Compared]) -> str:
     return table([*head, "found within the band", "found below its upper end"], lines)
 
 
-def main(given: list[str] | None = None) -> None:
+def main(given: list[str] | None = None) -> int:
     """Run the benchmark and write its page."""
     with bench(arguments(__doc__ or "", "plan", steps=400), given) as run:
-        kinds = ("waxd",) if run.options.quick else ("saxs", "waxd")
+        kinds: tuple[Kind, ...] = ("waxd",) if run.options.quick else ("saxs", "waxd")
         rows = {kind: compared(run, kind) for kind in kinds}
         parts = {
             "steps": run.options.steps,
@@ -156,7 +133,8 @@ def main(given: list[str] | None = None) -> None:
             "agreement": agreement([row for own in rows.values() for row in own]),
         }
         run.write("plan", **parts)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

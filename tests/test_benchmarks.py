@@ -13,7 +13,7 @@ from smae_jax.geometry import turn
 
 NAMES = (
     *("quality", "p40", "real_scan", "spectra", "select_spectra", "finetune", "methods"),
-    *("checks", "choices", "speed", "before_after", "scale", "real", "physics"),
+    *("checks", "choices", "speed", "before_after", "scale", "real", "physics", "plan", "replicas"),
 )
 
 
@@ -170,6 +170,13 @@ def untrained(monkeypatch):
         return physics.Answered(data.counts + 0.5, np.ones(data.counts.shape), halves)
 
     monkeypatch.setattr(physics, "answers_of", answers_of)
+    replicas = importlib.import_module("benchmarks.replicas")
+
+    def with_replicas(run, data, number):
+        off = np.ones((number, *data.counts.shape), np.float16)
+        return replicas.Answered(data.counts + 0.5, np.ones(data.counts.shape), off)
+
+    monkeypatch.setattr(replicas, "answers_of", with_replicas)
 
 
 def page_of(name, folder):
@@ -186,7 +193,7 @@ LONG = ("spectra", "real_scan", "p40")  # many filters on real data
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
         for name in NAMES
-        if name not in ("speed", "scale")
+        if name not in ("speed", "scale", "plan")
     ],
 )
 def test_pages_hold_tables_of_what_was_answered(
@@ -201,7 +208,9 @@ def test_pages_hold_tables_of_what_was_answered(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["p40", "spectra"])  # the others take minutes each
+@pytest.mark.parametrize(
+    "name", ["p40", "spectra", "plan", "replicas"]
+)  # the others take minutes each
 def test_quick_runs_train_and_write_their_pages(name, shared_data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "| --- |" in page_of(name, tmp_path)

@@ -273,6 +273,8 @@ class Plan:
             return f"the quantity is found in {100 * rung.told:.0f} % of the frames"
         if not math.isfinite(rung.square):
             return "too few frames have it"
+        if rung.square <= 0:
+            return f"no error is seen there, but up to {self.said(rung.high)} is not excluded"
         return f"error there {self.said(rung.error)}, up to {self.said(rung.high)}"
 
 
