@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
 import smae_jax
@@ -30,9 +31,9 @@ from benchmarks.physics_tables import (
     verdicts,
 )
 from benchmarks.runner import Bench
+from smae_jax import finishing
 from smae_jax.config import ReportConfig
 from smae_jax.evaluation.with_reference import Reference
-from smae_jax.evaluation.without_reference import split
 from smae_jax.measurements import Measurements
 from smae_jax.report.azimuthal import fitted_around
 from smae_jax.report.collecting import Wanted, profiles_of
@@ -52,11 +53,11 @@ ORDERS = (1, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What was answered: expected counts, their error bars, and answers to both halves of the photons."""
+    """What was answered: expected counts, their error bars, and what replicas differ by."""
 
     counts: np.ndarray
     sigma: np.ndarray
-    halves: list[tuple[Measurements, np.ndarray]]
+    replicas: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +86,9 @@ def answers_of(run: Path, data: Measurements) -> Answered:
     opened = open_run(ReportConfig(run=str(run)), lambda _: None, data=data)
     with runner.quiet():
         found = opened.answers(sigma=True)
-        parts = split(opened.data, share=0.5, seed=(0, 1))
-        halves = [(half, np.asarray(opened.answers(half).counts)) for half in parts]
-    return Answered(np.asarray(found.counts), np.asarray(found.sigma), halves)
+        key, number = jax.random.key(opened.seed), ReportConfig().replicas
+        off = finishing.replicas(key, found, opened.data, opened.answers, number=number)
+    return Answered(np.asarray(found.counts), np.asarray(found.sigma), off)
 
 
 def places_of(scan: Simulation) -> Places:
@@ -123,14 +124,14 @@ def measured(
     places: Places,
     case: Case,
     expected: np.ndarray,
-    halves: list[tuple[Measurements, np.ndarray]] | None = None,
+    replicas: np.ndarray | None = None,
 ) -> tuple[Profiles, list[Observable]]:
     """Return I(q), and all quantities, of counts and of what was answered to them."""
     layout, bins = places.layout, places.layout.bins
     shape = np.broadcast_shapes(case.truth.shape, expected.shape)
     known = Reference(case.truth, np.zeros(shape), np.broadcast_to(case.valid, shape))
     wanted = _wanted(layout, case)
-    profile, rings, along = profiles_of(case.data, expected, halves, known, wanted)
+    profile, rings, along = profiles_of(case.data, expected, replicas, known, wanted)
     assert along is not None
     peaks, orders = places.at(case.photons)
     found = [one for peak in peaks for one in fitted(bins, profile, peak)]
@@ -197,7 +198,7 @@ def result_of(bench: Bench, kind: str, scan: Simulation, places: Places) -> Resu
     intensity: dict[str, dict[str, Row]] = {}
     for which, case in ((OWN, own), (SECOND, second_scan(own))):
         answer = answers_of(trained.run, case.data)
-        profile, found = measured(places, case, answer.counts, answer.halves)
+        profile, found = measured(places, case, answer.counts, answer.replicas)
         raw = "raw" if which == OWN else f"raw, {which}"
         for title, more in rows_of(found, f"denoised, {which}", raw).items():
             rows.setdefault(title, {}).update(more)

@@ -132,6 +132,12 @@ def parse_ranges(
     return ranges
 
 
+def check_replicas(number: int) -> None:
+    """Refuse so few replicas that they tell nothing of an error."""
+    if number and number < 4:
+        raise UserError(f"--replicas {number}: expected 0, or 4 and more")
+
+
 def check_background(background: str, scale: float) -> None:
     """Refuse a scale of the background that is none, or has no background to it."""
     if not 0 < scale < math.inf:
@@ -730,10 +736,9 @@ class InferConfig(ApplyOptions):
 
     def _check_replicas(self) -> None:
         """Refuse too few replicas, and outputs that have no place for them."""
+        check_replicas(self.replicas)
         if self.replicas == 0:
             return
-        if self.replicas < 4:
-            raise UserError(f"--replicas {self.replicas}: expected 0, or 4 and more")
         if self.only != "answers":
             raise UserError(
                 f"--only {self.only} and --replicas: they are of answers; leave one out"
@@ -1024,6 +1029,8 @@ class ReportConfig(JudgeOptions, ProfileOptions):
     """Frames in the gallery, spread evenly over the scan."""
     sigma: bool = True
     """Show error bars in the gallery; without them the report takes less than half of the time."""
+    replicas: int = 16
+    """Plausible answers, whose scatter is the error of profiles and peaks; each takes an answer's time."""
     scores: bool = True
     """Score the answers beside raw counts and the best Gaussian, by held-out photons."""
     physics: Literal["auto", "on", "off"] = "auto"
@@ -1057,6 +1064,7 @@ class ReportConfig(JudgeOptions, ProfileOptions):
         """Refuse values out of range or in contradiction."""
         super().__post_init__()
         at_least("--gallery", self.gallery, 1)
+        check_replicas(self.replicas)
         parse_ranges(self.shells, option="--shells")
         if any(order < 1 for order in self.orders) or len(set(self.orders)) != len(self.orders):
             given = " ".join(map(str, self.orders))

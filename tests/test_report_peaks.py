@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from smae_jax.report.cake import Bins
-from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import observed, orientation_of
 from smae_jax.report.peaks import fitted, peaks_of, windows_of
-from smae_jax.report.profiles import Profiles
+from smae_jax.report.profiles import Profiles, rms
+from smae_jax.report.response import moved
 
 AXIS = np.linspace(0.2, 2.0, 181)
 BINS = Bins(AXIS, "q", "nm^-1", np.arange(-179.0, 180, 2), "")
@@ -20,12 +21,11 @@ def scan(frames, *, norm=12.0, follow=0.4, seed=0, area=AREA):
     height = area / (SIGMA * np.sqrt(2 * np.pi))
     truth = 9 - 2 * AXIS + height * np.exp(-0.5 * ((AXIS - CENTER) / SIGMA) ** 2)
     counts = rng.poisson(truth * norm, (frames, len(AXIS)))
-    first = rng.binomial(counts, 0.5)
     mean = truth * norm
-    split = np.stack([first, counts - first]).astype(float)
     answer = mean + follow * (counts - mean)
     norms = np.full(counts.shape, norm)
-    return Profiles(counts.astype(float), norms, answer, mean + follow * (2 * split - mean), split)
+    off = follow * rng.normal(0, np.sqrt(mean), (16, *counts.shape))
+    return Profiles(counts.astype(float), norms, answer, off)
 
 
 def test_windows_hold_the_peaks_and_nothing_is_found_on_a_slope():
@@ -116,17 +116,25 @@ def test_angles_differ_the_shorter_way_round():
     assert one.middle(values) in (pytest.approx(0.0, abs=1e-6), pytest.approx(180.0, abs=1e-6))
 
 
-def test_halves_tell_scatter_and_what_both_miss():
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(2, 4000))
-    raw = 5 + 2 * noise
-    for bias in (0.0, 0.7):
-        answers = 5 + bias + 0.3 * np.sqrt(2) * noise
-        expected = np.hypot(0.3, bias)
-        np.testing.assert_allclose(sigma_of_halves(answers, raw), expected, rtol=0.12)
-    astray = answers.copy()
-    astray[0, :20] = 1e6
-    np.testing.assert_allclose(sigma_of_halves(astray, raw), expected, rtol=0.12)
-    turned = sigma_of_halves((answers + 176) % 180, (raw + 176) % 180, period=180.0)
-    np.testing.assert_allclose(turned, expected, rtol=0.12)
-    assert np.isnan(sigma_of_halves(np.full((2, 3), np.nan), raw[:, :3])).all()
+def test_replicas_that_say_nothing_are_left_out():
+    off = np.array([[3.0, 1.0, np.nan], [-3.0, np.nan, np.nan], [3.0, -1.0, 2.0]])
+    np.testing.assert_allclose(rms(off), [3, 1, np.nan])
+
+
+def test_a_step_from_the_fit_tells_what_fits_to_replicas_would():
+    lmfit = pytest.importorskip("lmfit")
+    model = lmfit.models.GaussianModel() + lmfit.models.LinearModel()
+    start = model.make_params(amplitude=1, center=0.9, sigma=0.05, slope=-2, intercept=9)
+    rng, weights = np.random.default_rng(0), 1 / np.sqrt(9 - 2 * AXIS)
+    start["slope"].set(vary=False)
+    truth = model.eval(start, x=AXIS)
+    fit = model.fit(truth, start, x=AXIS, weights=weights, scale_covar=False)
+    changes = rng.normal(0, 0.02, (5, len(AXIS)))
+    found = moved(fit, changes, weights)
+    assert set(found) == {"amplitude", "center", "sigma", "intercept"}
+    for number, change in enumerate(changes):
+        anew = model.fit(truth + change, start, x=AXIS, weights=weights, scale_covar=False)
+        for name, values in found.items():
+            error = fit.params[name].stderr
+            off = anew.params[name].value - fit.params[name].value
+            assert values[number] == pytest.approx(off, abs=0.02 * error), name

@@ -146,12 +146,27 @@ def _collected(
         rings=() if layout is None else layout.weights,
         meridian=None if layout is None else layout.meridian,
         reference=None if read is None else paired,
-        seed=config.seed,
+        replicas=_number_of_replicas(config, opened, layout, say),
+        scratch=str(Path(config.output).resolve().parent),
     )
     frames = counted(len(numbers), "frame")
     say(f"{frames} are answered as by infer")
     progress = functools.partial(each, desc=frames, unit="batch")
     return collect(some, wanted, progress=progress), reference
+
+
+def _number_of_replicas(
+    config: ReportConfig, opened: Opened, layout: Layout | None, say: Say
+) -> int:
+    """Return how many plausible answers are made for each frame: none where nothing needs or allows them."""
+    if layout is None or not config.replicas:
+        return 0
+    if not opened.data.are_counts or opened.data.center is None:
+        say(
+            "note: these values are no photon counts, so denoised profiles and peaks have no errors"
+        )
+        return 0
+    return config.replicas
 
 
 def _in_memory(opened: Opened) -> Opened:

@@ -35,6 +35,10 @@ STREAM = 2**31 - 5
 """Part of the random stream that no other use of a key reaches."""
 
 
+def _in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.float16)
+
+
 def replicas(
     key: Array,
     answers: Answers,
@@ -42,6 +46,7 @@ def replicas(
     answer: Callable[[Measurements], Answers],
     *,
     number: int,
+    room: Callable[[tuple[int, ...]], np.ndarray] = _in_memory,
 ) -> np.ndarray:
     """Return what plausible answers differ by from the answers.
 
@@ -51,6 +56,7 @@ def replicas(
       data: what was answered.
       answer: answers measurements such as half of the photons, through the same stages.
       number: of replicas.
+      room: makes the float16 array of a shape that the replicas are written to.
 
     Returns:
       Counts per full frame, (number, frames, height, width), float16; 0 where there is no answer. Their mean
@@ -73,7 +79,7 @@ def replicas(
     found = [answer(half) for half in halves]
     places = _places(data)
     spectra = _missed(answers, halves, found, places)
-    differences = np.empty((number, *whole.shape), np.float16)
+    differences = room((number, *whole.shape))
     mean = np.zeros(whole.shape, np.float32)
     scattered = itertools.chain(found[:1], (answer(_halves(one, data)[0]) for one in others))
     for which, one in enumerate(scattered):

@@ -14,11 +14,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from scipy.special import ive
 
-from smae_jax.blocks import spread
-from smae_jax.report.observable import HALVES, Observable, observable_of
+from smae_jax.report.observable import Observable, observable_of
 from smae_jax.report.orientation import COVERED, folded
-from smae_jax.report.peaks import SEEN, TELLING
+from smae_jax.report.peaks import SEEN, Fits
 from smae_jax.report.profiles import Profiles
+from smae_jax.report.response import moved
 from smae_jax.truths import FWHM, axial_width
 
 Shape = Literal["von_mises", "gaussian", "pseudo_voigt"]
@@ -87,10 +87,12 @@ class Fitted(NamedTuple):
     Attributes:
       told: value and one standard deviation of direction, width and area, (3, 2); NaN where it is not seen.
       expected: the profile that it expects, (azimuths,).
+      moved: what the three of other values differ by, (number, 3); None where none were given.
     """
 
     told: np.ndarray
     expected: np.ndarray
+    moved: np.ndarray | None = None
 
 
 def fitted_around(
@@ -116,32 +118,40 @@ def fitted_around(
     counts, norm = folded(profile.counts, profile.norm)
     angles = azimuth[len(azimuth) // 2 :]
     stacks = {"raw": (profile.counts, profile.norm), "denoised": (profile.denoised, profile.norm)}
-    if profile.halves is not None and profile.half_counts is not None:
-        each = (*profile.halves, *(2 * profile.half_counts))
-        stacks |= {name: (sums, profile.norm) for name, sums in zip(HALVES, each, strict=True)}
     if profile.reference is not None and profile.reference_norm is not None:
         stacks["reference"] = profile.reference[0], profile.reference_norm
     series = {name: _per_exposure(*folded(*stack)) for name, stack in stacks.items()}
     found = {name: np.full((profile.frames, 3, 2), np.nan) for name in series}
-    telling = frozenset(spread(profile.frames, TELLING).tolist())
+    scatter, off = None, None
+    if profile.replicas is not None:
+        both = [folded(sums, profile.norm) for sums in profile.replicas]
+        scatter = np.stack([_per_exposure(*one) for one in both])
+        off = np.full((len(scatter), profile.frames, 3), np.nan)
     for frame in progress(range(profile.frames)):
         sigma = _sigma(series["raw"][frame], counts[frame], norm[frame], angles, shape)
+        if sigma is None:
+            continue
         for name, values in series.items():
-            if sigma is None or (name in HALVES and frame not in telling):
-                continue
-            fit = fit_around(values[frame], sigma, angles, shape=shape)
+            changes = scatter[:, frame] if name == "denoised" and scatter is not None else None
+            fit = fit_around(values[frame], sigma, angles, shape=shape, changes=changes)
             if fit is not None:
                 found[name][frame] = fit.told
+                if off is not None and fit.moved is not None:
+                    off[:, frame] = fit.moved
+    fits = Fits(found, off)
     return [
-        observable_of(
-            name, where, unit, {one: each[:, k] for one, each in found.items()}, period=period
-        )
+        observable_of(name, where, unit, *fits.of(k), period=period)
         for k, (name, unit, period) in enumerate(QUANTITIES)
     ]
 
 
 def fit_around(
-    values: np.ndarray, sigma: np.ndarray, angles: np.ndarray, *, shape: Shape = "von_mises"
+    values: np.ndarray,
+    sigma: np.ndarray,
+    angles: np.ndarray,
+    *,
+    shape: Shape = "von_mises",
+    changes: np.ndarray | None = None,
 ) -> Fitted | None:
     """Fit one profile.
 
@@ -150,6 +160,7 @@ def fit_around(
       sigma: one standard deviation, alike.
       angles: degrees over half a turn, (azimuths,).
       shape: of the peak.
+      changes: that tell how direction, width and area move, (number, azimuths).
 
     Returns:
       None where too little was measured, or no fit ends well.
@@ -177,7 +188,13 @@ def fit_around(
     told[0, 0] %= 180
     if not told[2, 0] > SEEN * told[2, 1]:
         told[:2] = np.nan
-    return Fitted(told, np.asarray(model.eval(found.params, x=angles), np.float64))
+    off = None
+    if changes is not None:
+        by = moved(found, changes[:, use], weights)
+        off = np.stack([by["center"], by["spread"], by["amplitude"]], axis=-1)
+        off[:, 1] *= _width(found.params["spread"].value, 1.0, shape)[1]
+        off = np.where(np.isfinite(told[:, 0]), off, np.nan)
+    return Fitted(told, np.asarray(model.eval(found.params, x=angles), np.float64), off)
 
 
 def _value(found: Any, name: str) -> tuple[float, float]:

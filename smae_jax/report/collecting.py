@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from smae_jax import blocks
+from smae_jax import blocks, finishing
 from smae_jax.evaluation.estimators import half_pixel, raw
 from smae_jax.evaluation.residuals import RingTotals, Whiteness
 from smae_jax.evaluation.with_reference import Reference
-from smae_jax.evaluation.without_reference import split
 from smae_jax.likeness import Coarse, coarse
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
@@ -27,12 +28,11 @@ from smae_jax.report.meridian import Along, Meridian
 from smae_jax.report.profiles import Profiles, over_ring
 from smae_jax.run.restore import Opened
 
+MUCH = 2**30
+"""Bytes of replicas of a block from which they are kept in a file."""
+
 References = Callable[[Measurements, np.ndarray], Reference]
 """(frames, their numbers in the input) -> their reference."""
-
-
-Halves = Sequence[tuple[Measurements, np.ndarray]]
-"""Either half of the photons, with what was answered to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Wanted:
       rings: weights of the radial bins in the norm of each ring of I(chi), (bins,); 0 outside.
       meridian: how the sector about it is found; None = none is kept.
       reference: of frames; None = there is none.
-      seed: of the halves of the photons.
+      replicas: number of plausible answers that tell the errors of denoised quantities; 0 = none.
+      scratch: folder for replicas that are more than `MUCH`; "" = the system's.
     """
 
     numbers: np.ndarray
@@ -57,7 +58,8 @@ class Wanted:
     rings: Sequence[np.ndarray] = ()
     meridian: Meridian | None = None
     reference: References | None = None
-    seed: int = 0
+    replicas: int = 0
+    scratch: str = ""
 
 
 class PerFrame(NamedTuple):
@@ -163,11 +165,8 @@ def _of_block(
         totals.add(data.counts[frame][None], expected[frame][None], data.full_exposure[frame] > 0)
     profile, rings, meridian = None, (), None
     if wanted.cake is not None:
-        halves = None
-        if data.are_counts:
-            parts = split(data, share=0.5, seed=(wanted.seed, 1))
-            halves = [(h, np.asarray(here.answers(h, progress=progress).counts)) for h in parts]
-        profile, rings, meridian = profiles_of(data, expected, halves, reference, wanted)
+        off = _replicas(here, answers, wanted, progress) if wanted.replicas else None
+        profile, rings, meridian = profiles_of(data, expected, off, reference, wanted)
     return Collected(
         data.names,
         numbers,
@@ -181,6 +180,28 @@ def _of_block(
         rings,
         meridian,
         answers.done,
+    )
+
+
+def _replicas(
+    here: Opened, answers: Answers, wanted: Wanted, progress: Callable[..., Any]
+) -> np.ndarray:
+    """Return what plausible answers differ by, as `infer --replicas` writes them, before exposures."""
+
+    def room(shape: tuple[int, ...]) -> np.ndarray:
+        if 2 * np.prod(shape) <= MUCH:
+            return np.empty(shape, np.float16)
+        # Unlinked at once: nothing is left of it, however this process ends.
+        with tempfile.TemporaryFile(dir=wanted.scratch or None) as file:
+            return np.memmap(file, np.float16, "w+", shape=shape)
+
+    return finishing.replicas(
+        jax.random.key(here.seed),
+        answers,
+        here.data,
+        functools.partial(here.answers, progress=progress),
+        number=wanted.replicas,
+        room=room,
     )
 
 
@@ -216,7 +237,7 @@ def _numbers(data: Measurements, answers: Answers, whites: list[Whiteness]) -> P
 def profiles_of(
     data: Measurements,
     expected: np.ndarray,
-    halves: Halves | None,
+    replicas: np.ndarray | None,
     reference: Reference | None,
     wanted: Wanted,
 ) -> tuple[Profiles, tuple[Profiles, ...], Along | None]:
@@ -225,7 +246,8 @@ def profiles_of(
     Args:
       data: the frames.
       expected: counts of each, (frames, height, width); NaN where there is no answer.
-      halves: of the photons; None = the profiles have none.
+      replicas: what plausible answers differ by, counts per full frame, (replicas, frames, height, width);
+        None = the profiles have none.
       reference: of the frames; None = there is none.
       wanted: cake, rings and meridian.
 
@@ -235,42 +257,46 @@ def profiles_of(
     cake = wanted.cake
     if cake is None:
         raise TypeError("profiles need a cake")
-    found = [
-        _one_profile(data, frame, expected, halves, reference, cake) for frame in range(data.frames)
-    ]
+    ways: list[Callable[[str, np.ndarray], np.ndarray]] = [lambda _, sums: sums.sum(axis=-1)]
+    ways += [functools.partial(over_ring, weights=weights) for weights in wanted.rings]
+    found: list[list[dict[str, np.ndarray]]] = [[] for _ in ways]
+    sectors, directions = [], []
+    for frame in range(data.frames):
+        others = None if replicas is None else replicas[:, frame]
+        sums = _one_profile(data, frame, expected[frame], others, reference, cake)
+        for of_way, way in zip(found, ways, strict=True):
+            of_way.append({name: way(name, values) for name, values in sums.items()})
+        if wanted.meridian is not None:
+            seed = (int(wanted.numbers[0]), frame)
+            sector, direction = wanted.meridian.along(sums, cake.bins.azimuth, seed=seed)
+            sectors.append(sector)
+            directions.append(direction)
 
-    def stacked(reduce: Callable[[str, np.ndarray], np.ndarray]) -> Profiles:
-        sums = {n: np.stack([reduce(n, one[n]) for one in found], axis=-2) for n in found[0]}
-        return Profiles(**sums)
+    def stacked(each: list[dict[str, np.ndarray]], axis: int = -2) -> dict[str, np.ndarray]:
+        return {name: np.stack([one[name] for one in each], axis=axis) for name in each[0]}
 
-    def in_ring(weights: np.ndarray) -> Profiles:
-        return stacked(functools.partial(over_ring, weights=weights))
-
-    around = stacked(lambda _, sums: sums.sum(axis=-1)), tuple(map(in_ring, wanted.rings))
-    if wanted.meridian is None:
-        return *around, None
-    sectors = [wanted.meridian.along(one, cake.bins.azimuth) for one in found]
-    sums = {n: np.stack([one[n] for one, _ in sectors], axis=-2) for n in found[0]}
-    directions = {n: np.array([one[n] for _, one in sectors]) for n in sectors[0][1]}
-    return *around, Along(Profiles(**sums), directions)
+    around, *rings = (Profiles(**stacked(each)) for each in found)
+    if not sectors:
+        return around, tuple(rings), None
+    return around, tuple(rings), Along(Profiles(**stacked(sectors)), stacked(directions, axis=-1))
 
 
 def _one_profile(
     data: Measurements,
     frame: int,
     expected: np.ndarray,
-    halves: Halves | None,
+    replicas: np.ndarray | None,
     reference: Reference | None,
     cake: Cake,
 ) -> dict[str, np.ndarray]:
     """Sum one frame in bins of radius and azimuth: fields of `Profiles`, (..., bins, azimuths)."""
     light = data.full_exposure[frame]
-    light = np.where(np.isfinite(expected[frame]), light, 0)
+    light = np.where(np.isfinite(expected), light, 0)
     counts, norm = cake(data.counts[frame], light)
-    sums = {"counts": counts, "norm": norm, "denoised": cake(expected[frame], light)[0]}
-    if halves is not None:
-        sums["halves"] = np.stack([cake(a[frame] * light, light)[0] for _, a in halves])
-        sums["half_counts"] = np.stack([cake(h.counts[frame], light)[0] for h, _ in halves])
+    sums = {"counts": counts, "norm": norm, "denoised": cake(expected, light)[0]}
+    if replicas is not None:
+        each = (np.nan_to_num(one.astype(np.float32)) * light for one in replicas)
+        sums["replicas"] = np.stack([cake(one, light)[0] for one in each])
     if reference is not None:
         there = np.where(reference.valid[frame], light, 0)
         mean, of_reference = cake(reference.counts[frame] * there, there)
@@ -319,7 +345,7 @@ def joined(parts: list[Profiles | None]) -> Profiles:
 def _joined_along(parts: list[Along | None]) -> Along:
     known = [part for part in parts if part is not None]
     directions = {
-        name: np.concatenate([one.directions[name] for one in known])
+        name: np.concatenate([one.directions[name] for one in known], axis=-1)
         for name in known[0].directions
     }
     return Along(joined([one.profile for one in known]), directions)

@@ -11,9 +11,9 @@ import dataclasses
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from smae_jax.report.observable import HALVES, Observable, sigma_of_halves
+from smae_jax.report.observable import Observable, strays
 from smae_jax.report.orientation import folded
-from smae_jax.report.profiles import Profiles
+from smae_jax.report.profiles import Profiles, apart, rms
 
 WIDE = 9
 """Azimuths of 2 degrees that are added up, an odd number."""
@@ -28,8 +28,8 @@ class Along:
     Attributes:
       profile: in the sector about it, whose direction is that of the answer for all that is compared: its
         noise is smallest.
-      directions: degrees in [0, 180), (frames,) each, of `raw`, `denoised`, `reference` and each of `HALVES`,
-        as far as they are there.
+      directions: degrees in [0, 180), of `raw`, `denoised` and, as far as they are there, `reference`,
+        and of counts that are drawn `again`, (frames,) each, and of `replicas`, (replicas, frames).
     """
 
     profile: Profiles
@@ -66,42 +66,48 @@ class Meridian:
         return np.abs((azimuth - direction + 90) % 180 - 90) <= self.sector
 
     def along(
-        self, sums: dict[str, np.ndarray], azimuth: np.ndarray
-    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        self, sums: dict[str, np.ndarray], azimuth: np.ndarray, *, seed: tuple[int, ...] = (0,)
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Sum one frame in the sector.
 
         Args:
           sums: fields of `Profiles`, (..., bins, azimuths).
           azimuth: degrees from -180 on, (azimuths,).
+          seed: draws counts anew.
 
         Returns:
           (the fields of `Profiles` in the sector, the directions), see `Along`.
         """
         norm = sums["norm"]
-        stacks = {"raw": (sums["counts"], norm), "denoised": (sums["denoised"], norm)}
-        if "halves" in sums:
-            halves = (*sums["halves"], *sums["half_counts"])
-            stacks |= {name: (half, norm) for name, half in zip(HALVES, halves, strict=True)}
+
+        def directions(*stacks: np.ndarray) -> np.ndarray:
+            return np.array([self.direction(one, norm, azimuth) for one in stacks])
+
+        answer = sums["denoised"]
+        raw, denoised = directions(sums["counts"], answer)
+        found = {"raw": raw, "denoised": denoised}
+        if "replicas" in sums:
+            again = np.random.default_rng(seed).poisson(sums["counts"]).astype(np.float64)
+            found["again"] = directions(again)[0]
+            found["replicas"] = directions(*(answer + sums["replicas"]))
         if "reference" in sums:
-            stacks["reference"] = sums["reference"][0], sums["reference_norm"]
-        found = {name: self.direction(*stack, azimuth) for name, stack in stacks.items()}
-        use = self.within(found["denoised"], azimuth)
+            known = self.direction(sums["reference"][0], sums["reference_norm"], azimuth)
+            found["reference"] = np.asarray(known)
+        use = self.within(float(denoised), azimuth)
         return {name: values[..., use].sum(axis=-1) for name, values in sums.items()}, found
 
 
 def directed(along: Along) -> Observable:
     """Return the direction of the meridian in every frame.
 
-    No formula tells its error. That of raw is the scatter of raw halves, the same for all frames.
+    No formula tells its error. That of raw is the scatter of counts drawn anew from the raw ones, the same
+    for all frames; that of denoised is the scatter of replicas.
     """
     found, raw_sigma, sigma = along.directions, np.full_like(along.directions["raw"], np.nan), None
-    if HALVES[0] in found:
-        answers, raw = (
-            np.stack([found[name] for name in pair]) for pair in (HALVES[:2], HALVES[2:])
-        )
-        sigma = sigma_of_halves(answers, raw, period=180.0)
-        # Halves of raw counts miss nothing: beside themselves they have their scatter alone.
-        raw_sigma = sigma_of_halves(raw, raw, period=180.0)
+    if "replicas" in found:
+        sigma = rms(apart(found["replicas"], found["denoised"], 180.0))
+        off = apart(found["again"], found["raw"], 180.0)
+        raw_sigma[:] = rms(off[~strays(off**2)])
     return Observable(
         "direction",
         "meridian",

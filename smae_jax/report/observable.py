@@ -7,10 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from smae_jax.report.profiles import apart, scatter_and_product
+from smae_jax.report.profiles import apart, rms
 
-HALVES = ("first answer", "second answer", "first counts", "second counts")
-"""What is fitted beside `raw`, `denoised` and `reference`, to tell the errors of denoised quantities."""
 STRAY = 10.0
 """Times what nine in ten of the values stay below: beyond it a fit went astray."""
 
@@ -26,7 +24,7 @@ class Observable:
       raw: of the counts, (frames,), NaN where it could not be told.
       raw_sigma: one standard deviation, from the counts' Poisson noise.
       denoised: of the answers, (frames,).
-      denoised_sigma: one standard deviation, from answers to halves of the photons; None = not known.
+      denoised_sigma: one standard deviation: the scatter of replicas; None = not known.
       reference: of the reference, (frames,); None = there is none.
       period: of an angle; 0 = it is none.
     """
@@ -121,39 +119,6 @@ def _typical(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else float("nan")
 
 
-def sigma_of_halves(answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0) -> np.ndarray:
-    """Return the error of a quantity that answers to two halves of the photons show.
-
-    What scatters and what both halves miss alike is averaged over the frames, see `scatter_and_product`. What
-    is missed counts where it is more than its own error. Frames far beyond nine in ten of the others are left
-    out: fits that went astray.
-
-    Args:
-      answers: of the quantity, as answered to either half, (2, frames); NaN where it could not be told.
-      raw: of the raw halves, likewise.
-      period: of an angle; 0 = it is none.
-
-    Returns:
-      One standard deviation, the same for all frames, (frames,).
-    """
-    scatter, product = scatter_and_product(answers, raw, period=period)
-    frames = len(scatter)
-    scatter = _without_strays(scatter)
-    if not scatter.size:
-        return np.full(frames, np.nan)
-    product = _without_strays(product)
-    missed = float(product.mean()) if product.size > 1 else 0.0
-    error = float(product.std() / np.sqrt(max(product.size - 1, 1)))
-    square = float(scatter.mean()) + (missed if missed > error else 0.0)
-    return np.full(frames, np.sqrt(square))
-
-
-def _without_strays(values: np.ndarray) -> np.ndarray:
-    """Leave out what is not known, and strays."""
-    known = values[np.isfinite(values)]
-    return known[~strays(known)]
-
-
 def strays(values: np.ndarray) -> np.ndarray:
     """Return what is far beyond nine in ten of the others, bool, as `values`; of fewer than 10 none is."""
     known = values[np.isfinite(values)]
@@ -167,23 +132,21 @@ def observable_of(
     where: str,
     unit: str,
     found: Mapping[str, np.ndarray],
+    moved: np.ndarray | None = None,
     *,
     period: float = 0.0,
 ) -> Observable:
-    """Put together what was fitted to frames, with the errors that fits to halves tell.
+    """Put together what was fitted to frames, with the errors that replicas tell.
 
     Args:
       name: such as `position`.
       where: of which peak or ring, in words.
       unit: "" = a pure number.
-      found: value and error of every frame, (frames, 2), of `raw`, `denoised`, and as far as they are there
-        of `reference` and each of `HALVES`.
+      found: value and error of every frame, (frames, 2), of `raw`, `denoised`, and `reference`, if there.
+      moved: what the quantity of replicas differs by from that of the answer, (replicas, frames); None =
+        there are no replicas.
       period: of an angle; 0 = it is none.
     """
-    sigma = None
-    if HALVES[0] in found:
-        halves = np.stack([found[half][:, 0] for half in HALVES])
-        sigma = sigma_of_halves(halves[:2], halves[2:], period=period)
     return Observable(
         name,
         where,
@@ -191,7 +154,7 @@ def observable_of(
         raw=found["raw"][:, 0],
         raw_sigma=found["raw"][:, 1],
         denoised=found["denoised"][:, 0],
-        denoised_sigma=sigma,
+        denoised_sigma=None if moved is None else rms(moved),
         reference=found["reference"][:, 0] if "reference" in found else None,
         period=period,
     )

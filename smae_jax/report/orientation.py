@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from smae_jax.report.observable import Observable, sigma_of_halves
-from smae_jax.report.profiles import Profiles
+from smae_jax.report.observable import Observable
+from smae_jax.report.profiles import Profiles, apart, rms
 
 COVERED = 0.7
 """Share of half a turn that has to be measured."""
@@ -114,10 +114,10 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
     known = None
     if profile.reference is not None and profile.reference_norm is not None:
         known = orientation_of(profile.reference[0], profile.reference_norm, azimuth)
-    halves = None
-    if profile.halves is not None and profile.half_counts is not None:
-        sums = (*profile.halves, *(2 * profile.half_counts))
-        halves = [orientation_of(half, profile.norm, azimuth) for half in sums]
+    others = None
+    if profile.replicas is not None:
+        sums = profile.denoised + profile.replicas
+        others = [orientation_of(one, profile.norm, azimuth) for one in sums]
     kinds = (("direction", "degrees", 180.0), ("degree", "", 0.0), ("hermans", "", 0.0))
     names = {
         "direction": "direction",
@@ -136,10 +136,10 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             reference=None if known is None else getattr(known, kind),
             period=period,
         )
-        if halves is not None:
-            values = np.stack([getattr(half, kind) for half in halves])
-            sigma = sigma_of_halves(values[:2], values[2:], period=period)
-            one = dataclasses.replace(one, denoised_sigma=sigma)
+        if others is not None:
+            values = np.stack([getattr(other, kind) for other in others])
+            off = apart(values, one.denoised, period)
+            one = dataclasses.replace(one, denoised_sigma=rms(off))
         found.append(one)
     return found
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from smae_jax.report.observable import Observable, sigma_of_halves
+from smae_jax.report.observable import Observable
 from smae_jax.report.pair_curves import Curves, PairLayout, curves_of, raw_of
-from smae_jax.report.profiles import Profiles
+from smae_jax.report.profiles import Profiles, rms
 from smae_jax.report.shells import (
     Shell,
     about_maximum,
@@ -69,7 +69,8 @@ def _observed(
     def pairs(kind: np.ndarray) -> np.ndarray:
         return transform.pair_function(transform.structure_factor(layout.intensity(kind)))
 
-    halves, counted = profile.half_answers, profile.half_raw
+    others = profile.replica_answers
+    of_replicas = None if others is None else pairs(others)
     seen, sigmas = _errors(layout, profile, functions.raw, shell)
     found = []
     ways: tuple[tuple[str, str, Callable[..., np.ndarray]], ...] = (
@@ -78,9 +79,8 @@ def _observed(
         ("area", "1/angstrom", areas),
     )
     for (name, unit, way), error in zip(ways, sigmas, strict=True):
-        sigma = None
-        if halves is not None and counted is not None:
-            sigma = sigma_of_halves(way(r, pairs(halves), shell), way(r, pairs(counted), shell))
+        denoised = way(r, functions.denoised, shell)
+        sigma = None if of_replicas is None else rms(way(r, of_replicas, shell) - denoised)
         reference = functions.reference
         raw = np.where(seen | (way is areas), way(r, functions.raw, shell), np.nan)
         found.append(
@@ -90,7 +90,7 @@ def _observed(
                 unit,
                 raw=raw,
                 raw_sigma=np.where(np.isfinite(raw), error, np.nan),
-                denoised=way(r, functions.denoised, shell),
+                denoised=denoised,
                 denoised_sigma=sigma,
                 reference=None if reference is None else way(r, reference, shell),
             )

@@ -1,6 +1,6 @@
 """S(Q) and G(r) of every frame, before and after denoising, with their errors.
 
-Raw errors are those of Poisson counts; denoised ones come from answers to halves of the photons.
+Raw errors are those of Poisson counts; denoised ones are the scatter of replicas.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from smae_jax.report.pdf import Transform
-from smae_jax.report.profiles import Profiles, scatter_and_product
+from smae_jax.report.profiles import Profiles, rms
 from smae_jax.report.shells import Shell
 
 
@@ -68,11 +68,10 @@ def curves_of(layout: PairLayout, profile: Profiles) -> tuple[Curves, Curves]:
     sigmas = [
         transform.sigma(raw, variance, u) for u in (np.eye(len(transform.q)), transform.kernel)
     ]
-    halves = zip(either(profile.half_answers), either(profile.half_raw), strict=True)
-    columns = (
-        *(both(profile.raw), sigmas, both(profile.answer)),
-        *([_sigma_of_curves(*pair) for pair in halves], either(profile.known)),
-    )
+    denoised = both(profile.answer)
+    others = zip(either(profile.replica_answers), denoised, strict=True)
+    scatter = [None if some is None else rms(some - one) for some, one in others]
+    columns = both(profile.raw), sigmas, denoised, scatter, either(profile.known)
     structure, functions = (Curves(*side) for side in zip(*columns, strict=True))
     return structure, functions
 
@@ -81,18 +80,3 @@ def raw_of(layout: PairLayout, profile: Profiles) -> tuple[np.ndarray, np.ndarra
     """Return raw intensities without background and their variance, (frames, used) each."""
     variance = profile.raw_sigma[:, layout.transform.bins] ** 2 + layout.empty[1]
     return layout.intensity(profile.raw), variance
-
-
-def _sigma_of_curves(halves: np.ndarray | None, counted: np.ndarray | None) -> np.ndarray | None:
-    """Return the error of every place of a curve, the same for all frames, (frames, places).
-
-    What two halves show is averaged over the frames, see `scatter_and_product`; None where there are no
-    halves, or a single frame.
-    """
-    if halves is None or counted is None or halves.shape[1] < 2:
-        return None
-    scatter, product = scatter_and_product(halves, counted)
-    missed = product.mean(axis=0)
-    error = product.std(axis=0) / np.sqrt(max(len(product) - 1, 1))
-    square = scatter.mean(axis=0) + np.where(missed > error, missed, 0)
-    return np.broadcast_to(np.sqrt(square), scatter.shape)

@@ -51,7 +51,7 @@ def section(found: Pair, collected: Collected, keep: Keep) -> str:
         "area is the integral of G(r) where that of the whole scan is above 0: raw areas are unbiased, and "
         "a smaller denoised one says that the structure was smoothed. A shell that the raw counts of a "
         "frame do not show by 3 sigma has no raw position and centroid there. Errors of denoised quantities "
-        "come from the halves of the photons.",
+        "are the scatter of replicas.",
         "soft",
     )
     return body + drawn(found.observables, collected, keep, name="shells")

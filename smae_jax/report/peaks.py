@@ -10,16 +10,16 @@ import dataclasses
 import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks, peak_widths
 
-from smae_jax.blocks import spread
 from smae_jax.report.cake import Bins
-from smae_jax.report.observable import HALVES, Observable, observable_of
+from smae_jax.report.observable import Observable, observable_of
 from smae_jax.report.profiles import Profiles
+from smae_jax.report.response import moved
 
 Shape = Literal["gaussian", "pseudo_voigt"]
 MOST = 3
@@ -31,10 +31,27 @@ REACH = 2.0
 FEWEST_BINS = 9
 SEEN = 3.0
 """Standard deviations of the area from which a frame's peak has a position and a width."""
-TELLING = 128
-"""Frames whose halves are fitted, at most, evenly spread: they tell the error of all."""
 QUANTITIES = (("position", "center"), ("width", "fwhm"), ("area", "amplitude"))
 """What is reported, and what lmfit calls it; the width is the full one at half height."""
+
+
+class Fits(NamedTuple):
+    """Fits to every frame.
+
+    Attributes:
+      told: `raw`, `denoised`, and `reference` if it is there -> values and errors of some quantities,
+        (frames, quantities, 2).
+      moved: what those of replicas differ by from those of the answer, (replicas, frames, quantities); None =
+        there are no replicas.
+    """
+
+    told: dict[str, np.ndarray]
+    moved: np.ndarray | None
+
+    def of(self, quantity: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Return both of one quantity, as `observable_of` takes them."""
+        told = {name: values[:, quantity] for name, values in self.told.items()}
+        return told, None if self.moved is None else self.moved[..., quantity]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +167,7 @@ def fitted(
     """Fit a peak in every frame: position, width and area, raw and denoised, with errors.
 
     The shape of a pseudo-Voigt is that of the scan's mean. Raw fits have the errors of Poisson counts; the
-    errors of denoised ones come from fits to answers to the halves of the photons.
+    errors of denoised ones are the scatter of replicas.
 
     Args:
       bins: of the profiles.
@@ -170,39 +187,44 @@ def fits_of(
     peak: Peak,
     *,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> dict[str, np.ndarray]:
-    """Fit a peak in every frame, see `fitted`.
-
-    Returns:
-      `raw`, `denoised`, `reference` and each of `HALVES`, as far as they are there -> value and error of the
-      `QUANTITIES`, (frames, 3, 2).
-    """
+) -> Fits:
+    """Fit a peak in every frame, see `fitted`: values and errors of the `QUANTITIES`."""
     use = bins.inside(peak.low, peak.high)
     cut, whole = profile.taken(use), profile.taken(use).of_scan()
     x, mean = bins.values[use], np.maximum(whole.raw[0], 1e-12)
     model = _model(peak.shape)
-    halves, counted = cut.half_answers, cut.half_raw
     series: dict[str, np.ndarray] = {"raw": cut.raw, "denoised": cut.answer}
-    if halves is not None and counted is not None:
-        of_halves = (*halves, *counted)
-        series |= dict(zip(HALVES, of_halves, strict=True))
     if cut.known is not None:
         series["reference"] = cut.known
     names = [name for _, name in QUANTITIES]
-    telling = frozenset(spread(cut.frames, TELLING).tolist())
     found = {one: np.full((cut.frames, 3, 2), np.nan) for one in series}
+    scatter, off = cut.replica_answers, None
+    if scatter is not None:
+        scatter = scatter - cut.answer
+        off = np.full((len(scatter), cut.frames, 3), np.nan)
     for frame in progress(range(cut.frames)):
         level = cut.counts[frame].sum() / max(float((mean * cut.norm[frame]).sum()), 1e-12)
         expected = np.maximum(mean * max(level, 1e-6) * cut.norm[frame], 1e-3)
         sigma = np.sqrt(expected) / np.where(cut.norm[frame] > 0, cut.norm[frame], np.nan)
         for one, values in series.items():
-            if one in HALVES and frame not in telling:
-                continue
             fit = _fit(model, _frame_start(model, peak, level), x, values[frame], sigma)
-            if fit is not None:
-                told = [(fit.params[n].value, fit.params[n].stderr or np.nan) for n in names]
-                found[one][frame] = _unless_hidden(np.array(told, np.float64))
-    return found
+            if fit is None:
+                continue
+            told = [(fit.params[n].value, fit.params[n].stderr or np.nan) for n in names]
+            found[one][frame] = _unless_hidden(np.array(told, np.float64))
+            if one == "denoised" and scatter is not None and off is not None:
+                used = np.isfinite(values[frame]) & np.isfinite(sigma)
+                off[:, frame] = _moved(fit, scatter[:, frame, used], 1 / sigma[used])
+    if off is not None:
+        off = np.where(np.isfinite(found["denoised"][..., 0]), off, np.nan)
+    return Fits(found, off)
+
+
+def _moved(fit: Any, changes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what the `QUANTITIES` of replicas differ by, (replicas, 3)."""
+    off = moved(fit, changes, weights)
+    ratio = fit.params["fwhm"].value / fit.params["sigma"].value
+    return np.stack([off["center"], ratio * off["sigma"], off["amplitude"]], axis=-1)
 
 
 def _unless_hidden(told: np.ndarray) -> np.ndarray:
@@ -213,14 +235,14 @@ def _unless_hidden(told: np.ndarray) -> np.ndarray:
     return told
 
 
-def _observables(bins: Bins, peak: Peak, found: dict[str, np.ndarray]) -> list[Observable]:
+def _observables(bins: Bins, peak: Peak, found: Fits) -> list[Observable]:
     where = f"peak at {peak.center:.4g} {bins.unit}"
     observables = [
         observable_of(
             name,
             where,
             f"counts {bins.unit}" if name == "area" else bins.unit,
-            {one: each[:, k] for one, each in found.items()},
+            *found.of(k),
         )
         for k, (name, _) in enumerate(QUANTITIES)
     ]

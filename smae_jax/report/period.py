@@ -13,7 +13,7 @@ import numpy as np
 
 from smae_jax.report.cake import Bins
 from smae_jax.report.observable import Observable, observable_of
-from smae_jax.report.peaks import Peak, fits_of, peaks_of, windows_of
+from smae_jax.report.peaks import Fits, Peak, fits_of, peaks_of, windows_of
 from smae_jax.report.profiles import Profiles
 
 MOST = 10
@@ -110,25 +110,37 @@ def fitted_period(
         return []
     found = [fits_of(bins, meridian, order.peak, progress=progress) for order in orders]
     numbers = np.array([order.number for order in orders], float)
-    stacks = {name: np.stack([one[name] for one in found]) for name in found[0]}
+    stacks = {name: np.stack([one.told[name] for one in found]) for name in found[0].told}
     places = {name: first_order(numbers, each[:, :, 0]) for name, each in stacks.items()}
+    moved = _moved(numbers, found)
     said = ", ".join(str(order.number) for order in orders)
     where = f"orders {said} along the meridian"
-    observables = [observable_of("place of the first order", where, bins.unit, places)]
+    observables = [observable_of("place of the first order", where, bins.unit, places, moved)]
     if bins.name == "q":
         periods = {name: _period(*one.T).T for name, one in places.items()}
-        observables.insert(0, observable_of("D-period", where, "nm", periods))
+        if moved is not None:
+            moved = 2 * np.pi * moved / places["denoised"][:, 0] ** 2
+        observables.insert(0, observable_of("D-period", where, "nm", periods, moved))
     for order, one in zip(orders, found, strict=True):
-        areas = {name: each[:, 2] for name, each in one.items()}
-        observables.append(
-            observable_of(
-                "area",
-                f"order {order.number} along the meridian, at {order.peak.center:.4g} {bins.unit}",
-                f"counts {bins.unit}",
-                areas,
-            )
-        )
+        place = f"order {order.number} along the meridian, at {order.peak.center:.4g} {bins.unit}"
+        observables.append(observable_of("area", place, f"counts {bins.unit}", *one.of(2)))
     return observables
+
+
+def _moved(numbers: np.ndarray, fits: Sequence[Fits]) -> np.ndarray | None:
+    """Return what the first order of replicas differs by, (replicas, frames), with the answer's weights."""
+    some = [one.moved for one in fits if one.moved is not None]
+    if len(some) < len(fits):
+        return None
+    answer = np.stack([one.told["denoised"][:, 0] for one in fits])
+    others = np.moveaxis(np.stack(some)[..., 0], 1, 0) + answer[..., 0]
+    first = first_order(numbers, answer)[:, 0]
+    errors = np.broadcast_to(answer[..., 1], others.shape)
+    each = [
+        first_order(numbers, np.stack([*pair], axis=-1))
+        for pair in zip(others, errors, strict=True)
+    ]
+    return np.stack([one[:, 0] for one in each]) - first
 
 
 def first_order(numbers: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Profiles of a scan before and after denoising: I(q) or I(radius), and I(chi) in rings.
 
 A raw profile is a sum of photons over a sum of exposures, so it is unbiased and its errors are exact. Errors
-of denoised pixels are correlated, and bars that are added up as if they were not are too small. So a denoised
-profile has the error that the two halves of the photons show, see `halves`. Knows nothing of files and pyFAI.
+of denoised pixels are correlated, and bars that are added up as if they were not are too small. So the error
+of a denoised profile is the scatter of replicas, see `finishing.replicas`. Knows nothing of files and pyFAI.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
-SMOOTHING = 4.0
-"""Bins over which the variance that halves show is averaged: two halves tell it to 0.4 of itself."""
 FEWEST = 9.0
 """Counts of a bin, at least, where counts are compared with answers: their noise is nearly normal then."""
 
@@ -26,9 +23,8 @@ class Profiles:
       counts: photons, (frames, bins), float64.
       norm: exposure times relative solid angle of their pixels, (frames, bins); 0 where none is valid.
       denoised: expected counts of the same pixels, (frames, bins).
-      halves: expected counts of a full exposure as answered to either half of the photons, (2, frames, bins);
-        None where the photons could not be split.
-      half_counts: photons of either half, (2, frames, bins); None with `halves`.
+      replicas: what plausible answers differ by from `denoised`, (replicas, frames, bins); None = there are
+        none.
       reference: expected counts as the reference has them, and their variance, (2, frames, bins), on its
         own pixels: over `reference_norm`; None = there is none.
       reference_norm: as `norm`, of the pixels that are valid in the reference.
@@ -37,8 +33,7 @@ class Profiles:
     counts: np.ndarray
     norm: np.ndarray
     denoised: np.ndarray
-    halves: np.ndarray | None = None
-    half_counts: np.ndarray | None = None
+    replicas: np.ndarray | None = None
     reference: np.ndarray | None = None
     reference_norm: np.ndarray | None = None
 
@@ -74,39 +69,14 @@ class Profiles:
         return self._per_norm(self.denoised)
 
     @property
-    def half_answers(self) -> np.ndarray | None:
-        """Profiles of the answers to the halves of the photons, (2, frames, bins)."""
-        return None if self.halves is None else self._per_norm(self.halves)
-
-    @property
-    def half_raw(self) -> np.ndarray | None:
-        """Raw profiles of the halves of the photons, per unit of exposure, (2, frames, bins)."""
-        return None if self.half_counts is None else self._per_norm(2 * self.half_counts)
+    def replica_answers(self) -> np.ndarray | None:
+        """Plausible profiles in units of `answer`, (replicas, frames, bins)."""
+        return None if self.replicas is None else self._per_norm(self.denoised + self.replicas)
 
     @property
     def answer_sigma(self) -> np.ndarray | None:
-        """Root of the mean squared error of `answer`, as halves of the photons show it.
-
-        Mean squares, relative to the counts, are averaged over the frames and over neighbouring bins. The
-        correlation of denoised pixels is in them.
-        """
-        if self.halves is None or self.half_counts is None:
-            return None
-        known = self.norm > 0
-        counts = np.where(known, self.counts, 0).mean(axis=0)
-        scatter, product = scatter_and_product(self.halves, 2 * self.half_counts)
-        scatter, product = (np.where(known, a, 0) for a in (scatter, product))
-
-        def smooth(values: np.ndarray) -> np.ndarray:
-            return gaussian_filter1d(values, SMOOTHING, mode="nearest")
-
-        number = self.frames * 2 * np.sqrt(np.pi) * SMOOTHING
-        error = np.sqrt(smooth((product**2).mean(axis=0)) / number)
-        missed = smooth(product.mean(axis=0))
-        square = smooth(scatter.mean(axis=0)) + np.where(missed > error, missed, 0)
-        mean = smooth(counts)
-        share = np.divide(square, mean, out=np.zeros_like(mean), where=mean > 0)
-        return self._per_norm(np.sqrt(share * np.maximum(self.denoised, 0)))
+        """Standard deviation of `answer`: the scatter of replicas, which denoised pixels share."""
+        return None if self.replicas is None else self._per_norm(rms(self.replicas))
 
     @property
     def known(self) -> np.ndarray | None:
@@ -178,26 +148,15 @@ def apart(one: np.ndarray, other: np.ndarray, period: float) -> np.ndarray:
     return (off + period / 2) % period - period / 2 if period else off
 
 
-def scatter_and_product(
-    answers: np.ndarray, raw: np.ndarray, *, period: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what two halves of the photons say of the squared error of the answer to all of them.
+def rms(differences: np.ndarray) -> np.ndarray:
+    """Return the root of the mean square over replicas, (replicas, ...) -> (...).
 
-    With `x` answered to a half and `r` its raw value, both for a full exposure: half of x1 - x2 scatters as
-    the answer to all photons does. What x misses in both halves alike has the square (x1 - r1) (x2 - r2) in
-    the mean: r is unbiased, and the photons of the halves are independent. From half to full photons it falls
-    a little, to 0.87 as `finishing.error_bars` has measured, which is left as a reserve.
-
-    Args:
-      answers: x1 and x2, (2, ...).
-      raw: r1 and r2, likewise.
-      period: of an angle; 0 = it is none.
-
-    Returns:
-      (((x1 - x2) / 2)^2, (x1 - r1) (x2 - r2)), each of the shape of one half.
+    NaN are left out; NaN where fewer than half of the replicas tell anything.
     """
-    first, second = (apart(x, r, period) for x, r in zip(answers, raw, strict=True))
-    return (apart(answers[0], answers[1], period) / 2) ** 2, first * second
+    told = np.isfinite(differences)
+    number = told.sum(axis=0)
+    square = (np.where(told, differences, 0) ** 2).sum(axis=0) / np.maximum(number, 1)
+    return np.where(2 * number >= len(differences), np.sqrt(square), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)

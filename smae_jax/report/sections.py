@@ -214,9 +214,9 @@ def profiles(found: Physics, keep: Keep) -> str:
     each = found.profile.chi_square
     body = page.paragraph(
         f"Profiles are {bins.said}. Raw profiles are sums of photons over sums of exposures: unbiased, with "
-        "exact Poisson errors. Denoised ones take the same pixels. Their band is the error that two halves "
-        "of the photons show: how far the answers to both scatter, and what both miss beside the raw counts. "
-        "So it holds the correlation of denoised pixels. Solid angles are corrected, polarisation is not."
+        "exact Poisson errors. Denoised ones take the same pixels. Their band is the scatter of "
+        "replicas: plausible answers to parts of the photons, with what such answers miss. So it holds the "
+        "correlation of denoised pixels. Solid angles are corrected, polarisation is not."
     )
     body += page.facts(
         [
@@ -281,7 +281,7 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
     body = page.paragraph(
         f"{said} Every frame is fitted by itself: a straight line and the peak, whose width is the full one "
         "at half height. Values are medians over the frames. Raw errors are those of photons, denoised ones "
-        "come from the halves of the photons. Denoised less raw is the weighted mean over the frames: raw "
+        "are the scatter of replicas. Denoised less raw is the weighted mean over the frames: raw "
         "fits scatter about the truth, so it tells what denoising changes in all frames alike."
     )
     body += observed_table(found.observables)
