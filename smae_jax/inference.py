@@ -330,17 +330,17 @@ def answered(
 
 
 def in_counts(answers: Answers, data: Measurements) -> Answers:
-    """Return answers to full frames as counts of every frame's own exposure."""
+    """Return answers to full frames as counts of every frame's own exposure.
+
+    Replicas, the largest array by far, are changed in place.
+    """
     light = data.frame_exposure.reshape(-1, *(1,) * (np.ndim(answers.counts) - 1))
     if (light == 1).all():
         return answers
     sigma = None if answers.sigma is None else answers.sigma * light
-    replicas = answers.replicas
-    if replicas is not None:
-        replicas = (replicas * light.astype(np.float32)).astype(np.float16)
-    return dataclasses.replace(
-        answers, counts=answers.counts * light, sigma=sigma, replicas=replicas
-    )
+    for one in () if answers.replicas is None else answers.replicas:
+        one[...] = one * light.astype(np.float32)
+    return dataclasses.replace(answers, counts=answers.counts * light, sigma=sigma)
 
 
 def ensemble(

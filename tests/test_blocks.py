@@ -158,6 +158,18 @@ def test_each_block_is_answered_as_if_it_stood_alone(scan, trained_run, undistur
             np.testing.assert_array_equal(frames, own[name], err_msg=name)
 
 
+def test_replicas_of_a_block_are_those_of_its_frames_alone(scan, trained_run, smae):
+    asked = ("--replicas", 4, "--no-combine", "--ensemble", "none")
+    infer(smae, trained_run, scan, "whole.h5", "--repeats", "0:20", *asked, *TINY)
+    infer(smae, trained_run, scan, "alone.h5", "--repeats", "10:20", *asked)
+    with h5py.File("whole.h5") as whole, h5py.File("alone.h5") as alone:
+        found, own = whole["entry/replicas/data"], alone["entry/replicas/data"]
+        assert found.shape == (4, 20, 34, 30)
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found[:, 10:], own[()])
+        assert own[()].std() > 0
+
+
 def test_an_interrupted_output_goes_on_and_ends_with_the_same_bytes(
     scan, trained_run, undisturbed, smae, monkeypatch
 ):

@@ -20,12 +20,12 @@ from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
 from smae_jax.measurements import Measurements, mean_of_frames
-from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
 from smae_jax.run.background import read_background
 from smae_jax.run.blockwise import form_asked, infer_large
 from smae_jax.run.restore import Opened, files_of, open_run
+from smae_jax.run.scratch import room_beside
 
 
 def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) -> None:
@@ -130,7 +130,12 @@ def _answered(config: InferConfig, background: Measurements | None, opened: Open
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
     if config.replicas:
         answers = finishing.with_replicas(
-            jax.random.key(opened.seed), answers, data, opened.answers, number=config.replicas
+            jax.random.key(opened.seed),
+            answers,
+            data,
+            opened.answers,
+            number=config.replicas,
+            room=room_beside(config.output),
         )
     if method.answers != "one":
         answers = in_counts(answers, data)
@@ -184,19 +189,11 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
 
 
 def _check_replicas(config: InferConfig, opened: Opened) -> None:
-    """Refuse replicas where there are none, or no room for them."""
+    """Refuse replicas where there are none."""
     if not config.replicas:
         return
-    data, number = opened.data, config.replicas
-    finishing.check_replicas(data, number, each=opened.method.error_bars == "photons")
-    frames = data.frames if opened.large is None else opened.large.frames
-    needed, memory = 2 * number * frames * int(np.prod(data.spatial)), parse_memory(config.memory)
-    if opened.large is not None or needed > memory:
-        raise UserError(
-            f"--replicas {number}: takes {needed / 2**30:.1f} GiB for {counted(frames, 'frame')} at once, "
-            f"and --memory allows {memory / 2**30:.1f} GiB and one block; choose frames with --repeats a:b, "
-            "or fewer replicas"
-        )
+    each_own = opened.method.error_bars == "photons"
+    finishing.check_replicas(opened.data, config.replicas, each=each_own)
 
 
 def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:

@@ -46,6 +46,7 @@ from smae_jax.report.profiles import Ring, in_rings
 from smae_jax.report.scoring import scores_of
 from smae_jax.run.background import read_background
 from smae_jax.run.restore import Opened, files_of
+from smae_jax.run.scratch import room_beside
 from smae_jax.version import version
 
 
@@ -147,7 +148,7 @@ def _collected(
         meridian=None if layout is None else layout.meridian,
         reference=None if read is None else paired,
         replicas=_number_of_replicas(config, opened, layout, say),
-        scratch=str(Path(config.output).resolve().parent),
+        room=room_beside(config.output),
     )
     frames = counted(len(numbers), "frame")
     say(f"{frames} are answered as by infer")

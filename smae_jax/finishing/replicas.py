@@ -35,7 +35,8 @@ STREAM = 2**31 - 5
 """Part of the random stream that no other use of a key reaches."""
 
 
-def _in_memory(shape: tuple[int, ...]) -> np.ndarray:
+def in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    """Make the array of replicas of a shape."""
     return np.empty(shape, np.float16)
 
 
@@ -46,7 +47,7 @@ def replicas(
     answer: Callable[[Measurements], Answers],
     *,
     number: int,
-    room: Callable[[tuple[int, ...]], np.ndarray] = _in_memory,
+    room: Callable[[tuple[int, ...]], np.ndarray] = in_memory,
 ) -> np.ndarray:
     """Return what plausible answers differ by from the answers.
 
@@ -124,9 +125,10 @@ def with_replicas(
     answer: Callable[[Measurements], Answers],
     *,
     number: int,
+    room: Callable[[tuple[int, ...]], np.ndarray] = in_memory,
 ) -> Answers:
     """Return answers with replicas beside them; see `replicas`."""
-    found = replicas(key, answers, data, answer, number=number)
+    found = replicas(key, answers, data, answer, number=number, room=room)
     what = f"{number} plausible answers to halves of the photons, and what both miss"
     return answers.after("replicas", what, replicas=found)
 

@@ -25,7 +25,6 @@ class Answered:
       names: one per frame.
       leading: (rows, columns) where the frames are a raster and each has an answer, else (k,).
       frame: shape of a frame, (*spatial[, channel]).
-      replicas: what plausible answers differ by, (number, *shape of `counts`); None = there are none.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Answered:
             raise TypeError(f"counts: {counts.shape} does not fit {like.counts.shape}")
         if sigma is not None and np.shape(sigma) != counts.shape:
             raise TypeError(f"sigma: expected {counts.shape}, got {np.shape(sigma)}")
-        self.counts, self.like, self.sigma, self.replicas = counts, like, sigma, replicas
+        self.counts, self.like, self.sigma, self._replicas = counts, like, sigma, replicas
         if known is None:
             finite = np.isfinite(counts)
             self.known = np.asarray(finite.all(axis=-1) if like.channels else finite)
@@ -72,6 +71,10 @@ class Answered:
                 f"known, filled: {flags.shape} does not fit ({len(self.counts)}, *{spatial})"
             )
         return flags
+
+    def replicas(self) -> Iterator[Iterator[np.ndarray]]:
+        """Yield of each replica what it differs by from each frame's counts, float16."""
+        yield from map(iter, () if self._replicas is None else self._replicas)
 
     @property
     def has_sigma(self) -> bool:

@@ -110,13 +110,9 @@ class Stored:
             self._answers.packed(name) if as_parts and isinstance(self._answers, Joined) else None
         )
 
-    @property
-    def replicas(self) -> np.ndarray | None:
-        """What plausible answers differ by, (number, *leading, *frame), float16; None = there are none."""
-        if not isinstance(self._answers, Answered) or self._answers.replicas is None:
-            return None
-        found = self._answers.replicas
-        return found.reshape(len(found), *self.leading, *self.frame)
+    def replicas(self) -> Iterator[Iterator[np.ndarray]]:
+        """Yield of each replica what it differs by from each frame's answer, float16."""
+        return self._answers.replicas()
 
     def in_words(self) -> str:
         """Say how numbers were rounded and how many were clipped; "" = neither."""

@@ -40,8 +40,7 @@ def write_nexus(path: Path, answers: Stored, process: dict[str, str]) -> None:
         if answers.has_sigma:
             errors = _frames(data, "data_errors", answers)
             errors.attrs["long_name"] = "one standard deviation of the denoised counts"
-        if answers.replicas is not None:
-            _replicas(entry, answers.replicas, answers.form.packing)
+        _replicas(entry, answers)
         _flags(data, "pixel_mask", answers, np.uint32, "nonzero = no answer")
         if patterns or answers.flags("filled")[0] is None:
             _flags(data, "filled", answers, np.uint8, "1 = not measured, filled from the partner")
@@ -83,13 +82,25 @@ def _frames(group: h5py.Group, name: str, answers: Stored) -> h5py.Dataset:
     return dataset
 
 
-def _replicas(entry: h5py.Group, differences: np.ndarray, packing: str) -> None:
-    """Write what plausible answers differ by, each frame of each in a chunk of its own."""
-    group = group_of(entry, "replicas", "NXdata", signal="data")
-    chunks = (*(1 for _ in differences.shape[:-2]), *differences.shape[-2:])
-    dataset = group.create_dataset(
-        "data", data=differences, chunks=chunks, **packing_options(packing)
-    )
+def _replicas(entry: h5py.Group, answers: Stored) -> None:
+    """Write what plausible answers differ by, if there are any, each frame of each in a chunk of its own."""
+    leading, frame, dataset = answers.leading, answers.frame, None
+    for number, frames in enumerate(answers.replicas()):
+        if dataset is None:
+            group = group_of(entry, "replicas", "NXdata", signal="data")
+            dataset = group.create_dataset(
+                "data",
+                (1, *leading, *frame),
+                np.float16,
+                maxshape=(None, *leading, *frame),
+                chunks=(1, *(1 for _ in leading), *frame),
+                **packing_options(answers.form.packing),
+            )
+        dataset.resize(number + 1, axis=0)
+        for place, values in zip(np.ndindex(leading), frames, strict=True):
+            dataset[(number, *place)] = values
+    if dataset is None:
+        return
     dataset.attrs["units"] = "counts"
     dataset.attrs["long_name"] = (
         "replicas less the answer: add one to entry/data/data; the scatter of any quantity over them is its "

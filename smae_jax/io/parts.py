@@ -27,6 +27,7 @@ from smae_jax.measurements import Measurements
 
 _RECORD = "made_of.json"
 _ARRAYS = ("counts", "sigma", "known", "filled")
+_REPLICA = "replica_{:02d}"
 PACKING = "bitshuffle"
 """How the arrays of a part are packed, see `packings.packing_options`."""
 
@@ -91,6 +92,7 @@ class Parts:
         known: np.ndarray,
         filled: np.ndarray,
         sigma: np.ndarray | None = None,
+        replicas: np.ndarray | None = None,
         done: Sequence[tuple[str, str]] = (),
     ) -> None:
         """Write the answers of a block; it is there whole, or not at all.
@@ -101,6 +103,7 @@ class Parts:
           known: where there is an answer, bool, as `counts`.
           filled: answered, but not measured, bool, as `counts`.
           sigma: as `counts`; None = none.
+          replicas: what plausible answers differ by, (number, *shape of `counts`), float16; None = none.
           done: stages, and what each did.
 
         Raises:
@@ -112,6 +115,8 @@ class Parts:
             "known": _once(np.asarray(known, bool)),
             "filled": _once(np.asarray(filled, bool)),
         }
+        others = () if replicas is None else replicas
+        arrays |= {_REPLICA.format(number): one for number, one in enumerate(others)}
         with (
             atomic_path(self.path(block), overwrite=True) as temporary,
             create_hdf5(temporary) as file,
@@ -146,7 +151,7 @@ class Parts:
         frames = self.blocks[block].stop - self.blocks[block].start
         try:
             with h5py.File(self.path(block), "r") as file:
-                arrays = [_in(file, name) for name in _ARRAYS if name in file]
+                arrays = [_in(file, str(name)) for name in file]
                 return len(_in(file, "counts")) == frames and all(
                     checksum(array[()]) == array.attrs["crc32"] for array in arrays
                 )
@@ -186,6 +191,13 @@ class Joined:
         """Whether there are error bars."""
         with h5py.File(self.parts.path(0), "r") as file:
             return "sigma" in file
+
+    def replicas(self) -> Iterator[Iterator[np.ndarray]]:
+        """Yield of each replica what it differs by from each frame's counts, float16."""
+        with h5py.File(self.parts.path(0), "r") as file:
+            names = [_REPLICA.format(number) for number in range(len(file))]
+            names = [name for name in names if name in file]
+        yield from map(self._each, names)
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield each frame's counts, float32, NaN where there is no answer."""

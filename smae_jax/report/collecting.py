@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from smae_jax import blocks, finishing
 from smae_jax.evaluation.estimators import half_pixel, raw
 from smae_jax.evaluation.residuals import RingTotals, Whiteness
 from smae_jax.evaluation.with_reference import Reference
+from smae_jax.finishing.replicas import in_memory
 from smae_jax.likeness import Coarse, coarse
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
@@ -27,9 +27,6 @@ from smae_jax.report.gallery import Shown
 from smae_jax.report.meridian import Along, Meridian
 from smae_jax.report.profiles import Profiles, over_ring
 from smae_jax.run.restore import Opened
-
-MUCH = 2**30
-"""Bytes of replicas of a block from which they are kept in a file."""
 
 References = Callable[[Measurements, np.ndarray], Reference]
 """(frames, their numbers in the input) -> their reference."""
@@ -48,7 +45,7 @@ class Wanted:
       meridian: how the sector about it is found; None = none is kept.
       reference: of frames; None = there is none.
       replicas: number of plausible answers that tell the errors of denoised quantities; 0 = none.
-      scratch: folder for replicas that are more than `MUCH`; "" = the system's.
+      room: makes the arrays of replicas.
     """
 
     numbers: np.ndarray
@@ -59,7 +56,7 @@ class Wanted:
     meridian: Meridian | None = None
     reference: References | None = None
     replicas: int = 0
-    scratch: str = ""
+    room: Callable[[tuple[int, ...]], np.ndarray] = in_memory
 
 
 class PerFrame(NamedTuple):
@@ -187,21 +184,13 @@ def _replicas(
     here: Opened, answers: Answers, wanted: Wanted, progress: Callable[..., Any]
 ) -> np.ndarray:
     """Return what plausible answers differ by, as `infer --replicas` writes them, before exposures."""
-
-    def room(shape: tuple[int, ...]) -> np.ndarray:
-        if 2 * np.prod(shape) <= MUCH:
-            return np.empty(shape, np.float16)
-        # Unlinked at once: nothing is left of it, however this process ends.
-        with tempfile.TemporaryFile(dir=wanted.scratch or None) as file:
-            return np.memmap(file, np.float16, "w+", shape=shape)
-
     return finishing.replicas(
         jax.random.key(here.seed),
         answers,
         here.data,
         functools.partial(here.answers, progress=progress),
         number=wanted.replicas,
-        room=room,
+        room=wanted.room,
     )
 
 

@@ -190,6 +190,7 @@ def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int]) -> Non
             known=np.asarray(answers.known),
             filled=np.asarray(answers.filled),
             sigma=None if answers.sigma is None else np.asarray(answers.sigma),
+            replicas=answers.replicas,
             done=answers.done,
         )
 
