@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from smae_jax import models, symmetry
 from smae_jax.canvas import Canvas
+from smae_jax.made_once import made_once
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Method
 from smae_jax.outliers import take_out
@@ -133,14 +134,7 @@ class Predictor:
     @functools.cached_property
     def _once(self) -> Callable[..., Answers]:
         """The jitted function that answers a batch of whole canvases."""
-        split = NamedSharding(self._devices, PartitionSpec("data"))
-
-        def once(parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
-            predict = self._predict(parameters)
-            arrays = _onto(canvas, *frames)
-            return _off(canvas, self._of_batch(predict, *arrays, turned=turned, split=split))
-
-        return jax.jit(once, static_argnames=("canvas", "turned"))
+        return _compiled(self)
 
     @functools.cached_property
     def _tiled(self) -> Callable[..., Answers]:
@@ -153,11 +147,17 @@ class Predictor:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
             predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
             arrays = _onto(canvas, *frames)
-            return _off(canvas, self._of_batch(predict, *arrays, turned=turned))
+            return _off(canvas, self.of_batch(predict, *arrays, turned=turned))
 
         return once
 
-    def _of_batch(
+    def whole(self, parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
+        """Answer a batch of whole canvases; pure."""
+        split = NamedSharding(self._devices, PartitionSpec("data"))
+        predict, arrays = self._predict(parameters), _onto(canvas, *frames)
+        return _off(canvas, self.of_batch(predict, *arrays, turned=turned, split=split))
+
+    def of_batch(
         self,
         predict: Callable[[Array], Array],
         counts: Array,
@@ -169,6 +169,7 @@ class Predictor:
         turned: bool,
         split: NamedSharding | None = None,
     ) -> Answers:
+        """Answer a batch with a prediction; pure."""
         # A network that never saw a part of an exposure is shown a weaker frame instead.
         unit = jnp.float32(1.0) if self.method.sees_exposure else jnp.float32(unit)
         batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)
@@ -191,7 +192,7 @@ class Predictor:
     @functools.cached_property
     def _apply(self) -> models.Apply:
         """The network, jitted: an ensemble traces it once."""
-        return jax.jit(models.apply_of(self.net))
+        return _compiled_network(self.net)
 
     def _all_repeats(
         self, parameters: Any, data: Measurements, scales: np.ndarray, leave_out: bool
@@ -228,20 +229,18 @@ class Predictor:
     @functools.cached_property
     def _one(self) -> Callable[..., Answers]:
         """The jitted function that gives one answer to all repeats of a channel."""
+        return _compiled_together(self)
 
-        def one(
-            parameters: Any, counts: Array, exposure: Array, scales: Array, beside: Any
-        ) -> Answers:
-            batch = whole_batch(counts, exposure, scales, turned=False, beside=beside)
-            result = self.method.denoise(self._predict(parameters), batch)
-            if self.conserve_totals:
-                total, light = (
-                    jnp.sum(x, 0, keepdims=True) for x in (batch.counts, batch.exposure)
-                )
-                result = conserve(result, total, light)
-            return result
-
-        return jax.jit(one)
+    def together(
+        self, parameters: Any, counts: Array, exposure: Array, scales: Array, beside: Any
+    ) -> Answers:
+        """Give one answer to all repeats of a channel; pure."""
+        batch = whole_batch(counts, exposure, scales, turned=False, beside=beside)
+        result = self.method.denoise(self._predict(parameters), batch)
+        if self.conserve_totals:
+            total, light = (jnp.sum(x, 0, keepdims=True) for x in (batch.counts, batch.exposure))
+            result = conserve(result, total, light)
+        return result
 
     def _frames_per_batch(self, canvas: Canvas, *, frames: int, devices: int) -> int:
         pixels = int(np.prod(canvas.shape))
@@ -250,6 +249,21 @@ class Predictor:
         many = PIXELS_PER_BATCH.get(jax.devices()[0].platform, MANY_PIXELS)
         chosen = self.batch_size or min(frames, many // pixels)
         return max(1, -(-chosen // devices)) * devices
+
+
+@made_once
+def _compiled(predictor: Predictor) -> Callable[..., Answers]:
+    return jax.jit(predictor.whole, static_argnames=("canvas", "turned"))
+
+
+@made_once
+def _compiled_together(predictor: Predictor) -> Callable[..., Answers]:
+    return jax.jit(predictor.together)
+
+
+@made_once
+def _compiled_network(net: models.Network) -> models.Apply:
+    return jax.jit(models.apply_of(net))
 
 
 @dataclasses.dataclass(frozen=True)

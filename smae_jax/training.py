@@ -23,6 +23,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smae_jax import models
 from smae_jax.errors import UserError
+from smae_jax.made_once import made_once
 from smae_jax.methods.protocol import Batch, Method, Pair
 from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
 from smae_jax.registration import displace
@@ -57,6 +58,7 @@ class TrainingDivergedError(UserError):
     """The loss is not finite any more."""
 
 
+@made_once
 def make_schedule(
     kind: Literal["cosine", "step", "constant"],
     *,
@@ -103,6 +105,7 @@ def make_schedule(
     return optax.join_schedules([rise, after], [warmup_steps])
 
 
+@made_once
 def make_optimizer(
     kind: Literal["muon", "adam"],
     schedule: optax.Schedule,
@@ -282,9 +285,28 @@ def make_resident_run(
     Returns:
       (state, count) -> (state, mean metrics of these steps). The state given is donated.
     """
+    data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
+    compiled = _compiled_run(step, draw, mesh, looped)
+    if looped:
+        return lambda state, count: compiled(state, key, data, jnp.asarray(count, jnp.int32))
+
+    def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
+        del count  # one: several steps per dispatch need looped=True
+        return compiled(state, key, data)
+
+    return run
+
+
+@made_once
+def _compiled_run(
+    step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]],
+    draw: Callable[[Array, Any], Any],
+    mesh: Mesh,
+    looped: bool,
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Return the jitted function of `make_resident_run`: one step, or several."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec("data"))
-    data = jax.device_put(data, everywhere)
 
     def one(state: TrainState, key: Array, data: Any) -> tuple[TrainState, Metrics]:
         draw_key, pair_key = step_keys(key, state.step)
@@ -300,16 +322,7 @@ def make_resident_run(
         state, total = jax.lax.fori_loop(0, count, body, start)
         return state, jax.tree.map(lambda value: value / count, total)
 
-    if looped:
-        compiled = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
-        return lambda state, count: compiled(state, key, data, jnp.asarray(count, jnp.int32))
-    single = jax.jit(one, donate_argnums=0, out_shardings=everywhere)
-
-    def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
-        del count  # one: several steps per dispatch need looped=True
-        return single(state, key, data)
-
-    return run
+    return jax.jit(many if looped else one, donate_argnums=0, out_shardings=everywhere)
 
 
 def make_streamed_run(
@@ -333,9 +346,8 @@ def make_streamed_run(
     Returns:
       (state, 1) -> (state, metrics). The state given is donated.
     """
-    everywhere = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec("data"))
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+    compiled = _compiled_step(step, mesh)
     done: list[
         int
     ] = []  # the host's own count of steps: reading the state's would wait for the device
@@ -348,6 +360,14 @@ def make_streamed_run(
         return compiled(state, pair_key, jax.device_put(draw(draw_key), split))
 
     return run
+
+
+@made_once
+def _compiled_step(
+    step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]], mesh: Mesh
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(step, donate_argnums=0, out_shardings=everywhere)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -429,8 +449,7 @@ def fit(
     everywhere = NamedSharding(mesh, PartitionSpec())
     given = state is not None
     if state is None:
-        begin = jax.jit(lambda key: step.begin(key, placed.patch), out_shardings=everywhere)
-        state = begin(key)
+        state = compiled_begin(step, tuple(placed.patch), mesh)(key)
     state = jax.device_put(state, everywhere)
     assert state is not None, "there is a state by now"
     run, per_dispatch = _run_of(step, placed, key, size=size, mesh=mesh, loop=loop)
@@ -464,6 +483,28 @@ def fit(
     return best._replace(last=state)
 
 
+@made_once
+def compiled_begin(
+    step: Step, patch: tuple[int, ...], mesh: Mesh | None = None
+) -> Callable[[Array], TrainState]:
+    """Return `Step.begin` with drawn parameters, jitted: key -> state, on all devices of a mesh."""
+    sharding = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return jax.jit(lambda key: step.begin(key, patch), out_shardings=sharding)
+
+
+@made_once
+def _compiled_loss(step: Step) -> Callable[..., Array]:
+    return jax.jit(step.loss_of)
+
+
+@made_once
+def _drawing(size: int) -> Callable[[Array, Placed], Batch]:
+    return functools.partial(draw, batch_size=size)
+
+
+_places = jax.jit(draw_places, static_argnames=("batch_size", "judging"))
+
+
 def mesh_for(batch_size: int, *, devices: int = 0) -> Mesh:
     """Return a mesh that a batch can be split over.
 
@@ -493,17 +534,16 @@ def _run_of(
         return make_streamed_run(step, drawn, key=key, mesh=mesh), 1
     on_cpu = jax.devices()[0].platform == "cpu"
     per_dispatch = loop.per_dispatch or (1 if on_cpu else 20)
-    drawn = functools.partial(draw, batch_size=size)
-    run = make_resident_run(step, drawn, key=key, data=placed, mesh=mesh, looped=per_dispatch > 1)
+    looped = per_dispatch > 1
+    run = make_resident_run(step, _drawing(size), key=key, data=placed, mesh=mesh, looped=looped)
     return run, per_dispatch
 
 
 def _drawn_on_host(placed: Placed, size: int, *, judging: bool) -> Callable[[Array], Batch]:
     """Return the function that draws a batch of numpy arrays: key -> batch."""
-    places = jax.jit(lambda key: draw_places(key, placed, batch_size=size, judging=judging))
 
     def drawn(key: Array) -> Batch:
-        where = map(np.asarray, places(key))
+        where = map(np.asarray, _places(key, placed, batch_size=size, judging=judging))
         return gather(placed, *where, judging=judging, cut=cut_on_host)
 
     return drawn
@@ -533,7 +573,7 @@ def _looking(
     batches = [drawn(key) for key in jax.random.split(draw_key, loop.validation_batches)]
     batches = jax.device_put(batches, NamedSharding(mesh, PartitionSpec("data")))
     keys = list(jax.random.split(pair_key, loop.validation_batches))
-    one = jax.jit(step.loss_of)
+    one = _compiled_loss(step)
 
     def look(parameters: Parameters) -> float:
         again = (jax.random.clone(key) for key in keys)  # the same pairs at every look

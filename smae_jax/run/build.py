@@ -13,6 +13,7 @@ from smae_jax import losses, models, training
 from smae_jax.config import TrainConfig, TrainOptions, parse_shares
 from smae_jax.errors import UserError
 from smae_jax.loss_spec import parse_loss
+from smae_jax.made_once import made_once
 from smae_jax.measurements import Measurements
 from smae_jax.methods import (
     DeepImagePrior,
@@ -205,7 +206,14 @@ def build_loss(config: TrainConfig, noise: Noise = Noise(), scale: float = 1.0) 
     Raises:
       UserError: as of `parse_loss`.
     """
-    return parse_loss(config.loss, named_losses={"auto": likelihood(noise, scale)})
+    if ":" in config.loss:  # a user's own, which may be another one by now
+        return parse_loss(config.loss, named_losses={"auto": likelihood(noise, scale)})
+    return _known_loss(config.loss, noise, scale)
+
+
+@made_once
+def _known_loss(spec: str, noise: Noise, scale: float) -> losses.Loss:
+    return parse_loss(spec, named_losses={"auto": likelihood(noise, scale)})
 
 
 def build_optimizer(

@@ -98,7 +98,7 @@ def _start(
     say: Say,
 ) -> tuple[training.TrainState | None, training.Fitted | None, dict[str, Any] | None]:
     """Return state, best step and notes to begin with: of the run, of a base, or none."""
-    begin = jax.jit(lambda key: step.begin(key, work.placed.patch))
+    begin = training.compiled_begin(step, tuple(work.placed.patch))
     shapes = jax.eval_shape(begin, key)
     count = models.count_parameters(shapes.parameters)
     say(f"{config.model}: {count:,} parameters; loss {config.loss}")
