@@ -87,6 +87,30 @@ def test_peaks_that_moved_are_named():
     assert alarms.peaks_moved([]).state == "cannot tell"
 
 
+def test_motion_that_denoising_takes_away_rings():
+    rng = np.random.default_rng(5)
+    true = 10 + np.linspace(-2, 2, 60)
+    raw, sigma = true + rng.normal(0, 0.5, 60), np.full(60, 0.5)
+
+    def followed(share):
+        denoised = 10 + share * (true - 10)
+        return Observable("position", "peak", "pixel", raw, sigma, denoised, np.full(60, 0.1))
+
+    assert alarms.motion_damped([followed(0.9)]).state == "quiet"
+    found = alarms.motion_damped([followed(0.9), followed(0.3)])
+    assert found.state == "rings"
+    assert "position, peak: 29 %" in found.found
+    still = dataclasses.replace(followed(0.0), raw=10 + raw - true)
+    assert alarms.motion_damped([still]).state == "cannot tell"
+    # What only raw values show is in the errors of denoised ones.
+    for share, most in ((0.3, 0.15), (0.9, 0.3)):
+        one = followed(share).widened()
+        missed = (1 - share) * true.std()
+        assert one.denoised_sigma[0] == pytest.approx(np.hypot(0.1, missed), rel=most)
+    off = dataclasses.replace(followed(1.0), denoised=true + 0.4).widened()
+    assert off.denoised_sigma[0] == pytest.approx(np.hypot(0.1, 0.4), rel=0.25)
+
+
 def test_exposures_other_than_the_trainings_ring():
     assert alarms.outside_training(1.0, 1.4).state == "quiet"
     assert alarms.outside_training(0.1, 1.4).state == "rings"

@@ -36,6 +36,8 @@ LARGEST_MOVE = 1.0
 """Per cent by which a ring's total, or a peak's position, width or area may move."""
 LARGEST_TURN = 1.0
 """Degrees by which a direction may turn."""
+LEAST_MOTION = 0.7
+"""Share of the change from frame to frame that raw values show, and denoised ones must."""
 EXPOSURES = (0.5, 2.0)
 """Counts per pixel over those of the training."""
 FARTHEST = 0.05
@@ -182,6 +184,28 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
         bool(moved),
         f"mean over the scan of denoised less raw: {found}; {limits}",
         "Take these quantities from the raw counts, or correct them by what is said here. Train longer.",
+    )
+
+
+def motion_damped(observables: Sequence[Observable]) -> Alarm:
+    """Ring where quantities change less from frame to frame than raw values say; name them."""
+    name = "motion damped"
+    kept = {one.title: one.motion.kept for one in observables}
+    known = {title: share for title, share in kept.items() if np.isfinite(share)}
+    if not known:
+        return Alarm(name, "cannot tell", "no quantity changes clearly from frame to frame")
+    least = sorted(known, key=known.__getitem__)
+    damped = [title for title in least if known[title] < LEAST_MOTION]
+    more = f"; and {len(damped) - _LISTED} more" * (len(damped) > _LISTED)
+    shown = "; ".join(
+        f"{title}: {100 * known[title]:.0f} %" for title in (damped or least)[:_LISTED]
+    )
+    return _alarm(
+        name,
+        bool(damped),
+        f"change over the frames that is left after denoising, of what raw values show: {shown}{more}; the "
+        f"limit is {100 * LEAST_MOTION:.0f} %",
+        "Take the changes of these quantities from the raw counts, averaged over neighbouring frames.",
     )
 
 

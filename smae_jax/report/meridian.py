@@ -118,7 +118,7 @@ def directed(along: Along) -> Observable:
         denoised_sigma=sigma,
         reference=found.get("reference"),
         period=180.0,
-    )
+    ).widened()
 
 
 def ripple(sums: np.ndarray, norm: np.ndarray) -> np.ndarray:

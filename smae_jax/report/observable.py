@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,33 @@ from smae_jax.report.profiles import apart, rms
 
 STRAY = 10.0
 """Times what nine in ten of the values stay below: beyond it a fit went astray."""
+
+
+FEW = 8
+"""Frames, at least, that tell a motion."""
+SURE = 3.0
+"""Errors from which a motion is there."""
+
+
+class Motion(NamedTuple):
+    """Variances of a quantity over the frames.
+
+    Attributes:
+      raw: of the truths, as raw values tell: their variance less that of their errors.
+      error: one standard deviation of that.
+      denoised: of the denoised values, their errors included.
+    """
+
+    raw: float
+    error: float
+    denoised: float
+
+    @property
+    def kept(self) -> float:
+        """Share of the motion that is left after denoising, at most; NaN where raw values tell none."""
+        if not self.raw > SURE * self.error:
+            return float("nan")
+        return float(np.sqrt(self.denoised / self.raw))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +52,7 @@ class Observable:
       raw: of the counts, (frames,), NaN where it could not be told.
       raw_sigma: one standard deviation, from the counts' Poisson noise.
       denoised: of the answers, (frames,).
-      denoised_sigma: one standard deviation: the scatter of replicas; None = not known.
+      denoised_sigma: one standard deviation: the scatter of replicas, see also `widened`; None = not known.
       reference: of the reference, (frames,); None = there is none.
       period: of an angle; 0 = it is none.
     """
@@ -79,6 +107,37 @@ class Observable:
             return float("nan"), float("nan")
         weight = 1 / self.raw_sigma[use] ** 2
         return float((weight * off[use]).sum() / weight.sum()), float(1 / np.sqrt(weight.sum()))
+
+    @property
+    def motion(self) -> Motion:
+        """How much the quantity changes from frame to frame, see `Motion`; NaN of fewer than `FEW` frames."""
+        off = self.difference(self.raw, np.full_like(self.raw, self.middle(self.raw)))
+        use = np.isfinite(off) & np.isfinite(self.denoised) & (self.raw_sigma > 0)
+        use &= ~strays(np.where(use, off, np.nan))
+        if use.sum() < FEW:
+            return Motion(*[float("nan")] * 3)
+        excess = off[use] ** 2 - self.raw_sigma[use] ** 2
+        error = float(excess.std() / np.sqrt(use.sum()))
+        here = self.denoised[use]
+        moved = self.difference(here, np.full_like(here, self.middle(here)))
+        return Motion(float(excess.mean()), error, float((moved**2).mean()))
+
+    def widened(self) -> Observable:
+        """Return the same with errors that hold what only raw values show, as these are unbiased.
+
+        Replicas scatter about the answer, and tell little of what the network takes away from every frame.
+        Added are the square of `shift` and that of the motion that is missing in the denoised frames, where
+        raw ones clearly move more, each less that of its own error.
+        """
+        if self.denoised_sigma is None:
+            return self
+        shift, error = self.shift
+        missed = max(0.0, shift**2 - error**2) if np.isfinite(shift) else 0.0
+        motion = self.motion
+        if motion.raw > SURE * motion.error:
+            gap = max(0.0, np.sqrt(motion.raw) - np.sqrt(motion.denoised))
+            missed += max(0.0, gap**2 - motion.error**2 / (4 * motion.raw))
+        return dataclasses.replace(self, denoised_sigma=np.sqrt(self.denoised_sigma**2 + missed))
 
     def summary(self) -> dict[str, float | str]:
         """Return the numbers that a table shows."""
@@ -136,7 +195,7 @@ def observable_of(
     *,
     period: float = 0.0,
 ) -> Observable:
-    """Put together what was fitted to frames, with the errors that replicas tell.
+    """Put together what was fitted to frames, with the errors that replicas and raw values tell.
 
     Args:
       name: such as `position`.
@@ -147,7 +206,7 @@ def observable_of(
         there are no replicas.
       period: of an angle; 0 = it is none.
     """
-    return Observable(
+    one = Observable(
         name,
         where,
         unit,
@@ -158,3 +217,4 @@ def observable_of(
         reference=found["reference"][:, 0] if "reference" in found else None,
         period=period,
     )
+    return one.widened()

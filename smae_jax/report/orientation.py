@@ -140,6 +140,8 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             values = np.stack([getattr(other, kind) for other in others])
             off = apart(values, one.denoised, period)
             one = dataclasses.replace(one, denoised_sigma=rms(off))
+            if period:  # raw degrees and factors are biased: noise makes them too large
+                one = one.widened()
         found.append(one)
     return found
 

@@ -83,18 +83,17 @@ def _observed(
         sigma = None if of_replicas is None else rms(way(r, of_replicas, shell) - denoised)
         reference = functions.reference
         raw = np.where(seen | (way is areas), way(r, functions.raw, shell), np.nan)
-        found.append(
-            Observable(
-                name,
-                shell.where,
-                unit,
-                raw=raw,
-                raw_sigma=np.where(np.isfinite(raw), error, np.nan),
-                denoised=denoised,
-                denoised_sigma=sigma,
-                reference=None if reference is None else way(r, reference, shell),
-            )
+        one = Observable(
+            name,
+            shell.where,
+            unit,
+            raw=raw,
+            raw_sigma=np.where(np.isfinite(raw), error, np.nan),
+            denoised=denoised,
+            denoised_sigma=sigma,
+            reference=None if reference is None else way(r, reference, shell),
         )
+        found.append(one.widened())
     return found
 
 
