@@ -123,6 +123,35 @@ def test_a_file_whose_writer_was_killed_is_read_and_gone_on_with(tmp_path):
     assert read(str(path)).counts[:, 0, 0].tolist() == [1, 1, 3]
 
 
+@pytest.mark.parametrize("foreseen", [True, False], ids=["no room", "failed write"])
+def test_a_full_disk_is_said_in_one_line_and_what_was_written_stays(
+    tmp_path, monkeypatch, foreseen
+):
+    resource = pytest.importorskip(
+        "resource"
+    )  # a limit of the file's size fails as a full disk does
+    if not foreseen:
+        monkeypatch.setattr("smae_jax.io.swmr._make_room", lambda *about: False)
+    like = Measurements(np.zeros((1, 90, 80), np.int32), np.ones((1, 90, 80), np.float32))
+    layout = Layout(like, np.ones((90, 80), bool), {}, {"input": "x"}, packing="none")
+    path, rows = tmp_path / "a.h5", np.ones((1, 90, 80), np.float32)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_400_000, before[1]))
+    said = r"1\.0 MiB are needed .* may not grow to" if foreseen else "File too large.*start again"
+    try:
+        with pytest.raises(smae_jax.UserError, match=said), Growing(path, layout) as output:
+            for index in range(60):
+                output.append(rows * index, rows > 2, [f"f{index}"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read(str(path)).frames > 2
+    with Growing(path, layout) as output:
+        written = len(output.names)
+        assert 2 < written < 59
+        output.append(rows, rows > 2, ["more"])
+    assert read(str(path)).counts[:, 0, 0].tolist() == [*range(written), 1]
+
+
 def number_in(path):
     """Return how many frames an output holds; one without a frame is no scan yet."""
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,19 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.io.answers import process_of
 from smae_jax.io.atomic import OutputError, atomic_path
+from smae_jax.io.hdf5_sink import create_hdf5
 from smae_jax.io.nexus import group_of, write_geometry
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import PROGRAM
 from smae_jax.io.packings import packing_options
+from smae_jax.io.swmr import close, open_for_more, room
 from smae_jax.measurements import Measurements
 
 NAME_BYTES = 512
 """Room for the name of a frame: names of any length cannot grow while others read."""
 _NAMES_PER_CHUNK = 64
-_SPARE_BYTES = 16 * 2**20  # left on the disk: HDF5 ends the process where it finds no room
+_SPARE_BYTES = 2**20  # for what HDF5 writes beside the frames
 _RECORD = "made_of"
-_SWMR = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Growing:
                 _create(temporary, layout)
         else:
             _check(self.path, layout)
-        self._file = _opened(self.path)
+        self._file = open_for_more(self.path)
         data: Any = self._file["entry/data"]
         self._data, self._filled = data["data"], data["filled"]
         self._source = data["source"]
@@ -92,20 +92,22 @@ class Growing:
           names: one per frame, of up to `NAME_BYTES` bytes, none of them there.
 
         Raises:
-          OutputError: if the disk is nearly full.
+          OutputError: in one line, if there is no room on the disk; the frames before stay.
         """
-        self._refuse_full_disk(counts)
         stored, clipped = self.numbers.stored(counts)
         start, stop = len(self.names), len(self.names) + len(counts)
-        for dataset, values in ((self._data, stored), (self._filled, filled.astype(np.uint8))):
-            _write(dataset, start, stop, values)
-        _write(self._source, start, stop, np.array([name.encode() for name in names]))
+        # No packing makes numbers larger than by a hundredth.
+        needed = int(1.01 * (stored.nbytes + filled.size)) + len(names) * NAME_BYTES + _SPARE_BYTES
+        with room(self._file, self.path, needed):
+            for dataset, values in ((self._data, stored), (self._filled, filled.astype(np.uint8))):
+                _write(dataset, start, stop, values)
+            _write(self._source, start, stop, np.array([name.encode() for name in names]))
         self.names += names
         self.clipped += clipped
 
     def close(self) -> None:
         """Close the file; it is an ordinary one then."""
-        self._file.close()
+        close(self._file, self.path)
 
     def __enter__(self) -> Growing:
         """Give the file."""
@@ -114,15 +116,6 @@ class Growing:
     def __exit__(self, *about: object) -> None:
         """Close the file."""
         self.close()
-
-    def _refuse_full_disk(self, counts: np.ndarray) -> None:
-        needed = 2 * counts.nbytes + _SPARE_BYTES
-        free = shutil.disk_usage(self.path.parent).free
-        if free < needed:
-            raise OutputError(
-                f"{self.path}: the disk is full ({free / 2**20:.0f} MiB left); free some space and start "
-                f"again, which goes on behind the {len(self.names)} frames that are there"
-            )
 
 
 def _write(dataset: Any, start: int, stop: int, values: np.ndarray) -> None:
@@ -141,7 +134,7 @@ def _names(source: Any) -> list[str]:
 def _create(path: Path, layout: Layout) -> None:
     like, shape, numbers = layout.like, layout.like.spatial, layout.numbers
     packed = packing_options(layout.packing)
-    with h5py.File(path, "w", libver="latest") as file:
+    with create_hdf5(path, libver="latest") as file:
         file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
         entry = group_of(file, "entry", "NXentry", default="data")
         data = group_of(entry, "data", "NXdata", signal="data")
@@ -189,28 +182,3 @@ def _check(path: Path, layout: Layout) -> None:
             f"{path}: holds answers that were made with another {key} ({was:.60}; now {now:.60}); go on with "
             "the same options, choose another name, or start anew with --overwrite"
         )
-
-
-def _opened(path: Path) -> h5py.File:
-    """Open the file for more frames; one whose writer was killed is copied first, packed as it is."""
-    try:
-        return _for_writing(path)
-    except OSError as error:
-        if "already open" not in str(error):
-            raise OutputError(f"{path}: cannot be written ({error})") from None
-    with (
-        atomic_path(path, overwrite=True) as temporary,
-        h5py.File(path, "r", libver="latest", swmr=True) as old,
-        h5py.File(temporary, "w", libver="latest") as new,
-    ):
-        new.attrs.update(old.attrs)
-        for name in old:
-            old.copy(name, new)
-    return _for_writing(path)
-
-
-def _for_writing(path: Path) -> h5py.File:
-    """Open for more frames and for readers in one step, so that there is no moment between."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
-    return h5py.File(h5py.h5f.open(os.fsencode(path), _SWMR, fapl=access))
