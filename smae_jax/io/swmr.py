@@ -20,7 +20,6 @@ from smae_jax.io.atomic import OutputError, atomic_path
 from smae_jax.io.hdf5_sink import create_hdf5
 
 _ACCESS = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def open_for_more(path: Path) -> h5py.File:
@@ -92,8 +91,8 @@ def close(file: h5py.File, path: Path) -> None:
 
 def _failed(path: Path, error: BaseException) -> OutputError:
     return OutputError(
-        f"{path}: a write failed ({_cause(error)}); what was written before stays: mend that and start again, "
-        "which goes on behind it"
+        f"{path}: a write failed ({_cause(error)}); what was written before stays: mend that and start "
+        "again, which goes on behind it"
     )
 
 
@@ -101,32 +100,26 @@ def _make_room(file: h5py.File, path: Path, needed: int) -> bool:
     """Make a file longer; whether that was possible."""
     if not hasattr(os, "posix_fallocate"):
         return False  # Windows
+    size = file.id.get_filesize()
     try:
-        os.posix_fallocate(file.id.get_vfd_handle(), file.id.get_filesize(), needed)
+        os.posix_fallocate(file.id.get_vfd_handle(), size, needed)
     except OSError as error:
-        wanted = f"{needed / 2**20:.1f} MiB are needed for the next frames"
         if error.errno == errno.EFBIG:
-            raise OutputError(
-                f"{path}: {wanted}, and the file may not grow to {_mebibytes(file, needed)} MiB (a limit, see "
-                "ulimit -f, or the file system's); raise it and start again, which goes on behind what is there"
-            ) from None
-        if error.errno in _FULL:
-            free = shutil.disk_usage(path.parent).free / 2**20
-            whose = (
-                "your quota is used up"
-                if error.errno == errno.EDQUOT
-                else f"{free:.1f} MiB are free"
+            what = (
+                f"the file may not grow to {(size + needed) / 2**20:.1f} MiB (a limit, see ulimit -f, or the "
+                "file system's)"
             )
-            raise OutputError(
-                f"{path}: the disk is full: {wanted}, and {whose}; free some space and start again, which goes "
-                "on behind what is there"
-            ) from None
-        return False  # a file system that makes no room beforehand
+        elif error.errno == errno.ENOSPC:
+            what = f"the disk has {shutil.disk_usage(path.parent).free / 2**20:.1f} MiB left"
+        elif error.errno == errno.EDQUOT:
+            what = "your quota is used up"
+        else:
+            return False  # a file system that makes no room beforehand
+        raise OutputError(
+            f"{path}: {what}, and {needed / 2**20:.1f} MiB are needed for the next frames; mend that and "
+            "start again, which goes on behind what is there"
+        ) from None
     return True
-
-
-def _mebibytes(file: h5py.File, needed: int) -> str:
-    return f"{(file.id.get_filesize() + needed) / 2**20:.1f}"
 
 
 def _let_go(file: h5py.File) -> None:
