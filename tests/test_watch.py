@@ -276,28 +276,30 @@ KILLED = """
 import os, sys
 import numpy as np
 from smae_jax.io.growing import Growing
-from smae_jax.io.growing_input import GrowingFile
 from smae_jax.io.growing_layout import Layout
 from smae_jax.measurements import Measurements
 like = Measurements(np.zeros((1, 9, 8), np.int32), np.ones((1, 9, 8), np.float32))
 output = Growing(sys.argv[1], Layout(like, np.ones((9, 8), bool), {}, {"input": "x"}))
 rows = np.ones((2, 9, 8), np.float32)
-output.write(rows, rows > 2, ["f0", "f1"], [(9, 9, 9)] * 2)
+output.write(rows, rows > 2, ["f1", "f2"], [(9, 9, 9)] * 2)
 os.kill(os.getpid(), 9)
 """
 
 
 def test_a_file_whose_writer_was_killed_is_read_and_gone_on_with(tmp_path):
     path = tmp_path / "a.h5"
-    command = [sys.executable, "-c", KILLED, str(path)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
-    assert read(str(path)).frames == 2
     like = Measurements(np.zeros((1, 9, 8), np.int32), np.ones((1, 9, 8), np.float32))
-    with Growing(path, Layout(like, np.ones((9, 8), bool), {}, {"input": "x"})) as output:
-        assert [*output.answered] == ["f0", "f1"]
-        more = np.full((1, 9, 8), 3, np.float32)
-        output.write(more, more > 9, ["f2"], [ANY])
-    assert read(str(path)).counts[:, 0, 0].tolist() == [1, 1, 3]
+    layout, row = Layout(like, np.ones((9, 8), bool), {}, {"input": "x"}), np.ones((1, 9, 8))
+    with Growing(path, layout) as output:
+        output.write(row * 2, row > 2, ["f0"], [ANY])
+    command = [sys.executable, "-c", KILLED, str(path)]
+    with h5py.File(path, "r", libver="latest", swmr=True):  # a reader keeps no writer out
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    assert read(str(path)).frames == 3
+    with Growing(path, layout) as output:
+        assert [*output.answered] == ["f0", "f1", "f2"]
+        output.write(row * 3, row > 9, ["f3"], [ANY])
+    assert read(str(path)).counts[:, 0, 0].tolist() == [2, 1, 1, 3]
 
 
 @pytest.mark.parametrize("foreseen", [True, False], ids=["no room", "failed write"])

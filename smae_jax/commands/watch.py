@@ -100,7 +100,7 @@ def _follow(
             answers, names = resident.answers(found.data), found.data.names
             for name in names:
                 if name in output.answered:
-                    arrivals.said.add("answered anew", name, "it was written again since")
+                    arrivals.said.add("answered anew", name, "written again since it was answered")
             output.write(answers.counts, answers.filled, names, found.states)
             lag, written = time.monotonic() - found.came, written + len(names)
         now = time.monotonic()

@@ -92,7 +92,7 @@ def refuse_other(path: Path, layout: Layout) -> None:
       UserError: in one line that names the first difference, in the order of `Layout.made_of`.
     """
     try:
-        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+        with h5py.File(path, "r", libver="latest", swmr=True, locking=False) as file:
             record: Any = file[f"entry/process/{_RECORD}"]
             answers: Any = file["entry/data/data"]
             states: Any = file["entry/data/source_state"]

@@ -25,6 +25,9 @@ _ACCESS = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
 def open_for_more(path: Path) -> h5py.File:
     """Open a file to write more; one whose writer was killed is copied first, packed as it is.
 
+    The lock of HDF5 is passed over: a reader that is open would hold it against a writer that starts again.
+    That nobody else writes is the caller's concern, see `run.lock`.
+
     Raises:
       OutputError: if it cannot be written, or the copy finds no room.
     """
@@ -35,7 +38,7 @@ def open_for_more(path: Path) -> h5py.File:
             raise OutputError(f"{path}: cannot be written ({error})") from None
     with (
         atomic_path(path, overwrite=True) as temporary,
-        h5py.File(path, "r", libver="latest", swmr=True) as old,
+        h5py.File(path, "r", libver="latest", swmr=True, locking=False) as old,
         create_hdf5(temporary, libver="latest") as new,
     ):
         new.attrs.update(old.attrs)
@@ -48,6 +51,7 @@ def _opened(path: Path) -> h5py.File:
     """Open for more and for readers in one step, so that there is no moment between."""
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
+    access.set_file_locking(False, False)
     return h5py.File(h5py.h5f.open(os.fsencode(path), _ACCESS, fapl=access))
 
 
