@@ -173,8 +173,12 @@ def test_an_answer_is_written_in_the_place_of_the_former_one(tmp_path):
     assert read(str(tmp_path / "a.h5")).counts[:, 0, 0].tolist() == [1, 5, 1, 5]
 
 
-def test_what_is_not_answered_is_said_once_for_each_reason(tmp_path):
+def test_what_is_not_answered_is_said_once_for_each_reason(tmp_path, monkeypatch):
     folder = Folder(f"{tmp_path}/in/*.npy", NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr("smae_jax.io.arrivals.matching", lambda *a, **k: os.listdir(tmp_path / "no"))
+        folder.take(9, 9)
+        assert "No such file or directory; check its mode and its disk" in folder.said.new()[0]
     assert folder.take(9, 9) is None
     assert folder.take(9, 9) is None
     assert folder.said.rest() == [

@@ -149,7 +149,11 @@ class Folder:
 
     def _look(self, now: float) -> None:
         """Note which files are there, and which of them have changed."""
-        files = self._list()
+        try:
+            files = self._list()
+        except OSError as error:  # may come back: a disk that is not mounted
+            self._wait(f"{error.strerror or error}; check its mode and its disk")
+            return
         for file in self._seen.keys() - set(files):
             if not self._seen.pop(file).reported:
                 self.said.add("gone", file, "was there, and went before it was answered")
@@ -181,14 +185,18 @@ class Folder:
             found = self._of_one_format(files) if os.path.isdir(self.path) else files
         if found:
             self._waits = ""
-        elif not self._waits:
-            self._waits = f"waiting for {'more' if self.done else 'the first frame'}"
-            if os.path.isdir(self.path):
-                why = "holds no frame yet" if not self.done else "holds no frame any more"
-            else:
-                why = "no such file yet" if not glob.has_magic(self.path) else "no file matches yet"
-            self.said.add(self._waits, self.path, why)
+        elif os.path.isdir(self.path):
+            self._wait(f"holds no frame {'any more' if self.done else 'yet'}")
+        else:
+            self._wait("no file matches yet" if glob.has_magic(self.path) else "no such file yet")
         return found
+
+    def _wait(self, why: str) -> None:
+        """Say once why there is nothing to read."""
+        if why != self._waits:
+            self._waits = why
+            what = "more" if self.done else "the first frame"
+            self.said.add(f"waiting for {what}", self.path, why)
 
     def _of_one_format(self, files: list[str]) -> list[str]:
         """Return the files of the format that came first, and note others once."""
