@@ -253,15 +253,18 @@ def test_a_signal_while_jax_is_imported_is_remembered(monkeypatch):
     assert asked == [True]
 
 
-def test_frames_that_do_not_fit_are_an_error_and_leave_no_file(smae, trained_run, frames, tmp_path):
+def test_frames_that_do_not_fit_are_an_error_and_replace_nothing(
+    smae, trained_run, frames, tmp_path
+):
+    (tmp_path / "out.h5").write_text("of yesterday")
     np.save(tmp_path / "a.npy", frames[0].T)
     answer = smae(
         *("watch", "--run", trained_run, "--input", "*.npy", "--output", "out.h5"),
-        *(*QUICK, "--idle", "0.3"),
+        *(*QUICK, "--idle", "0.3", "--overwrite"),
     )
     assert answer.status == 2
     assert "--input *.npy: no frame was answered (left out: 1, as a.npy: expected" in answer.err
-    assert not (tmp_path / "out.h5").exists()
+    assert (tmp_path / "out.h5").read_text() == "of yesterday"
 
 
 def test_what_would_be_lost_is_refused(smae, trained_run, frames, tmp_path):

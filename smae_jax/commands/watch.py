@@ -70,7 +70,7 @@ def watch(config: WatchConfig, say: Say, stopped: Callable[[], bool] = lambda: F
 def _result(config: WatchConfig, output: Growing, before: int, why: str) -> str:
     """Say what is in the output, and why that is all."""
     if not output.answered:
-        return f"{config.output}: no frame was answered, and no file is left; {why}"
+        return f"{config.output}: no frame was answered, and nothing written; {why}"
     rounded = output.numbers.in_words(output.clipped)
     now = f", {len(output.answered) - before} of them now" if before else ""
     rounded = f"; {rounded}" if rounded else ""

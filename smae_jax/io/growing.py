@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from smae_jax.io.arrived import UNKNOWN, State
@@ -32,24 +33,36 @@ class Growing:
     """
 
     def __init__(self, path: str | Path, layout: Layout, *, overwrite: bool = False) -> None:
-        """Make the file, or go on with the one that is there.
+        """Go on with the file that is there; one that is to be made is made with its first frame.
 
         Raises:
           UserError: if something else is there, or it was made of something else; if it cannot be written.
         """
         self.path, self.numbers, self.clipped = Path(path), layout.numbers, 0
-        self._made = overwrite or not os.path.lexists(path)
-        if self._made:
-            with atomic_path(path, overwrite=overwrite) as temporary:
-                create(temporary, layout)
-        else:
+        self.answered: dict[str, State] = {}
+        self._rows: dict[str, int] = {}
+        self._layout, self._overwrite = layout, overwrite
+        self._file: h5py.File | None = None
+        if not overwrite and os.path.lexists(path):
             refuse_other(self.path, layout)
-        self._file = open_for_more(self.path)
-        data: Any = self._file["entry/data"]
+            self._open()
+
+    def _open(self) -> h5py.File:
+        file = self._file = open_for_more(self.path)
+        data: Any = file["entry/data"]
         self._data, self._filled = data["data"], data["filled"]
         self._source, self._state = data["source"], data["source_state"]
         self.answered = _answered(self._source, self._state)
         self._rows = {name: row for row, name in enumerate(self.answered)}
+        return file
+
+    def _begun(self) -> h5py.File:
+        """Return the file, which is made with its first frame."""
+        if self._file is not None:
+            return self._file
+        with atomic_path(self.path, overwrite=self._overwrite) as temporary:
+            create(temporary, self._layout)
+        return self._open()
 
     def write(
         self,
@@ -71,12 +84,13 @@ class Growing:
         Raises:
           OutputError: in one line, if there is no room on the disk; the frames before stay.
         """
+        file = self._begun()
         stored, clipped = self.numbers.stored(counts)
         marks, table = filled.astype(np.uint8), np.array(states, np.int64).reshape(-1, 3)
         again = np.array([name in self._rows for name in names], bool)
         # No packing makes numbers larger than by a hundredth.
         needed = int(1.01 * (stored.nbytes + marks.nbytes)) + len(names) * NAME_BYTES + _SPARE_BYTES
-        with room(self._file, self.path, needed):
+        with room(file, self.path, needed):
             for index in np.flatnonzero(again).tolist():
                 row = slice(self._rows[names[index]], self._rows[names[index]] + 1)
                 _put(self._state, row, np.array([UNKNOWN], np.int64))
@@ -95,10 +109,9 @@ class Growing:
         self.clipped += clipped
 
     def close(self) -> None:
-        """Close the file; it is an ordinary one then. One that was made for nothing goes."""
-        close(self._file, self.path)
-        if self._made and not self.answered:
-            self.path.unlink(missing_ok=True)
+        """Close the file; it is an ordinary one then."""
+        if self._file is not None:
+            close(self._file, self.path)
 
     def __enter__(self) -> Growing:
         """Give the file."""
