@@ -14,15 +14,15 @@ class _Reason:
 
     Attributes:
       what: that happened: "left out".
-      why: what to do about it, too.
-      example: the first of whom it is true.
+      first: of whom it was true first, and why.
+      why: as of the first of `names`; what to do about it, too.
       names: of whom it was not said yet.
       said: of how many it was said.
     """
 
     what: str
+    first: str
     why: str
-    example: str
     names: list[str] = dataclasses.field(default_factory=list)
     said: int = 0
 
@@ -49,7 +49,9 @@ class Gathered:
     def add(self, what: str, name: str, why: str) -> None:
         """Note what happened to a file, or a frame, and why; reasons that differ in numbers are one."""
         key = what, re.sub(r"\d+", "0", why.replace(name, ""))
-        reason = self._reasons.setdefault(key, _Reason(what, why, name))
+        reason = self._reasons.setdefault(key, _Reason(what, f"{name}: {why}", why))
+        if not reason.names:
+            reason.why = why
         reason.names.append(name)
 
     def new(self) -> list[str]:
@@ -66,7 +68,7 @@ class Gathered:
         if not found:
             return ""
         total = sum(one.said + len(one.names) for one in found)
-        return f"{what}: {total}, as {found[0].example}: {found[0].why}"
+        return f"{what}: {total}, as {found[0].first}"
 
 
 def _line(reason: _Reason) -> str:
