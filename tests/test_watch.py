@@ -130,12 +130,17 @@ def test_frames_of_a_stack_that_changed_are_answered_anew_and_no_others(tmp_path
     counts = np.arange(5 * 72).reshape(5, 9, 8)
     np.save(tmp_path / "s.npy", counts)
     folder = Folder(str(tmp_path), NOW)
-    first = folder.take(9, 9)
+    assert len(folder.take(2, 9).states) == 2
+    assert folder.changed == 0
+    first = Folder(str(tmp_path), NOW).take(9, 9)
+    folder.take(9, 9)
     counts[[1, 3], 2] += 1
     np.save(tmp_path / "s.npy", np.concatenate([counts, counts[:1]]))
     done = dict(zip(first.data.names, first.states, strict=True))
     for again in (folder, Folder(str(tmp_path), NOW, done)):
-        assert names_of(again.take(9, 9)) == ["s.npy[1]", "s.npy[3]", "s.npy[5]"]
+        assert names_of(again.take(9, 0)) == ["s.npy[1]", "s.npy[3]"]
+        assert again.changed == 0  # the new one is no reason to go on
+        assert names_of(again.take(9, 9)) == ["s.npy[5]"]
 
 
 def test_an_hdf5_file_that_is_written_anew_is_answered_anew(tmp_path):
@@ -176,7 +181,7 @@ def test_an_answer_is_written_in_the_place_of_the_former_one(tmp_path):
 def test_what_is_not_answered_is_said_once_for_each_reason(tmp_path, monkeypatch):
     folder = Folder(f"{tmp_path}/in/*.npy", NOW)
     with monkeypatch.context() as patch:
-        patch.setattr("smae_jax.io.arrivals.matching", lambda *a, **k: os.listdir(tmp_path / "no"))
+        patch.setattr("smae_jax.io.present.matching", lambda *a, **k: os.listdir(tmp_path / "no"))
         folder.take(9, 9)
         assert "No such file or directory; check its mode and its disk" in folder.said.new()[0]
     assert folder.take(9, 9) is None

@@ -14,7 +14,7 @@ from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.finishing import name_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
-from smae_jax.io.arrivals import Folder, root_of
+from smae_jax.io.arrivals import Folder
 from smae_jax.io.arrived import Reading, State
 from smae_jax.io.atomic import OutputError, refuse_unwritable
 from smae_jax.io.growing import Growing
@@ -24,6 +24,7 @@ from smae_jax.io.locations import opener_of, split_inside
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import refuse_input, suffix_of
 from smae_jax.io.packings import packing_options
+from smae_jax.io.present import root_of
 from smae_jax.methods.protocol import Say
 from smae_jax.run.lock import held
 from smae_jax.run.resident import Resident

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import math
 import os
 import re
@@ -12,15 +11,14 @@ from collections.abc import Mapping
 
 from smae_jax.errors import UserError
 from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, file_state, states_of
-from smae_jax.io.frame_files import sorted_out
-from smae_jax.io.gathered import Gathered
-from smae_jax.io.locations import hidden, matching, opener_of, split_inside
+from smae_jax.io.gathered import LEFT_OUT, Gathered
+from smae_jax.io.locations import split_inside
+from smae_jax.io.present import Present, root_of
 from smae_jax.io.readable import has_open_writer
 from smae_jax.io.scans import open_frames
 from smae_jax.io.single_frames import joined
 
 _AGAIN = 0.5  # seconds between two trials of a file that cannot be read
-_LEFT_OUT = "left out"
 
 
 @dataclasses.dataclass
@@ -75,9 +73,7 @@ class Folder:
         for name, state in self.done.items():
             self._before.setdefault(_file_of(name), set()).add(state.of_file)
         first = next(iter(self._before), "")
-        self._suffix = _suffix_of(first)  # of the frames of a folder; "" = none has come
-        self._others = set[str]()
-        self._waits = ""
+        self._present = Present(self.path, reading.left_out, self.said, first=first)
 
     @property
     def waiting(self) -> int:
@@ -91,13 +87,13 @@ class Folder:
 
     def refusal(self) -> str:
         """Say why the first file was left out; "" = none was."""
-        return self.said.first(_LEFT_OUT)
+        return self.said.first(LEFT_OUT)
 
     def left(self) -> None:
         """Note of every file that is there and was not read why not, where that was not said yet."""
         for file, seen in self._seen.items():
             if seen.why and not seen.reported:
-                self.said.add(_LEFT_OUT, file, seen.why)
+                self.said.add(LEFT_OUT, file, seen.why)
             elif not seen.reported:
                 why = "came last; the same command goes on with them (with more --frames, if given)"
                 self.said.add("not answered", file, why)
@@ -149,10 +145,8 @@ class Folder:
 
     def _look(self, now: float) -> None:
         """Note which files are there, and which of them have changed."""
-        try:
-            files = self._list()
-        except OSError as error:  # may come back: a disk that is not mounted
-            self._wait(f"{error.strerror or error}; check its mode and its disk")
+        files = self._present.files(begun=bool(self.done))
+        if files is None:
             return
         for file in self._seen.keys() - set(files):
             if not self._seen.pop(file).reported:
@@ -175,44 +169,6 @@ class Folder:
                 self._seen[file], self.news = _Seen(state, now, now, again), now
             elif seen.state != state:
                 self._seen[file], self.news = _Seen(state, seen.came, now, seen.again), now
-
-    def _list(self) -> list[str]:
-        """List the files of frames that are there; say once that none is."""
-        found = matching(self.path, links=True)
-        if found != [self.path]:
-            files = [file for file in found if opener_of(file) and not hidden(file)]
-            files, _ = sorted_out(files, self.reading.left_out, to_the_last=True)
-            found = self._of_one_format(files) if os.path.isdir(self.path) else files
-        if found:
-            self._waits = ""
-        elif os.path.isdir(self.path):
-            self._wait(f"holds no frame {'any more' if self.done else 'yet'}")
-        else:
-            self._wait("no file matches yet" if glob.has_magic(self.path) else "no such file yet")
-        return found
-
-    def _wait(self, why: str) -> None:
-        """Say once why there is nothing to read."""
-        if why != self._waits:
-            self._waits = why
-            what = "more" if self.done else "the first frame"
-            self.said.add(f"waiting for {what}", self.path, why)
-
-    def _of_one_format(self, files: list[str]) -> list[str]:
-        """Return the files of the format that came first, and note others once."""
-        suffixes = sorted({_suffix_of(file) for file in files})
-        if len(suffixes) > 1 and not self._suffix:
-            raise UserError(
-                f"--input {self.path}: this folder mixes formats ({', '.join(suffixes)}); say which, as in "
-                f"'{os.path.join(self.path, '*' + suffixes[0])}'"
-            )
-        self._suffix = self._suffix or "".join(suffixes)
-        for file in files:
-            if _suffix_of(file) != self._suffix and file not in self._others:
-                self._others.add(file)
-                why = f"is of another format than the frames before ({self._suffix})"
-                self.said.add(_LEFT_OUT, file, why)
-        return [file for file in files if _suffix_of(file) == self._suffix]
 
     def _read(
         self, file: str, seen: _Seen, most: int, new: int
@@ -237,6 +193,7 @@ class Folder:
             wanted = [index for index in unread if index not in beyond][:most]
             data = self.reading.frames(file, label, frames, wanted) if wanted else None
         whole = len(wanted) == len(unread)
+        seen.again = not {*unread} - {*fresh} <= {*wanted}  # answered frames are still to be read
         if whole:
             self._finished[file] = state
             self._before[label] = {state}
@@ -260,21 +217,7 @@ class Folder:
         if for_good or now - seen.since >= self.reading.patience:
             seen.reported = True
             before = "; the answer to what it held before stays" if seen.again else ""
-            self.said.add(_LEFT_OUT, file, f"{seen.why}{before}")
-
-
-def root_of(path: str) -> str:
-    """Return the folder that names of files are told from: the part of a path without wildcards.
-
-    >>> root_of("scan/a_*.tif"), root_of("*.tif"), root_of("a/*/b.tif")
-    ('scan', '.', 'a')
-    """
-    if os.path.isdir(path):
-        return path
-    folder = os.path.dirname(path)
-    while glob.has_magic(folder) and not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder or "."
+            self.said.add(LEFT_OUT, file, f"{seen.why}{before}")
 
 
 def _file_of(name: str) -> str:
@@ -284,7 +227,3 @@ def _file_of(name: str) -> str:
     ('a.tif', 'b[1].npy', 'c.h5')
     """
     return re.sub(r"\[[\d,]+\]$", "", name.partition("::")[0])
-
-
-def _suffix_of(file: str) -> str:
-    return os.path.splitext(file)[1].lower()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+LEFT_OUT = "left out"
+"""What happened to a file that is there and was not answered."""
 _NAMED = 3
 
 

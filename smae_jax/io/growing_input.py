@@ -13,7 +13,7 @@ import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, file_state, states_of
-from smae_jax.io.gathered import Gathered
+from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_opening import FAULTS, open_file
 from smae_jax.io.hdf5_stack import Stack
@@ -176,7 +176,7 @@ class GrowingFile:
             return False
         last = f" to {number - 1}" if number - 1 > self._next else ""
         why = "is not there, and later ones are; it is answered last, should it come"
-        self.said.add("left out", f"{self.path}: frame {self._next}{last}", why)
+        self.said.add(LEFT_OUT, f"{self.path}: frame {self._next}{last}", why)
         return True
 
     def _wait(self, error: Exception, *, over: bool) -> None:
