@@ -18,7 +18,7 @@ from conftest import ROOT
 import smae_jax
 from smae_jax import cli
 from smae_jax.io.arrivals import Folder
-from smae_jax.io.arrived import Reading, State
+from smae_jax.io.arrived import UNKNOWN, Reading, State
 from smae_jax.io.growing import Growing
 from smae_jax.io.growing_input import GrowingFile
 from smae_jax.io.growing_layout import Layout
@@ -164,6 +164,23 @@ def test_an_hdf5_file_that_is_written_anew_is_answered_anew(tmp_path):
         assert found.data.counts.max() == 144
         again.left()
         assert "of the frames that were answered before" in " ".join(again.said.rest())
+
+
+def test_who_was_killed_while_answering_anew_goes_on_with_that(tmp_path):
+    frames = np.arange(4 * 72).reshape(4, 9, 8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = frames
+    whole = GrowingFile(f"{tmp_path}/a.h5::data", NOW).take(9, 9)
+    names, states = whole.data.names, whole.states
+    former = [state._replace(checksum=1) for state in states]
+    for done, wanted in (
+        ([*states[:2], *former[2:]], names[2:]),  # the first two were answered anew
+        ([states[0], UNKNOWN, *states[2:]], names[1:2]),  # and one was being written
+    ):
+        again = GrowingFile(f"{tmp_path}/a.h5::data", NOW, dict(zip(names, done, strict=True)))
+        assert names_of(again.take(9, 0)) == [*wanted]
+    np.save(tmp_path / "b.npy", frames[0])
+    assert names_of(Folder(f"{tmp_path}/*.npy", NOW, {"b.npy": UNKNOWN}).take(9, 0)) == ["b.npy"]
 
 
 def test_an_answer_is_written_in_the_place_of_the_former_one(tmp_path):

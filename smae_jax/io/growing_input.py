@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from smae_jax.errors import UserError
-from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, file_state, states_of
+from smae_jax.io.arrived import UNKNOWN, Arrived, Reading, ShapeError, State, file_state, states_of
 from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_opening import FAULTS, open_file
@@ -46,7 +46,8 @@ class GrowingFile:
         self.news: float | None = None
         self.said = Gathered()
         self.waiting, self.changed, self.ended = 0, 0, False
-        self._doubted = set[str]()  # frames that were answered, before the file was written anew
+        # Frames that were answered before the file was written anew, or whose answer was broken off.
+        self._doubted = {name for name, state in self.done.items() if state == UNKNOWN}
         self._turn = 0  # of the answered frames: which one is read again
         self._next = 0  # number of the next frame
         self._gap = (-1, 0.0)  # a frame that is missing, and since when
@@ -126,24 +127,31 @@ class GrowingFile:
     def _look_again(
         self, frames: Frames, labels: Sequence[str], state: tuple[int, int], now: float
     ) -> None:
-        """Read one frame that was answered, where the file has changed; doubt all if it has, too."""
+        """Read one frame that was answered, where the file has changed; doubt all if it has, too.
+
+        At first these are the first and the last one: answers are written anew from the first on, and who was
+        killed in between left the last one as it was.
+        """
         if (*state, len(labels)) == self._state:
             return
         if self._state and len(labels) != self._state[-1]:  # frames in other files are linked
             self._changed = self.news = now
-        self._state = (*state, len(labels))
         there = [
             index
             for index, name in enumerate(labels)
             if name in self.done and name not in self._doubted
         ]
-        if not there:
-            return
-        index = there[self._turn % len(there)]
-        self._turn += 1
-        data = self.reading.frames(self.path, os.path.basename(self.path), frames, [index])
-        if states_of(data, state)[0].checksum != self.done[labels[index]].checksum:
-            self._doubted = set(self.done)
+        if there:
+            chosen = (
+                [there[self._turn % len(there)]] if self._turn else sorted({there[0], there[-1]})
+            )
+            label = os.path.basename(self.path)
+            data = self.reading.frames(self.path, label, frames, chosen)
+            for name, found in zip(data.names, states_of(data, state), strict=True):
+                if found.checksum != self.done[name].checksum:
+                    self._doubted = set(self.done)
+            self._turn += 1
+        self._state = (*state, len(labels))
 
     def _ready(self, frames: Frames, labels: Sequence[str], *, over: bool, now: float) -> list[int]:
         """Return the frames to read next: none behind a gap, and none that may be half written."""
