@@ -207,8 +207,7 @@ def open_run(run: str | Path) -> Denoiser:
     Raises:
       UserError: in one line, if there is none.
     """
-    RunFolder(Path(run)).config()
-    return Denoiser(Path(run), None)
+    return Denoiser(run)
 
 
 class Denoiser:
@@ -222,8 +221,19 @@ class Denoiser:
     def __init__(
         self, run: str | Path, data: Measurements | None = None, scratch: Path | None = None
     ) -> None:
-        """Take over a temporary folder, which goes when the denoiser does."""
+        """Take a run, and a temporary folder that goes when the denoiser does.
+
+        Args:
+          run: its folder.
+          data: what it is about to be trained on; None = it was trained before.
+          scratch: the temporary folder.
+
+        Raises:
+          UserError: in one line, if there is no run.
+        """
         self.run, self.data = Path(run), data
+        if data is None:
+            RunFolder(self.run).config()
         self._resident: Resident | None = None
         if scratch is not None:
             weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)

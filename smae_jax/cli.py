@@ -29,7 +29,7 @@ from smae_jax.config_file import load
 from smae_jax.errors import UserError
 from smae_jax.progress import set_verbosity, verbosity
 from smae_jax.removed import refuse_arguments
-from smae_jax.stopping import Stopped
+from smae_jax.stopping import Stopped, stopping
 from smae_jax.version import version
 
 COMMANDS: dict[str, tuple[type, str]] = {
@@ -297,7 +297,7 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
     elif name == "infer":
         from smae_jax.commands.infer import infer as chosen
     elif name == "watch":
-        from smae_jax.commands.watch import watch as chosen
+        chosen = _watch
     elif name == "fill":
         from smae_jax.commands.fill import fill as chosen
     elif name == "evaluate":
@@ -315,6 +315,17 @@ def command(name: str) -> Callable[[Any, Callable[[str], None]], object]:
     else:
         from smae_jax.commands.demo import demo as chosen
     return chosen
+
+
+def _watch(config: Any, say: Callable[[str], None]) -> None:
+    """Watch, and remember from before JAX is imported that a signal asked for the end.
+
+    An exception in the place of that could be raised in a callback of JAX's, which would swallow it.
+    """
+    with stopping(signal.SIGTERM, signal.SIGINT) as stopped:
+        from smae_jax.commands.watch import watch
+
+        watch(config, say, stopped)
 
 
 if __name__ == "__main__":

@@ -92,4 +92,9 @@ def test_what_does_not_fit_is_refused_in_one_line(trained_run, resident, frames,
     with pytest.raises(UserError, match="--batch-size: expected 1 or more, got 0"):
         denoiser.resident(batch_size=0)
     with pytest.raises(UserError, match="no run there"):
-        smae_jax.Denoiser(tmp_path)(frames)
+        smae_jax.Denoiser(tmp_path)  # before the first frame
+    with pytest.raises(UserError, match=r"hold 4.*counts in a pixel, and more than 16,777,216"):
+        resident(frames * 1e6)
+    with pytest.raises(UserError, match=r"no counts but 0 beside numbers such as 1e\+30"):
+        resident(frames * 1e30)
+    assert np.isfinite(resident(np.zeros((34, 30), np.float32))[9, 9])  # a closed shutter

@@ -5,28 +5,30 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import os
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from smae_jax.cautions import counted
 from smae_jax.config import WatchConfig, check_given
 from smae_jax.config_file import changed
+from smae_jax.errors import UserError
 from smae_jax.finishing import name_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
-from smae_jax.io.arrivals import Folder, Reading, root_of
+from smae_jax.io.arrivals import Folder
+from smae_jax.io.arrived import Reading, State
 from smae_jax.io.atomic import OutputError, refuse_unwritable
-from smae_jax.io.growing import NAME_BYTES, Growing, Layout
+from smae_jax.io.growing import Growing
 from smae_jax.io.growing_input import GrowingFile
+from smae_jax.io.growing_layout import NAME_BYTES, Layout
 from smae_jax.io.locations import opener_of, split_inside
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import refuse_input, suffix_of
 from smae_jax.io.packings import packing_options
+from smae_jax.io.present import root_of
 from smae_jax.methods.protocol import Say
 from smae_jax.run.lock import held
 from smae_jax.run.resident import Resident
 from smae_jax.run.restore import files_of
-from smae_jax.stopping import stopping
 
 PIXELS_AT_ONCE = 8_000_000
 """Of the frames that are read together where many are waiting: bounds the memory."""
@@ -34,40 +36,48 @@ _FRAMES_AT_ONCE = 32
 _POLL = 0.2  # seconds between two looks at the input, or as long as a look takes
 
 
-def watch(config: WatchConfig, say: Say) -> None:
+def watch(config: WatchConfig, say: Say, stopped: Callable[[], bool] = lambda: False) -> None:
     """Denoise frames as they come, and write them behind one another, until the scan is over.
 
     Args:
       config: the options.
       say: receives every line that a person should read.
+      stopped: tells whether the end was asked for from outside.
 
     Raises:
-      UserError: in one line, for anything that a user can mend.
+      UserError: in one line, for anything that a user can mend; also where frames came and none could be
+        answered.
     """
     check_given(config, "run", "input", "output")
     _check_output(config)
-    with (
-        held(config.output, doing="writing", option="--output"),
-        stopping(signal.SIGTERM, signal.SIGINT) as stopped,
-    ):
+    with held(config.output, doing="writing", option="--output"):
         resident = Resident(config, say=say)
         with Growing(
             config.output, _layout(config, resident), overwrite=config.overwrite
         ) as output:
-            before = len(output.names)
+            before = len(output.answered)
             if before:
                 say(f"{config.output}: goes on behind {counted(before, 'frame')}")
-            arrivals = _arrivals(config, resident, output.names)
+            arrivals = _arrivals(config, resident, output.answered)
             why = _follow(config, arrivals, resident, output, stopped, say)
-            for line in arrivals.left():
-                say(f"not answered: {line}")
-            rounded = output.numbers.in_words(output.clipped)
-            now = f", {len(output.names) - before} of them now" if before else ""
-            say(
-                f"{config.output}: {counted(len(output.names), 'frame')}{now}, in counts"
-                + (f"; {rounded}" if rounded else "")
-                + f"; {why}"
-            )
+            arrivals.left()
+            for line in arrivals.said.rest():
+                say(line)
+            if not output.answered and (refusal := arrivals.refusal()):
+                raise UserError(f"--input {config.input}: no frame was answered ({refusal})")
+            say(_result(config, output, before, why))
+
+
+def _result(config: WatchConfig, output: Growing, before: int, why: str) -> str:
+    """Say what is in the output, and why that is all."""
+    if not output.answered:
+        return f"{config.output}: no frame was answered, and nothing written; {why}"
+    rounded = output.numbers.in_words(output.clipped)
+    now = f", {len(output.answered) - before} of them now" if before else ""
+    rounded = f"; {rounded}" if rounded else ""
+    return (
+        f"{config.output}: {counted(len(output.answered), 'frame')}{now}, in counts{rounded}; {why}"
+    )
 
 
 def _follow(
@@ -83,30 +93,34 @@ def _follow(
     most = max(resident.batch_size, min(_FRAMES_AT_ONCE, PIXELS_AT_ONCE // pixels))
     lag, written, reported = 0.0, 0, time.monotonic()
     while not stopped():
-        if config.frames and len(output.names) >= config.frames:
-            return f"all {config.frames} frames of the scan are there"
-        start = time.monotonic()
-        left = config.frames - len(output.names) if config.frames else most
-        found = arrivals.take(min(most, left))
-        for line in arrivals.told():
+        start, there = time.monotonic(), len(output.answered)
+        found = arrivals.take(most, config.frames - there if config.frames else most)
+        for line in arrivals.said.new():
             say(line)
         if found is not None:
-            data, came = found
-            answers = resident.answers(data)
-            output.append(answers.counts, answers.filled, data.names)
-            lag, written = time.monotonic() - came, written + data.frames
+            answers, names = resident.answers(found.data), found.data.names
+            for name in names:
+                if name in output.answered:
+                    arrivals.said.add("answered anew", name, "written again since it was answered")
+            output.write(answers.counts, answers.filled, names, found.states)
+            lag, written = time.monotonic() - found.came, written + len(names)
         now = time.monotonic()
-        if written and now - reported >= config.report:
-            say(
-                f"{counted(len(output.names), 'frame')} written, {arrivals.waiting} waiting, "
-                f"{lag:.1f} s behind"
-            )
+        if now - reported >= config.report:
+            for line in arrivals.said.rest():
+                say(line)
+            if written:
+                say(
+                    f"{counted(len(output.answered), 'frame')} written, {arrivals.waiting} waiting, "
+                    f"{lag:.1f} s behind"
+                )
             written, reported = 0, now
         if found is not None:
             continue
+        if config.frames and there >= config.frames and not arrivals.changed:
+            return f"all {config.frames} frames of the scan are there"
         if arrivals.ended:
             return "the file tells that the scan has ended"
-        news = arrivals.news if arrivals.news is not None else (start if output.names else None)
+        news = arrivals.news if arrivals.news is not None else (start if there else None)
         arrivals.news = news
         if config.idle and news is not None and now - news >= config.idle:
             return f"nothing new for {config.idle:g} s"
@@ -114,7 +128,9 @@ def _follow(
     return "stopped"
 
 
-def _arrivals(config: WatchConfig, resident: Resident, done: Sequence[str]) -> Folder | GrowingFile:
+def _arrivals(
+    config: WatchConfig, resident: Resident, done: Mapping[str, State]
+) -> Folder | GrowingFile:
     """Return what looks out for frames: in an HDF5 file that is named, else in files that come."""
     reading = Reading(
         shape=resident.shape,
@@ -142,8 +158,10 @@ def _layout(config: WatchConfig, resident: Resident) -> Layout:
     data = opened.data
     stages = tuple((name_of(stage), "of each frame") for stage in opened.stages)
     told = opened.made_by(stages)
-    asked = ("ensemble", "rule", "marks", "keep_significant", "conserve_totals", "output_dtype")
+    asked = ("ensemble", "rule", "marks", "keep_significant", "conserve_totals")
+    asked = (*asked, "output_dtype", "packing")
     made_of = {
+        "run": f"{os.path.abspath(config.run)}, step {opened.step}",
         "input": os.path.abspath(config.input),
         **opened.depends_on(),
         **{f"--{name.replace('_', '-')}": str(getattr(config, name)) for name in asked},

@@ -3,80 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import math
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from smae_jax.errors import UserError
-from smae_jax.io.frame_files import find_frames
+from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, file_state, states_of
+from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.locations import split_inside
-from smae_jax.io.raw_frames import Frames
+from smae_jax.io.present import Present, root_of
 from smae_jax.io.readable import has_open_writer
 from smae_jax.io.scans import open_frames
-from smae_jax.io.single_frames import joined, read_alone
-from smae_jax.measurements import Measurements
+from smae_jax.io.single_frames import joined
 
 _AGAIN = 0.5  # seconds between two trials of a file that cannot be read
-
-
-class ShapeError(UserError):
-    """Frames of another shape than those that were trained on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How frames are read that come one by one.
-
-    Attributes:
-      shape: (height, width) that they must have.
-      marks: see `single_frames.read_alone`.
-      saturation: see there.
-      settle: seconds that a file must stay unchanged before it is read.
-      patience: seconds after which a file that cannot be read is reported, and not waited for.
-      left_out: locations that are no frames, see `find_frames`.
-      longest: bytes that the name of a frame may have.
-    """
-
-    shape: tuple[int, int]
-    marks: str = "auto"
-    saturation: float | None = None
-    settle: float = 0.5
-    patience: float = 30.0
-    left_out: Sequence[str] = ()
-    longest: int = 512
-
-    def check(self, file: str, frames: Frames) -> None:
-        """Refuse frames of another shape.
-
-        Raises:
-          ShapeError: if they have one.
-        """
-        shape = tuple(int(side) for side in frames.values.shape[-2:])
-        if shape != self.shape:
-            raise ShapeError(
-                f"{file}: expected frames of {self.shape} as the run was trained on, got {shape}"
-            )
-
-    def frames(self, file: str, label: str, frames: Frames, wanted: Sequence[int]) -> Measurements:
-        """Read frames of one file, named after its label.
-
-        Raises:
-          UserError: if they have another shape, or a name that is too long.
-        """
-        self.check(file, frames)
-        labels = frames.labels(label)
-        if max(len(labels[index].encode()) for index in wanted) > self.longest:
-            raise UserError(f"{file}: its name is longer than {self.longest} bytes; shorten it")
-        return read_alone(
-            frames,
-            wanted,
-            source=file,
-            name=label,
-            marks=self.marks,
-            saturation=self.saturation,
-        )
 
 
 @dataclasses.dataclass
@@ -87,6 +29,7 @@ class _Seen:
       state: size and time of change.
       came: when it was first seen.
       since: when it was first seen in this state.
+      again: whether it was answered before, in another state.
       tried: when it was last tried to read.
       why: why that failed; "" = it did not.
       reported: whether that was said, and the file is not tried again in this state.
@@ -95,6 +38,7 @@ class _Seen:
     state: tuple[int, int]
     came: float
     since: float
+    again: bool = False
     tried: float = -math.inf
     why: str = ""
     reported: bool = False
@@ -103,139 +47,183 @@ class _Seen:
 class Folder:
     """Frames in the files that a pattern, or a folder, means, now and later.
 
+    A file that changes after it was answered is read again, and those of its frames that changed are answered
+    anew.
+
     Attributes:
       ended: whether the scan is known to be over: nothing in a folder tells that.
       news: when something last came or changed (`time.monotonic`); None = nothing yet.
+      said: what a person should read of the files.
     """
 
     ended = False
 
-    def __init__(self, path: str, reading: Reading, done: Sequence[str] = ()) -> None:
-        """Look out for files of `path`; frames whose names are `done` are not read again."""
+    def __init__(
+        self, path: str, reading: Reading, done: Mapping[str, State] | None = None
+    ) -> None:
+        """Look out for files of `path`; frames that are `done` are read again only where they changed."""
         self.path, self.inside = split_inside(path)
-        self.reading, self.done = reading, set(done)
+        self.reading, self.done = reading, dict(done or {})
         self.news: float | None = None
+        self.said = Gathered()
         self._root = root_of(self.path)
         self._seen: dict[str, _Seen] = {}
-        self._finished: dict[str, tuple[int, int] | None] = {}  # None = a single frame
-        self._lines: list[str] = []
-        self._last = ""
+        self._finished: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, set[tuple[int, int]]] = {}  # states in which files were answered
+        for name, state in self.done.items():
+            self._before.setdefault(_file_of(name), set()).add(state.of_file)
+        first = next(iter(self._before), "")
+        self._present = Present(self.path, reading.left_out, self.said, first=first)
 
     @property
     def waiting(self) -> int:
         """Files that are there, and not read to their end."""
         return sum(not seen.reported for seen in self._seen.values())
 
-    def told(self) -> list[str]:
-        """Return what a person should read, once."""
-        lines, self._lines = self._lines, []
-        return lines
+    @property
+    def changed(self) -> int:
+        """Of them, files that were answered before, and have changed."""
+        return sum(seen.again and not seen.reported for seen in self._seen.values())
 
-    def left(self) -> list[str]:
-        """Say of every file that is there and was not read why not, where that was not said yet."""
-        return [
-            seen.why or f"{file}: has come last"
-            for file, seen in self._seen.items()
-            if not seen.reported
-        ]
+    def refusal(self) -> str:
+        """Say why the first file was left out; "" = none was."""
+        return self.said.first(LEFT_OUT)
 
-    def take(self, most: int) -> tuple[Measurements, float] | None:
-        """Read frames that have come.
+    def left(self) -> None:
+        """Note of every file that is there and was not read why not, where that was not said yet."""
+        for file, seen in self._seen.items():
+            if seen.why and not seen.reported:
+                self.said.add(LEFT_OUT, file, seen.why)
+            elif not seen.reported:
+                why = "came last; the same command goes on with them (with more --frames, if given)"
+                self.said.add("not answered", file, why)
+
+    def take(self, most: int, new: int) -> Arrived | None:
+        """Read frames that have come, or changed.
 
         Args:
           most: frames at once.
+          new: of them, that were not answered before.
 
         Returns:
-          (the frames, when the first of them came); None where there is none.
+          The frames; None where there is none.
+
+        Raises:
+          UserError: in one line, if the folder holds several formats from the start.
         """
         now = time.monotonic()
         self._look(now)
-        parts, count, came = list[Measurements](), 0, now
+        parts, count = list[Arrived](), 0
         for file, seen in [*self._seen.items()]:
             steady = now - seen.since >= self.reading.settle
             if count >= most or seen.reported or not steady or now - seen.tried < _AGAIN:
                 continue
+            if not (new or seen.again):
+                continue
             seen.tried = now
             try:
-                part, whole = self._read(file, most - count)
+                part, read, whole = self._read(file, seen, most - count, new)
             except (UserError, OSError) as error:
-                self._failed(seen, " ".join(str(error).split()), now)
+                self._failed(file, seen, error, now)
                 continue
             if whole:
                 del self._seen[file]
             else:
                 seen.tried = -math.inf
+            count += read
             if part is not None:
+                new -= sum(name not in self.done for name in part.data.names)
+                self.done.update(zip(part.data.names, part.states, strict=True))
                 parts.append(part)
-                count, came = count + part.frames, min(came, seen.came)
-                self.done.update(part.names)
-        return (joined(parts), came) if parts else None
+        if not parts:
+            return None
+        return Arrived(
+            joined([part.data for part in parts]),
+            tuple(state for part in parts for state in part.states),
+            min(part.came for part in parts),
+        )
 
     def _look(self, now: float) -> None:
         """Note which files are there, and which of them have changed."""
-        try:
-            files, _ = find_frames(self.path, self.reading.left_out)
-        except (UserError, OSError) as error:  # there is nothing yet, as a rule
-            files, why = list[str](), f"waiting: {' '.join(str(error).split())}"
-            if why != self._last:
-                self._lines.append(why)
-                self._last = why
+        files = self._present.files(begun=bool(self.done))
+        if files is None:
+            return
         for file in self._seen.keys() - set(files):
             if not self._seen.pop(file).reported:
-                self._lines.append(f"{file}: has gone before it was read")
+                self.said.add("gone", file, "was there, and went before it was answered")
+        for file in self._finished.keys() - set(files):
+            del self._finished[file]
+            self.said.add("gone", file, "is no longer there; its answer stays")
         for file in files:
-            if file in self._finished and self._finished[file] is None:
-                continue
-            state = _state(file)
+            state = file_state(file)
             if state is None or self._finished.get(file) == state:
                 continue
             seen = self._seen.get(file)
-            if seen is None and os.path.relpath(file, self._root) in self.done:
-                self._finished[file] = None
-            elif seen is None:
-                self._seen[file], self.news = _Seen(state, now, now), now
+            if seen is None:
+                label = os.path.relpath(file, self._root)
+                before = self._before.get(label, set())
+                if label in self.done and state in before:
+                    self._finished[file] = state
+                    continue
+                again = bool(before) and state not in before
+                self._seen[file], self.news = _Seen(state, now, now, again), now
             elif seen.state != state:
-                self._seen[file], self.news = _Seen(state, seen.came, now), now
+                self._seen[file], self.news = _Seen(state, seen.came, now, seen.again), now
 
-    def _read(self, file: str, most: int) -> tuple[Measurements | None, bool]:
-        """Read up to so many frames of a file that are not done; and whether that was the rest of it."""
+    def _read(
+        self, file: str, seen: _Seen, most: int, new: int
+    ) -> tuple[Arrived | None, int, bool]:
+        """Read up to so many frames of a file.
+
+        Returns:
+          (those of them that are new, or changed; how many were read; whether those were the rest of it).
+        """
         if has_open_writer(file):
             raise UserError(f"{file}: is being written by another program, or its writer broke off")
-        label, state = os.path.relpath(file, self._root), _state(file)
+        label, state = os.path.relpath(file, self._root), file_state(file) or seen.state
         with open_frames(file, self.inside) as frames:
             labels = frames.labels(label)
-            missing = [index for index, name in enumerate(labels) if name not in self.done]
-            wanted = missing[:most]
-            part = self.reading.frames(file, label, frames, wanted) if wanted else None
-        whole = len(wanted) == len(missing)
+            unread = [
+                index
+                for index, name in enumerate(labels)
+                if name not in self.done or self.done[name].of_file != state
+            ]
+            fresh = [index for index in unread if labels[index] not in self.done]
+            beyond = {*fresh[new:]}
+            wanted = [index for index in unread if index not in beyond][:most]
+            data = self.reading.frames(file, label, frames, wanted) if wanted else None
+        whole = len(wanted) == len(unread)
+        seen.again = not {*unread} - {*fresh} <= {*wanted}  # answered frames are still to be read
         if whole:
-            self._finished[file] = None if labels == (label,) else state
-        return part, whole
+            self._finished[file] = state
+            self._before[label] = {state}
+        if data is None:
+            return None, 0, whole
+        states = states_of(data, state)
+        kept = list[int]()
+        for index, (name, now) in enumerate(zip(data.names, states, strict=True)):
+            if name in self.done and self.done[name].checksum == now.checksum:
+                self.done[name] = now
+            else:
+                kept.append(index)
+        if not kept:
+            return None, data.frames, whole
+        part = data if len(kept) == data.frames else data.take(kept)
+        return Arrived(part, tuple(states[index] for index in kept), seen.came), data.frames, whole
 
-    def _failed(self, seen: _Seen, why: str, now: float) -> None:
-        seen.why = why
-        if now - seen.since >= self.reading.patience:
+    def _failed(self, file: str, seen: _Seen, error: Exception, now: float) -> None:
+        seen.why = " ".join(str(error).split()).removeprefix(f"{file}: ")
+        for_good = isinstance(error, ShapeError)
+        if for_good or now - seen.since >= self.reading.patience:
             seen.reported = True
-            self._lines.append(f"left out: {why}")
+            before = "; the answer to what it held before stays" if seen.again else ""
+            self.said.add(LEFT_OUT, file, f"{seen.why}{before}")
 
 
-def root_of(path: str) -> str:
-    """Return the folder that names of files are told from: the part of a path without wildcards.
+def _file_of(name: str) -> str:
+    """Return the file of a frame, given its name.
 
-    >>> root_of("scan/a_*.tif"), root_of("*.tif"), root_of("a/*/b.tif")
-    ('scan', '.', 'a')
+    >>> _file_of("a.tif"), _file_of("b[1].npy[12]"), _file_of("c.h5::/entry/data[0,3]")
+    ('a.tif', 'b[1].npy', 'c.h5')
     """
-    if os.path.isdir(path):
-        return path
-    folder = os.path.dirname(path)
-    while glob.has_magic(folder) and not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder or "."
-
-
-def _state(file: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+    return re.sub(r"\[[\d,]+\]$", "", name.partition("::")[0])

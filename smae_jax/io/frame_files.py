@@ -41,6 +41,26 @@ def find_frames(path: str, left_out: Sequence[str] = ()) -> tuple[list[str], tup
         kept = set(files)
         others = [file for file in matching(path) if file not in kept]
         notes += _noted(others, "no frames, or hidden")
+    files, dropped = sorted_out(files, left_out)
+    if folder:
+        _refuse_mixture(path, files)
+    return files, (*notes, *dropped)
+
+
+def sorted_out(
+    files: Sequence[str], left_out: Sequence[str] = (), *, to_the_last: bool = False
+) -> tuple[list[str], list[str]]:
+    """Leave out of several files what are no frames.
+
+    Args:
+      files: in their order.
+      left_out: see `find_frames`.
+      to_the_last: also where nothing remains.
+
+    Returns:
+      (the others, one note on each kind that was left out).
+    """
+    files, notes = [*files], list[str]()
     for why, dropped in (
         ("named as a mask or reference", _given(files, left_out)),
         ("written beside another file of this name", _beside(files)),
@@ -48,12 +68,10 @@ def find_frames(path: str, left_out: Sequence[str] = ()) -> tuple[list[str], tup
         ("linked by the master file", _linked(files)),
     ):
         rest = [file for file in files if file not in dropped]
-        if rest and dropped:
+        if dropped and (rest or to_the_last):
             notes += _noted([file for file in files if file in dropped], why)
             files = rest
-    if folder:
-        _refuse_mixture(path, files)
-    return files, tuple(notes)
+    return files, notes
 
 
 def _noted(files: Sequence[str], why: str) -> list[str]:

@@ -7,53 +7,20 @@ there, which comes last; who goes on with the file writes over what has none.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from smae_jax.errors import UserError
-from smae_jax.io.answers import process_of
-from smae_jax.io.atomic import OutputError, atomic_path
-from smae_jax.io.nexus import group_of, write_geometry
-from smae_jax.io.number_types import NumberType
-from smae_jax.io.outputs import PROGRAM
-from smae_jax.io.packings import packing_options
-from smae_jax.measurements import Measurements
+from smae_jax.io.arrived import UNKNOWN, State
+from smae_jax.io.atomic import atomic_path
+from smae_jax.io.growing_layout import NAME_BYTES, Layout, create, refuse_other
+from smae_jax.io.swmr import close, open_for_more, room
 
-NAME_BYTES = 512
-"""Room for the name of a frame: names of any length cannot grow while others read."""
-_NAMES_PER_CHUNK = 64
-_SPARE_BYTES = 16 * 2**20  # left on the disk: HDF5 ends the process where it finds no room
-_RECORD = "made_of"
-_SWMR = h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What a growing file is to hold.
-
-    Attributes:
-      like: what is answered: shape of the frames, geometry and centre; its counts are not looked at.
-      known: where there can be an answer, bool, (height, width).
-      process: what makes the answers, for the record.
-      made_of: what the answers depend on; a file of anything else is not gone on with.
-      packing: see `packings.packing_options`.
-      numbers: type of the answers in the file.
-    """
-
-    like: Measurements
-    known: np.ndarray
-    process: Mapping[str, str]
-    made_of: Mapping[str, str]
-    packing: str = "bitshuffle"
-    numbers: NumberType = dataclasses.field(default_factory=NumberType)
+_SPARE_BYTES = 2**20  # for what HDF5 writes beside the frames
 
 
 class Growing:
@@ -61,51 +28,90 @@ class Growing:
 
     Attributes:
       path: of the file.
-      names: of the frames that are there, in their order.
+      answered: the frames that are there, in their order, and what was answered of each.
       clipped: values that did not fit the type of the file and were clipped, since it was opened.
     """
 
     def __init__(self, path: str | Path, layout: Layout, *, overwrite: bool = False) -> None:
-        """Make the file, or go on with the one that is there.
+        """Go on with the file that is there; one that is to be made is made with its first frame.
 
         Raises:
           UserError: if something else is there, or it was made of something else; if it cannot be written.
         """
         self.path, self.numbers, self.clipped = Path(path), layout.numbers, 0
-        if overwrite or not os.path.lexists(path):
-            with atomic_path(path, overwrite=overwrite) as temporary:
-                _create(temporary, layout)
-        else:
-            _check(self.path, layout)
-        self._file = _opened(self.path)
-        data: Any = self._file["entry/data"]
-        self._data, self._filled = data["data"], data["filled"]
-        self._source = data["source"]
-        self.names = [*_names(self._source)]
+        self.answered: dict[str, State] = {}
+        self._rows: dict[str, int] = {}
+        self._layout, self._overwrite = layout, overwrite
+        self._file: h5py.File | None = None
+        if not overwrite and os.path.lexists(path):
+            refuse_other(self.path, layout)
+            self._open()
 
-    def append(self, counts: np.ndarray, filled: np.ndarray, names: Sequence[str]) -> None:
-        """Write frames behind the last one; they are on disk when this returns.
+    def _open(self) -> h5py.File:
+        file = self._file = open_for_more(self.path)
+        data: Any = file["entry/data"]
+        self._data, self._filled = data["data"], data["filled"]
+        self._source, self._state = data["source"], data["source_state"]
+        self.answered = _answered(self._source, self._state)
+        self._rows = {name: row for row, name in enumerate(self.answered)}
+        return file
+
+    def _begun(self) -> h5py.File:
+        """Return the file, which is made with its first frame."""
+        if self._file is not None:
+            return self._file
+        with atomic_path(self.path, overwrite=self._overwrite) as temporary:
+            create(temporary, self._layout)
+        return self._open()
+
+    def write(
+        self,
+        counts: np.ndarray,
+        filled: np.ndarray,
+        names: Sequence[str],
+        states: Sequence[State],
+    ) -> None:
+        """Write frames behind the last one, or in the place of those that are there already.
+
+        They are on disk when this returns.
 
         Args:
           counts: (frames, height, width), float32, NaN where there is no answer.
           filled: not measured, answered from the partner, bool, as `counts`.
-          names: one per frame, of up to `NAME_BYTES` bytes, none of them there.
+          names: one per frame, of up to `NAME_BYTES` bytes, each once.
+          states: what is answered, one per frame.
 
         Raises:
-          OutputError: if the disk is nearly full.
+          OutputError: in one line, if there is no room on the disk; the frames before stay.
         """
-        self._refuse_full_disk(counts)
+        file = self._begun()
         stored, clipped = self.numbers.stored(counts)
-        start, stop = len(self.names), len(self.names) + len(counts)
-        for dataset, values in ((self._data, stored), (self._filled, filled.astype(np.uint8))):
-            _write(dataset, start, stop, values)
-        _write(self._source, start, stop, np.array([name.encode() for name in names]))
-        self.names += names
+        marks, table = filled.astype(np.uint8), np.array(states, np.int64).reshape(-1, 3)
+        again = np.array([name in self._rows for name in names], bool)
+        # No packing makes numbers larger than by a hundredth.
+        needed = int(1.01 * (stored.nbytes + marks.nbytes)) + len(names) * NAME_BYTES + _SPARE_BYTES
+        with room(file, self.path, needed):
+            for index in np.flatnonzero(again).tolist():
+                row = slice(self._rows[names[index]], self._rows[names[index]] + 1)
+                _put(self._state, row, np.array([UNKNOWN], np.int64))
+                _put(self._data, row, stored[index][None])
+                _put(self._filled, row, marks[index][None])
+                _put(self._state, row, table[index][None])
+            behind = slice(len(self.answered), len(self.answered) + int((~again).sum()))
+            if behind.start < behind.stop:
+                new = [name for name in names if name not in self._rows]
+                _put(self._data, behind, stored[~again])
+                _put(self._filled, behind, marks[~again])
+                _put(self._state, behind, table[~again])
+                _put(self._source, behind, np.array([name.encode() for name in new]))
+        self.answered.update(zip(names, states, strict=True))
+        self._rows = {name: row for row, name in enumerate(self.answered)}
         self.clipped += clipped
 
     def close(self) -> None:
         """Close the file; it is an ordinary one then."""
-        self._file.close()
+        if self._file is not None:
+            close(self._file, self.path)
 
     def __enter__(self) -> Growing:
         """Give the file."""
@@ -115,102 +121,17 @@ class Growing:
         """Close the file."""
         self.close()
 
-    def _refuse_full_disk(self, counts: np.ndarray) -> None:
-        needed = 2 * counts.nbytes + _SPARE_BYTES
-        free = shutil.disk_usage(self.path.parent).free
-        if free < needed:
-            raise OutputError(
-                f"{self.path}: the disk is full ({free / 2**20:.0f} MiB left); free some space and start "
-                f"again, which goes on behind the {len(self.names)} frames that are there"
-            )
 
-
-def _write(dataset: Any, start: int, stop: int, values: np.ndarray) -> None:
-    if len(dataset) < stop:
-        dataset.resize(stop, axis=0)
-    dataset[start:stop] = values
+def _put(dataset: Any, rows: slice, values: np.ndarray) -> None:
+    if len(dataset) < rows.stop:
+        dataset.resize(rows.stop, axis=0)
+    dataset[rows] = values
     dataset.flush()
 
 
-def _names(source: Any) -> list[str]:
-    """Return the names up to the first that is not there."""
+def _answered(source: Any, state: Any) -> dict[str, State]:
+    """Return what was answered of every frame, up to the first that has no name."""
     names = [bytes(name).decode(errors="replace") for name in source[()]]
-    return names[: names.index("")] if "" in names else names
-
-
-def _create(path: Path, layout: Layout) -> None:
-    like, shape, numbers = layout.like, layout.like.spatial, layout.numbers
-    packed = packing_options(layout.packing)
-    with h5py.File(path, "w", libver="latest") as file:
-        file.attrs["default"], file.attrs["creator"] = "entry", PROGRAM
-        entry = group_of(file, "entry", "NXentry", default="data")
-        data = group_of(entry, "data", "NXdata", signal="data")
-        growing = {"shape": (0, *shape), "maxshape": (None, *shape), "chunks": (1, *shape)}
-        signal = data.create_dataset(
-            "data", dtype=numbers.dtype, fillvalue=numbers.mark, **growing, **packed
-        )
-        signal.attrs["units"], signal.attrs["interpretation"] = "counts", "image"
-        mark = f"{numbers.mark} where there is no answer" if numbers.whole else "NaN for none"
-        signal.attrs["long_name"] = f"denoised counts; {mark}"
-        filled = data.create_dataset("filled", dtype=np.uint8, **growing, **packed)
-        filled.attrs["long_name"] = "1 = not measured, filled from the partner"
-        mask = data.create_dataset("pixel_mask", data=(~layout.known).astype(np.uint32))
-        mask.attrs["long_name"] = "nonzero = no answer"
-        data.create_dataset(
-            "source", (0,), f"S{NAME_BYTES}", maxshape=(None,), chunks=(_NAMES_PER_CHUNK,)
-        )
-        write_geometry(entry, like)
-        process = group_of(entry, "process", "NXprocess")
-        said = numbers.in_words(0)
-        told = {**layout.process, **({"output_dtype": said} if said else {})}
-        for name, text in process_of(like, told).items():
-            process[name] = text
-        process[_RECORD] = json.dumps(dict(layout.made_of))
-
-
-def _check(path: Path, layout: Layout) -> None:
-    """Refuse to go on with what was made of something else, or by something else."""
-    try:
-        with h5py.File(path, "r", libver="latest", swmr=True) as file:
-            record: Any = file[f"entry/process/{_RECORD}"]
-            answers: Any = file["entry/data/data"]
-            there, shape = json.loads(record[()]), answers.shape[1:]
-    except (OSError, KeyError, ValueError, TypeError, AttributeError):
-        raise OutputError(
-            f"{path}: exists already, and is no output of 'smae-jax watch' to go on with; choose another "
-            "name, or allow it to be replaced with --overwrite"
-        ) from None
-    wanted = dict(layout.made_of)
-    odd = [key for key in sorted({*wanted, *there}) if wanted.get(key) != there.get(key)]
-    if odd or shape != layout.like.spatial:
-        key = odd[0] if odd else "frame shape"
-        was, now = there.get(key, "nothing"), wanted.get(key, "nothing")
-        raise UserError(
-            f"{path}: holds answers that were made with another {key} ({was:.60}; now {now:.60}); go on with "
-            "the same options, choose another name, or start anew with --overwrite"
-        )
-
-
-def _opened(path: Path) -> h5py.File:
-    """Open the file for more frames; one whose writer was killed is copied first, packed as it is."""
-    try:
-        return _for_writing(path)
-    except OSError as error:
-        if "already open" not in str(error):
-            raise OutputError(f"{path}: cannot be written ({error})") from None
-    with (
-        atomic_path(path, overwrite=True) as temporary,
-        h5py.File(path, "r", libver="latest", swmr=True) as old,
-        h5py.File(temporary, "w", libver="latest") as new,
-    ):
-        new.attrs.update(old.attrs)
-        for name in old:
-            old.copy(name, new)
-    return _for_writing(path)
-
-
-def _for_writing(path: Path) -> h5py.File:
-    """Open for more frames and for readers in one step, so that there is no moment between."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_LATEST, h5py.h5f.LIBVER_LATEST)
-    return h5py.File(h5py.h5f.open(os.fsencode(path), _SWMR, fapl=access))
+    names = names[: names.index("")] if "" in names else names
+    rows = zip(names, state[: len(names)].tolist(), strict=True)
+    return {name: State(*row) for name, row in rows}

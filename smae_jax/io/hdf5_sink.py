@@ -68,8 +68,12 @@ class _Sink(io.RawIOBase):
 
 
 @contextmanager
-def create_hdf5(path: Path) -> Iterator[h5py.File]:
+def create_hdf5(path: Path, *, libver: str | None = None) -> Iterator[h5py.File]:
     """Create an HDF5 file; a full disk is an `OSError` at the end of the block.
+
+    Args:
+      path: of the file.
+      libver: "latest" where more is to be written to it later beside readers.
 
     Raises:
       OSError: if not everything could be written.
@@ -77,7 +81,7 @@ def create_hdf5(path: Path) -> Iterator[h5py.File]:
     with path.open("w+b", buffering=0) as raw:
         sink = _Sink(raw)
         try:
-            with h5py.File(sink, "w") as file:
+            with h5py.File(sink, "w", libver=libver) as file:
                 yield file
         finally:
             sink.check()

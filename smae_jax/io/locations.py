@@ -78,22 +78,28 @@ def opener_of(path: str, *, mask: bool = False) -> Opener | None:
     return open_fabio if _FABIO.fullmatch(suffix) else None
 
 
-def matching(path: str) -> list[str]:
+def matching(path: str, *, links: bool = False) -> list[str]:
     """List what is literally there, in the folder, or else what the pattern means, naturally sorted.
 
     Of a pattern, every part of the path that is there as it is typed stands for itself (a folder `run[1]`),
     and so do brackets in a part that matches with them as they are (`s[1]_*.tif`).
+
+    Args:
+      path: without a name inside.
+      links: whether links to nothing are listed as well.
     """
+
+    def counts(file: str) -> bool:
+        return _is_data(file) or (links and os.path.islink(file))
+
     if os.path.isdir(path) and not zarr_files.is_zarr(path):
         names = sorted(os.listdir(path), key=natural_key)
-        return [file for file in (os.path.join(path, name) for name in names) if _is_data(file)]
+        return [file for file in (os.path.join(path, name) for name in names) if counts(file)]
     if os.path.exists(path):
         return [path]
     if not glob.has_magic(path):
         return []
-    return sorted(
-        filter(_is_data, glob.iglob(_literal_first(path), recursive=True)), key=natural_key
-    )
+    return sorted(filter(counts, glob.iglob(_literal_first(path), recursive=True)), key=natural_key)
 
 
 def find_files(path: str, *, mask: bool = False) -> list[str]:

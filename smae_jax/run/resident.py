@@ -21,12 +21,14 @@ from smae_jax.config import FramesAlone
 from smae_jax.errors import UserError
 from smae_jax.inference import in_counts
 from smae_jax.io.raw_frames import Frames
+from smae_jax.io.sentinels import usable
 from smae_jax.io.single_frames import read_alone
 from smae_jax.measurements import Measurements, Origin
 from smae_jax.methods.protocol import Answers, Say, silent
 from smae_jax.outliers import take_out
 from smae_jax.run.folder import RunFolder
 from smae_jax.run.restore import Opened, open_run, stages_of
+from smae_jax.splitting import LARGEST
 from smae_jax.training import mesh_for
 
 
@@ -84,7 +86,7 @@ class Resident:
           Expected counts, as `frames`, float32; NaN where there is no answer.
 
         Raises:
-          UserError: in one line, if they have another shape or are no numbers.
+          UserError: in one line, if they have another shape, are no numbers, or are too large for counts.
         """
         values = np.asarray(frames)
         if values.dtype.kind not in "iuf":
@@ -104,6 +106,7 @@ class Resident:
             marks=self.marks,
             saturation=self.saturation,
         )
+        _refuse_uncountable(values, data)
         answers = self.answers(data).counts
         return answers[0] if values.ndim == 2 else answers
 
@@ -188,6 +191,23 @@ def _shape(options: FramesAlone, given: tuple[int, int] | None) -> tuple[int, in
             f"--run {options.run}: was trained on measurements of {shape}; expected a run of frames of a scan"
         )
     return int(shape[0]), int(shape[1])
+
+
+def _refuse_uncountable(values: np.ndarray, data: Measurements) -> None:
+    """Refuse what `infer` refuses: too many counts for a pixel, and nothing but numbers that are marks."""
+    most = data.counts.max(initial=0)
+    if most > LARGEST:
+        raise UserError(
+            f"frames: hold {most:,} counts in a pixel, and more than {LARGEST:,} are no counts of photons; "
+            "is it a mark? put not-a-number there, or divide what was multiplied"
+        )
+    if values.dtype.kind == "f" and not data.counts.any():
+        odd = values[np.isfinite(values) & (values != 0) & ~usable(values)]
+        if odd.size:
+            raise UserError(
+                f"frames: hold no counts but 0 beside numbers such as {odd[0]:.3g}, which are taken for "
+                "marks; expected counts of photons"
+            )
 
 
 def _blank(shape: tuple[int, int], dtype: Any, value: float = 0) -> Measurements:
