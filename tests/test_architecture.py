@@ -25,7 +25,16 @@ LAYERS = (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
+        *(
+            "stopping",
+            "compilation",
+            "made_once",
+            "blocks",
+            "memory",
+            "overlap",
+            "piecewise",
+            "counting",
+        ),
         *("likeness", "stacks", "form_factors", "glass", "truths"),
     ),
 )
