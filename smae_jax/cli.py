@@ -275,7 +275,8 @@ def _columns(width: int | None) -> Iterator[None]:
 
 def _one_line(message: str) -> str:
     """Take the sentence out of the box that tyro draws about it, and what it suggests."""
-    lines = [re.sub(r"[│╭╮╰╯─]", " ", line).strip() for line in message.splitlines()]
+    # Where the terminal is not said to know UTF-8, the box is drawn with dashes alone.
+    lines = [re.sub(r"[│╭╮╰╯─]|^[ -]+$", " ", line).strip() for line in message.splitlines()]
     said = next((line for line in lines[1:] if line), "wrong options")
     said = re.sub(r"^Error parsing (?:[\w.-]+: (?=--)|(?=--))", "", said)
     shown = next((line for line in lines[2:] if line.startswith("--")), "")
