@@ -158,6 +158,7 @@ def _work(config: FillConfig, large: Large, data: Measurements, form: Form, say:
         },
         read=lambda frames: as_settled(large.read(frames), data),
         answer=from_partner,
+        changed=large.changed,
         process=process,
         finish=finish,
         form=form,

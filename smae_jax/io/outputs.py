@@ -49,6 +49,11 @@ def check_output(
                 f"{one}: exists already and would pass for the error bars of {path}; choose another name, or "
                 "allow it to be removed with --overwrite"
             )
+        if not overwrite and os.path.lexists(one) and parts_of(path).is_dir():
+            raise OutputError(
+                f"{one}: exists already, and {parts_of(path)} holds parts of an output of this name; "
+                "--overwrite goes on with these parts and replaces it"
+            )
         refuse_existing(one, overwrite=overwrite)
         if suffix_of(path) and os.path.isdir(one):
             hint = "end it in / for one file per frame, or choose another name"
@@ -107,6 +112,16 @@ def files_beside(path: str) -> tuple[str, ...]:
     if suffix == ".npy":
         return sigma_beside(path), axis_beside(path)
     return (sigma_beside(path),) if suffix in ("", *TIFF_SUFFIXES) else ()
+
+
+def parts_of(output: str) -> Path:
+    """Return the folder of the parts of an output that is made block by block.
+
+    >>> parts_of("a/out.h5").name, parts_of("a/frames/").name
+    ('out.h5.parts', 'frames.parts')
+    """
+    path = Path(os.path.abspath(output))
+    return path.with_name(f"{path.name}.parts")
 
 
 def refuse_input(output: str | Path, *inputs: str | Path, option: str = "--output") -> None:
