@@ -11,11 +11,11 @@ import tifffile
 from smae_jax.io import text_files
 from smae_jax.io.array_files import HDF5_SUFFIXES, axis_beside
 from smae_jax.io.atomic import OutputError, refuse_existing
+from smae_jax.io.file_kinds import PROGRAM
 from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.locations import matching, split_inside
 from smae_jax.measurements import Measurements
 
-PROGRAM = "smae_jax"
 TIFF_SUFFIXES = (".tif", ".tiff")
 ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz", ".npy")
 

@@ -74,7 +74,7 @@ class Large:
         """Read so many frames, evenly spread, with a note of `why`."""
         which = blocks.spread(self.frames, count)
         data = self.read(which)
-        notes = [*data.origin.notes, *self.notes]
+        notes = [*self.source.notes, *data.origin.notes, *self.notes]
         if len(which) < self.frames:
             notes.append(f"{len(which)} of {self.frames} frames, evenly spread, {why}")
         origin = dataclasses.replace(
