@@ -133,6 +133,21 @@ def test_mistakes_are_one_line(smae, scan):
     assert "expected patterns" in answer.err
 
 
+def test_nothing_is_advised_that_only_a_training_can_do(smae, scan):
+    """Values that do not scatter as photons do are no matter here: a pixel has its partner's."""
+    np.save("seven.npy", scan[1][:4].astype(np.int32) * 7)
+    answer = smae("fill", "--input", "seven.npy", "--output", "o.npy", *AT)
+    assert answer.status == 0, answer.err
+    assert "WARNING" not in answer.out
+    assert "thinning" not in answer.out
+    dark = np.where(np.arange(4)[:, None, None] == 2, 0, scan[1][:4])
+    np.save("dark.npy", dark)
+    answer = smae(
+        "fill", "--input", "dark.npy", "--output", "d.npy", "--mask", scan[0] / "mask.tif", *AT
+    )
+    assert "is all zero (shutter closed?); leave them out with --frames" in answer.out
+
+
 def test_exposures_of_pixel_and_partner_are_taken_into_account():
     rng = np.random.default_rng(1)
     response = rng.uniform(0.5, 2, (7, 6)).astype(np.float32)

@@ -193,8 +193,8 @@ def _check_replicas(config: InferConfig, opened: Opened) -> None:
     needed, memory = 2 * number * frames * int(np.prod(data.spatial)), parse_memory(config.memory)
     if opened.large is not None or needed > memory:
         raise UserError(
-            f"--replicas {number}: takes {needed / 2**30:.1f} GiB for {counted(frames, 'frame')} at once, "
-            f"and --memory allows {memory / 2**30:.1f} GiB and one block; choose frames with --repeats a:b, "
+            f"--replicas {number}: takes {needed / 2**30:.3g} GiB for {counted(frames, 'frame')} at once, "
+            f"and --memory allows {memory / 2**30:.3g} GiB and one block; choose frames with --repeats a:b, "
             "or fewer replicas"
         )
 
@@ -213,7 +213,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
         what = f"error bars alone of {what}"
     return (
         f"{config.output}: {what}, in counts; {known:.1f} % of pixels have {value}{rest}, the rest is "
-        f"NaN; step {opened.step}, ensemble {opened.predictor.group}"
+        f"{form_asked(config).numbers.none}; step {opened.step}, ensemble {opened.predictor.group}"
     )
 
 

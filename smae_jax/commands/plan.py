@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from smae_jax.cautions import cautions, counted
 from smae_jax.config import PlanConfig, check_given, parse_tolerance
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
@@ -55,13 +56,16 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
     opened, whole = open_judged(config, say)
     opened = dataclasses.replace(opened, large=None)
     _check_scan(config, opened)
+    for line in cautions(opened.data, options="--"):
+        say(line)
     layout = lay_out(config, opened.data)
     quantity = _quantity(config)
     _check_layout(config, quantity, layout, opened.data.frames)
     number = config.halvings * config.draws
+    least = f" ... 1/{2**config.halvings}" if config.halvings > 1 else ""
     say(
-        f"{opened.data.frames} of {whole} frames are thinned to 1/2 ... 1/{2**config.halvings} of their "
-        f"exposure, {config.draws} times each, and answered as by infer --scale {config.scale}"
+        f"{opened.data.frames} of {whole} frames are thinned to 1/2{least} of their exposure, "
+        f"{counted(config.draws, 'time')} each, and answered as by infer --scale {config.scale}"
     )
     ladder = Ladder(opened, layout, (quantity,), scale=config.scale, seed=config.seed)
     places = ladder.climb(

@@ -149,7 +149,7 @@ def _collected(
         seed=config.seed,
     )
     frames = counted(len(numbers), "frame")
-    say(f"{frames} are answered as by infer")
+    say(f"{frames} {'is' if len(numbers) == 1 else 'are'} answered as by infer")
     progress = functools.partial(each, desc=frames, unit="batch")
     return collect(some, wanted, progress=progress), reference
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 
-from smae_jax.config import JudgeOptions, SomeFrames
+from smae_jax.config import ApplyOptions, JudgeOptions, SomeFrames
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.judging import refuse_same
@@ -61,11 +62,18 @@ def read_reference(options: JudgeOptions, opened: Opened) -> Measurements:
     Raises:
       UserError: in one line, if it cannot be read.
     """
-    repeats = options.reference_repeats or "all"
+    names = (field.name for field in dataclasses.fields(ApplyOptions))
     of_reference = dataclasses.replace(
-        options, input=options.reference, reference="", repeats=repeats, monitor=""
+        ApplyOptions(**{name: getattr(options, name) for name in names}),
+        input=options.reference,
+        repeats=options.reference_repeats or "all",
+        monitor="",
     )
-    found = read_input(of_reference, opened.config)
+    try:
+        found = read_input(of_reference, opened.config)
+    except UserError as error:
+        told = re.sub(r"--(data\.)?repeats\b", "--reference-repeats", str(error))
+        raise UserError(told) from error
     return calibrated_as_run(of_reference, opened.folder, opened.config, found)
 
 

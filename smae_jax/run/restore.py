@@ -189,7 +189,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
 
 def _of_infer(text: str) -> str:
     """Call options by the names that they have where a run is applied: `--center`, not `--data.center`."""
-    return _OF_BOTH.sub(r"--\1", text)
+    return _OF_BOTH.sub(r"--\1", text).replace(" (of infer: --center)", "")
 
 
 def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Opened:
