@@ -16,6 +16,7 @@ from typing import Any
 from smae_jax.cautions import cautions, counted
 from smae_jax.config import PlanConfig, check_given, parse_tolerance
 from smae_jax.config_file import changed
+from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.opening import open_judged, refuse_repeats
@@ -161,7 +162,7 @@ def _write(folder: Path, config: PlanConfig, plans: Sequence[Plan]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / "plan.csv").write_text(as_csv(_rows(plans)), encoding="utf-8")
     title = f"How short may I expose? {config.run}"
-    plan_figure(plans, title=title).savefig(folder / "plan.png", dpi=150)
+    plan_figure(plans, title=encodable(title)).savefig(folder / "plan.png", dpi=150)
 
 
 def _record(one: Plan) -> dict[str, Any]:
