@@ -273,6 +273,19 @@ def test_a_choice_of_reference_frames_that_is_none_is_named_by_its_option(
     assert "--reference-repeats: '7:9' chooses none of the 3 repeats" in answer.err
 
 
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_a_closed_shutter_before_a_hot_pixel_is_no_scan_to_judge(
+    trained_run, smae, tmp_path, command
+):
+    counts = np.zeros((4, 34, 30), np.uint16)
+    counts[:, 10, 10] = 5
+    np.save(tmp_path / "shut.npy", counts)
+    answer = smae(command, "--run", trained_run, "--input", "shut.npy", "--output", "out")
+    assert answer.status == 2
+    assert "1 pixel is hot here: masked" in answer.out
+    assert "nothing was counted in the 4 frames to look at, outside mask and hot" in answer.err
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_slider_and_blink_work_without_a_word_on_the_console(made, tmp_path):
     browser = Browser(tmp_path)

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from smae_jax.cautions import counted
 from smae_jax.config import ApplyOptions, JudgeOptions, SomeFrames
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
@@ -38,6 +39,11 @@ def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
     if len(chosen) < whole:
         opened = dataclasses.replace(
             opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
+        )
+    if not opened.data.counts.any():
+        raise UserError(
+            f"--input {options.input}: nothing was counted in the {counted(opened.data.frames, 'frame')} to "
+            "look at, outside mask and hot pixels; was the shutter closed? Choose others with --repeats"
         )
     return opened, whole
 
