@@ -25,13 +25,18 @@ def cautions(data: Measurements, *, polarity: str = "", options: str = "--data."
       polarity: that the user's mask was read with, `bad` or `good`; "" = it is a run's own.
       options: what options are called before their own name: `--data.` of a training, `--` of `infer`.
     """
-    lines = [*_mask(data, polarity, options), *_empty(data, options), *_exposures(data)]
+    lines = [*of_mask(data, polarity=polarity, options=options), *_exposures(data)]
     if len(data.spatial) == 2 and min(data.spatial) < _SMALL:
         lines.append(
             f"WARNING: frames of {data.spatial[0]} x {data.spatial[1]} pixels are small: a training needs "
             f"{_SMALL} pixels a side or more, and a centre is hardly found in fewer"
         )
     return [*lines, *_scatter(data)]
+
+
+def of_mask(data: Measurements, *, polarity: str = "", options: str = "--data.") -> list[str]:
+    """List what is odd about mask and empty frames alone; arguments as of `cautions`."""
+    return [*_mask(data, polarity, options), *_empty(data, options)]
 
 
 def not_counts(data: Measurements, *, loss: str = "", noise_measured: bool = False) -> list[str]:

@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     the program, or comes from a user's own code.
     """
     arguments, level = list(sys.argv[1:] if arguments is None else arguments), 0
+    _print_whatever()
     name, start, before = "", time.perf_counter(), verbosity()
     try:
         arguments, level = take_verbosity(arguments)
@@ -137,6 +138,12 @@ def take_verbosity(arguments: Sequence[str]) -> tuple[list[str], int]:
     if len(found) > 1:
         raise UserError("--quiet and --verbose: expected one of them; leave one out")
     return [argument for argument in arguments if argument not in level], sum(found)
+
+
+def _print_whatever() -> None:
+    """Let characters that the terminal cannot show, as of a file's name, be printed as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _say(line: str) -> None:
@@ -275,7 +282,8 @@ def _columns(width: int | None) -> Iterator[None]:
 
 def _one_line(message: str) -> str:
     """Take the sentence out of the box that tyro draws about it, and what it suggests."""
-    lines = [re.sub(r"[│╭╮╰╯─]", " ", line).strip() for line in message.splitlines()]
+    # Where the terminal is not said to know UTF-8, the box is drawn with dashes alone.
+    lines = [re.sub(r"[│╭╮╰╯─]|^[ -]+$", " ", line).strip() for line in message.splitlines()]
     said = next((line for line in lines[1:] if line), "wrong options")
     said = re.sub(r"^Error parsing (?:[\w.-]+: (?=--)|(?=--))", "", said)
     shown = next((line for line in lines[2:] if line.startswith("--")), "")

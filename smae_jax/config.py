@@ -743,7 +743,8 @@ class InferConfig(ApplyOptions):
             raise UserError(
                 f"--only {self.only} and --replicas: they are of answers; leave one out"
             )
-        if self.output and not self.output.lower().endswith((".h5", ".hdf5", ".nxs")):
+        hdf5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx")
+        if self.output and not self.output.lower().endswith(hdf5):
             raise UserError(
                 f"--replicas {self.replicas}: are written to HDF5, and {self.output} is none; write .h5"
             )
@@ -936,6 +937,10 @@ class SomeFrames(ApplyOptions):
         at_least("--frames", self.frames, 0)
 
 
+_OF_REFERENCE = ("reference_repeats", "pairing", "reference_noise", "reference_scale")
+"""Options that say something of the reference."""
+
+
 @dataclasses.dataclass(frozen=True)
 class JudgeOptions(SomeFrames):
     """What a run is judged by: a reference, or held-out photons."""
@@ -956,6 +961,17 @@ class JudgeOptions(SomeFrames):
         super().__post_init__()
         if not 0.01 <= self.held_out <= 0.5:
             raise UserError(f"--held-out: expected 0.01..0.5, got {self.held_out}")
+        self._refuse_without_reference()
+
+    def _refuse_without_reference(self) -> None:
+        """Refuse what is said of a reference where there is none, instead of passing over it."""
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in _OF_REFERENCE:
+            value = getattr(self, name, None)
+            if not self.reference and value != usual.get(name):
+                raise UserError(
+                    f"--{name.replace('_', '-')} {value}: does nothing without --reference; give both"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,5 +90,5 @@ def _shares(measured: np.ndarray, filled: np.ndarray, by: str = "their partner's
     kept, new = 100 * measured.mean(), 100 * filled.mean()
     return (
         f"{kept:.1f} % of the pixels as they were counted, {new:.1f} % have {by}, "
-        f"{100 - kept - new:.1f} % have neither"
+        f"{abs(100 - kept - new):.1f} % have neither"
     )

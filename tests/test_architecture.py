@@ -25,17 +25,8 @@ LAYERS = (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *(
-            "stopping",
-            "compilation",
-            "made_once",
-            "blocks",
-            "memory",
-            "overlap",
-            "piecewise",
-            "counting",
-        ),
-        *("likeness", "stacks", "form_factors", "glass", "truths"),
+        *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
+        *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,12 +20,14 @@ from smae_jax.config import DataOptions, InferConfig, parse_shard
 from smae_jax.errors import UserError
 from smae_jax.io.parts import Parts
 from smae_jax.memory import of_machine, parse_memory
+from smae_jax.run import blockwise
 from smae_jax.run.blockwise import share_of
 from smae_jax.run.data import read_data
 from smae_jax.run.large import open_large
 
 FRAMES = 40
 TINY = ("--memory", "1kB")  # blocks of the fewest frames
+BARE = ("--ensemble", "none", "--no-combine", "--no-keep-sums", "--no-keep-shadows")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,23 @@ def undisturbed(scan, trained_run, tmp_path_factory):
 
     assert cli.main([str(word) for word in (*command, "--sigma", *TINY)]) == 0
     return path
+
+
+@pytest.fixture
+def begun(scan, trained_run, smae):
+    """The first of three parts of `out.h5`."""
+    infer(smae, trained_run, scan, "out.h5", *TINY, *BARE, "--shard", "1/3")
+
+
+@pytest.fixture
+def frames(scan, smae):
+    """The frames of the scan, and each of them as a file of the folder `frames`."""
+    with h5py.File(scan) as file:
+        counts = file["data"][()].reshape(FRAMES, 34, 30)
+    os.mkdir("frames")
+    for number, frame in enumerate(counts):
+        tifffile.imwrite(f"frames/{number}.tif", frame)
+    return counts
 
 
 def test_memory_is_read_in_the_units_that_people_write():
@@ -240,6 +260,137 @@ def test_parts_of_another_output_are_refused(scan, trained_run, smae):
     answer = smae(*command[:-1], "other.h5", *TINY)
     assert answer.status == 2
     assert "is no folder of parts of an output" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (("--seed", 3), "another --seed (0; now 3); go on"),
+        (("--repeats", "0:39"), "another number or size of frames; go on"),
+        (("--memory", "3MB"), "another size of blocks, which follows from --memory ([(0, 13)"),
+        (("--checkpoint", "last"), "another checkpoint or state of the run; go on"),
+    ],
+)
+def test_what_is_other_about_parts_is_said_in_words(scan, trained_run, smae, begun, other, said):
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    answer = smae(*command, *TINY, *BARE, *other)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
+
+
+def test_a_file_that_was_written_anew_is_another_input(trained_run, smae, frames):
+    options = ("--run", trained_run, "--input", "frames", "--output", "out.h5", *TINY, *BARE)
+    assert smae("infer", *options, "--shard", "1/3").status == 0
+    tifffile.imwrite("frames/7.tif", frames[8])
+    os.utime("frames/7.tif", ns=(1, 1))
+    answer = smae("infer", *options)
+    assert answer.status == 2
+    assert "another state of the input, of which a file changed its size or date" in answer.err
+
+
+def test_an_input_that_changes_while_it_is_read_is_said_and_recorded(
+    trained_run, smae, frames, monkeypatch
+):
+    write = Parts.write
+
+    def meanwhile(self, block, *args, **options):
+        os.utime("frames/3.tif", ns=(1, 1))
+        write(self, block, *args, **options)
+
+    monkeypatch.setattr(Parts, "write", meanwhile)
+    options = ("--run", trained_run, "--input", "frames", "--output", "out.h5", *TINY, *BARE)
+    answer = smae("infer", *options)
+    assert answer.status == 0, answer.err
+    assert "WARNING: frames/3.tif: changed size or date while the scan was read" in answer.out
+    with h5py.File("out.h5") as file:
+        assert "frames/3.tif: changed" in file["entry/process/input"].asstr()[()]
+
+
+def test_parts_of_two_outputs_are_never_mixed(scan, trained_run, smae, monkeypatch):
+    """One process is at work; another begins the same output anew with other options."""
+    write, begun = Parts.write, []
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    command = (*command, *TINY, *BARE)
+
+    def meanwhile(self, block, *args, **options):
+        if not begun:
+            begun.append(True)
+            assert smae(*command, "--seed", 3, "--overwrite", "--shard", "1/3").status == 0
+        write(self, block, *args, **options)
+
+    monkeypatch.setattr(Parts, "write", meanwhile)
+    answer = smae(*command, "--shard", "2/2")
+    assert answer.status == 2
+    assert "another process has begun this output anew, with another --seed" in answer.err
+    assert not os.path.exists("out.h5.parts/00001.h5")
+    shutil.copy("out.h5.parts/00000.h5", "mine.h5")
+    with h5py.File("mine.h5", "a") as file:
+        file.attrs["made_of"] = "another"  # as if it had come in at that very moment
+    shutil.copy("mine.h5", "out.h5.parts/00002.h5")
+    said = infer(smae, trained_run, scan, "out.h5", *TINY, *BARE, "--seed", 3).out
+    assert "1 of which are there" in said
+
+
+def test_parts_that_go_while_they_are_made_are_said(scan, trained_run, smae, monkeypatch):
+    write = Parts.write
+
+    def meanwhile(self, block, *args, **options):
+        if block == 1:
+            shutil.rmtree(self.folder)
+        write(self, block, *args, **options)
+
+    monkeypatch.setattr(Parts, "write", meanwhile)
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    answer = smae(*command, *TINY, *BARE)
+    assert (answer.status, answer.err.count("has gone: another process")) == (2, 1)
+    assert os.listdir() == []
+
+
+def test_a_part_that_is_damaged_before_it_is_joined_is_named(scan, trained_run, smae, monkeypatch):
+    joined = blockwise.write_joined
+
+    def damaged(output, parts, *args, **options):
+        with open(parts.path(1), "r+b") as file:
+            file.truncate(1000)
+        return joined(output, parts, *args, **options)
+
+    monkeypatch.setattr(blockwise, "write_joined", damaged)
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    answer = smae(*command, *TINY, *BARE)
+    assert answer.status == 2
+    assert "00001.h5: this part has gone or is damaged; run the command again" in answer.err
+    assert os.listdir() == ["out.h5.parts"]
+
+
+def test_a_process_that_is_killed_while_it_joins_leaves_nothing_beside_the_output(
+    scan, trained_run, smae, monkeypatch
+):
+    """What it has written lies among the parts, which the next one removes."""
+    places = []
+
+    def killed(path, *args):
+        places.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("smae_jax.io.writing.write_nexus", killed)
+        command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+        assert smae(*command, *TINY, *BARE).status == 130
+    assert places[0].relative_to(os.getcwd()).parts == ("out.h5.parts", ".joined", "out.h5")
+    os.mkdir("out.h5.parts/.joined")
+    open("out.h5.parts/.joined/out.h5", "w").close()
+    assert "3 of which are there" in infer(smae, trained_run, scan, "out.h5", *TINY, *BARE).out
+    assert os.listdir() == ["out.h5"]
+
+
+def test_parts_beside_a_finished_output_are_joined_again_on_demand(scan, trained_run, smae, begun):
+    open("out.h5", "w").close()  # as of a process that was killed before it removed the parts
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    answer = smae(*command, *TINY, *BARE)
+    assert answer.status == 2
+    assert "--overwrite goes on with these parts and replaces it" in answer.err
+    said = infer(smae, trained_run, scan, "out.h5", *TINY, *BARE, "--overwrite").out
+    assert "1 of which are there" in said
 
 
 def test_a_shard_of_a_scan_of_one_block_is_refused(scan, trained_run, smae):

@@ -1,5 +1,6 @@
 """The whole way through the command line: simulate, inspect, train, resume, infer, in every format."""
 
+import io
 import json
 import logging
 import os
@@ -466,6 +467,24 @@ def test_what_the_user_can_mend_is_one_line(smae, command, error, status, said):
     assert (answer.status, answer.out) == (status, "")
     assert answer.err.startswith(f"smae-jax inspect: {said}")
     assert answer.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "UTF-8"])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--shard", "0/3"), "--shard: expected a part of all such as 3/16, got '0/3'; see --help"),
+        (("--shart", "1/3"), "Unrecognized options: --shart, 1/3; did you mean --shard?"),
+        (("--replicas", "many"), "--replicas: invalid literal for int() with base 10: 'many'"),
+    ],
+)
+def test_a_mistake_is_said_whatever_the_terminal_can_show(
+    monkeypatch, capfd, encoding, option, said
+):
+    """Where UTF-8 is not promised, tyro draws its boxes with dashes."""
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert cli.main(["infer", "--run", "r", *option]) == 2
+    assert capfd.readouterr().err.startswith(f"smae-jax infer: {said}")
 
 
 @pytest.mark.parametrize("error", [ValueError("mine"), TypeError("mine"), KeyError("mine")])

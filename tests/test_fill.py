@@ -1,11 +1,16 @@
 """Masked pixels are filled from their partner, measured ones stay, in one piece and block by block."""
 
+import io
+import os
+import sys
+
 import h5py
 import numpy as np
 import pytest
 import tifffile
 
 import smae_jax
+from smae_jax import cli
 from smae_jax.filling import from_partner
 from smae_jax.geometry import Center, turn
 from smae_jax.measurements import Measurements
@@ -131,6 +136,43 @@ def test_mistakes_are_one_line(smae, scan):
     answer = smae("fill", "--input", "spectrum.txt", "--output", "o.h5")
     assert answer.status == 2
     assert "expected patterns" in answer.err
+
+
+@pytest.mark.parametrize("output", ["\u00fc.h5", "\u00fc/"])
+def test_names_that_are_no_text_are_written_and_printed_as_escapes(
+    tmp_path, monkeypatch, scan, output
+):
+    """Names of files are bytes, and a terminal may show ASCII alone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    folder = os.fsdecode(b"M\xfcller")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    tifffile.imwrite(os.path.join(folder, os.fsdecode(b"\xfc1.tif")), scan[1][0])
+    assert cli.main(["fill", "--input", folder, "--output", output, *AT]) == 0
+    sys.stdout.seek(0)
+    assert "\\xfc" in sys.stdout.read()
+    if output.endswith("h5"):
+        with h5py.File(output) as file:
+            assert file["entry/data/source"].asstr()[0] == "\\xfc1.tif"
+            assert file["entry/process/source"].asstr()[()] == "M\\xfcller"
+
+
+def test_nothing_is_advised_that_only_a_training_can_do(smae, scan):
+    """Values that do not scatter as photons do are no matter here: a pixel has its partner's."""
+    np.save("seven.npy", scan[1][:4].astype(np.int32) * 7)
+    answer = smae("fill", "--input", "seven.npy", "--output", "o.npy", *AT)
+    assert answer.status == 0, answer.err
+    assert "WARNING" not in answer.out
+    assert "thinning" not in answer.out
+    dark = np.where(np.arange(4)[:, None, None] == 2, 0, scan[1][:4])
+    np.save("dark.npy", dark)
+    answer = smae(
+        "fill", "--input", "dark.npy", "--output", "d.npy", "--mask", scan[0] / "mask.tif", *AT
+    )
+    assert "is all zero (shutter closed?); leave them out with --frames" in answer.out
 
 
 def test_exposures_of_pixel_and_partner_are_taken_into_account():

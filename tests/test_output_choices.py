@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import smae_jax
+from smae_jax.config import InferConfig
 from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts
+from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.packings import packing_options
@@ -91,6 +93,7 @@ def test_infer_rounds_and_says_so(smae, trained_run, small_scan, plain):
     answer = infer(smae, trained_run, small_scan, "out.h5", "--output-dtype", "uint16")
     assert answer.status == 0, answer.err
     assert "note: uint16: rounded half to even, 65535 where there is no answer\n" in answer.out
+    assert "the rest is 65535; step" in answer.out
     expected, found = written(plain), written("out.h5")
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, np.nan_to_num(np.rint(expected), nan=65535))
@@ -181,9 +184,18 @@ def test_forms_that_are_none_are_refused(output, options, said):
         form_of(output, **({"output_dtype": "float32", "packing": "bitshuffle"} | options))
 
 
+@pytest.mark.parametrize("suffix", HDF5_SUFFIXES)
+def test_replicas_go_to_every_kind_of_hdf5(suffix):
+    assert InferConfig(replicas=4, output=f"o{suffix}").replicas == 4
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (
+            ("--replicas", 4, "--output", "o.tif"),
+            "--replicas 4: are written to HDF5, and o.tif is none",
+        ),
         (("--only", "filled", "--sigma"), "measured counts are no answers"),
         (("--only", "filled", "--background", "b.tif"), "keep their background"),
         (("--only", "sigma", "--figure", "f.png"), "draws answers"),

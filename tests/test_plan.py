@@ -180,6 +180,16 @@ def test_what_cannot_be_planned_is_refused(scan, trained_run, smae, name, option
     assert not (scan / "out").exists()
 
 
+@pytest.mark.skipif(bool(extra.missing()), reason="needs pyFAI and lmfit (extra physics)")
+def test_frames_without_a_photon_are_warned_of(scan, trained_run, smae):
+    counts = np.load(scan / "counts.npy")
+    counts[3] = 0
+    np.save(scan / "shut.npy", counts)
+    files = ("--run", trained_run, "--input", scan / "shut.npy", "--output", scan / "out")
+    answer = smae("plan", *files, "--peaks", "90:99")  # refused before the work, after the warnings
+    assert "WARNING: 1 of 8 frames (number 3, counted from 0) is all zero" in answer.out
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(extra.missing()), reason="needs pyFAI and lmfit (extra physics)")
 @pytest.mark.parametrize(

@@ -242,6 +242,10 @@ def test_values_that_are_no_counts_get_a_page_without_what_needs_photons(
         (("--meridian", 270), "--meridian"),
         (("--physics", "off", "--azimuthal-shape", "gaussian"), "--azimuthal-shape"),
         (("--output", ""), "--output"),
+        (("--pairing", "mean"), "--pairing mean: does nothing without --reference; give both"),
+        (("--reference-noise", "none"), "--reference-noise none: does nothing without --reference"),
+        (("--reference-repeats", "0:2"), "--reference-repeats 0:2: does nothing without"),
+        (("--center", "300,3"), "give the right one with --center, or leave the option out"),
         pytest.param(
             ("--rings", "700:900"),
             "the axis is radius / pixel",
@@ -256,6 +260,30 @@ def test_mistakes_are_one_line(scan, trained_run, smae, options, words, tmp_path
     assert words in answer.err
     assert "Traceback" not in answer.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_choice_of_reference_frames_that_is_none_is_named_by_its_option(
+    scan, trained_run, smae, tmp_path
+):
+    np.save(tmp_path / "r.npy", np.ones((3, 34, 30), np.float32) / 2)
+    files = ("--input", f"{scan / NAME}::counts", "--reference", tmp_path / "r.npy")
+    options = ("--physics", "off", "--reference-repeats", "7:9")
+    answer = smae("report", "--run", trained_run, *files, "--output", "out", *options)
+    assert answer.status == 2
+    assert "--reference-repeats: '7:9' chooses none of the 3 repeats" in answer.err
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate"])
+def test_a_closed_shutter_before_a_hot_pixel_is_no_scan_to_judge(
+    trained_run, smae, tmp_path, command
+):
+    counts = np.zeros((4, 34, 30), np.uint16)
+    counts[:, 10, 10] = 5
+    np.save(tmp_path / "shut.npy", counts)
+    answer = smae(command, "--run", trained_run, "--input", "shut.npy", "--output", "out")
+    assert answer.status == 2
+    assert "1 pixel is hot here: masked" in answer.out
+    assert "nothing was counted in the 4 frames to look at, outside mask and hot" in answer.err
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")

@@ -7,8 +7,11 @@ import tifffile
 
 from smae_jax.errors import UserError
 from smae_jax.io import raw_frames, source
+from smae_jax.io.form import Form
+from smae_jax.io.number_types import NumberType
 from smae_jax.io.reading import read
 from smae_jax.io.source import open_source
+from smae_jax.io.writing import write
 
 
 @pytest.fixture
@@ -106,3 +109,26 @@ def test_files_of_unlike_shape_or_length_are_refused(tmp_path, stack):
     np.save(tmp_path / "a.npy", stack[:4])
     with pytest.raises(UserError, match=r"has 4 frames now, and had 7"):
         opened.read()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_output_of_this_program_among_the_frames_is_named(tmp_path, stack, lazy):
+    """An output in the folder of the frames would be taken for a frame by the next call."""
+    for index, frame in enumerate(stack):
+        tifffile.imwrite(tmp_path / f"f{index}.tif", frame)
+    tifffile.imwrite(tmp_path / "f3_mask.tif", stack[0])
+    clean = read(str(tmp_path))
+    write(
+        str(tmp_path / "f3x.tif"), clean.counts[:1], clean.take([0]), form=Form(NumberType("int32"))
+    )
+
+    def notes():
+        path = str(tmp_path)
+        return open_source(path).notes if lazy else read(path).origin.notes
+
+    (told,) = (note for note in notes() if note.startswith("WARNING"))
+    assert "output of smae_jax among the frames: f3x.tif; name the frames by a pattern" in told
+    assert any("left out of the frames: f3_mask.tif" in note for note in notes())
+    for index in range(len(stack)):
+        (tmp_path / f"f{index}.tif").unlink()
+    assert not any(note.startswith("WARNING") for note in notes())  # nothing but output is an input

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from smae_jax.cautions import counted
 from smae_jax.config import EvaluateConfig, check_given
+from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
 from smae_jax.evaluation.folder import check_folder, write_tables
@@ -322,7 +323,7 @@ def spectrum_pictures(
     known = {}
     if judge.of_repeats is not None:
         known["reference"] = mean_of_frames(judge.of_repeats)[0]
-    title = f"{Path(data.origin.source).name}, {shown}"
+    title = encodable(f"{Path(data.origin.source).name}, {shown}")
     yield "spectrum.png", spectrum_figure(data, answer, noise=noise, reference=known, title=title)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from smae_jax import blocks
-from smae_jax.cautions import cautions, counted
+from smae_jax.cautions import counted, of_mask
 from smae_jax.config import DataOptions, FillConfig, check_given
 from smae_jax.config_file import changed
 from smae_jax.errors import UserError
@@ -125,7 +125,7 @@ def _tell(data: Measurements, options: DataOptions, say: Say) -> None:
         *data.origin.notes,
         center.in_words(),
         *center.warnings(),
-        *cautions(data, polarity=options.mask_polarity if options.mask else "", options="--data."),
+        *of_mask(data, polarity=options.mask_polarity if options.mask else "", options="--data."),
         describe_mask(data),
     ):
         say(line)
@@ -158,6 +158,7 @@ def _work(config: FillConfig, large: Large, data: Measurements, form: Form, say:
         },
         read=lambda frames: as_settled(large.read(frames), data),
         answer=from_partner,
+        changed=large.changed,
         process=process,
         finish=finish,
         form=form,

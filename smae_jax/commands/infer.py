@@ -12,6 +12,7 @@ from smae_jax import finishing
 from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, check_given, parse_ranges
 from smae_jax.config_file import changed
+from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
@@ -210,7 +211,7 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
         what = f"error bars alone of {what}"
     return (
         f"{config.output}: {what}, in counts; {known:.1f} % of pixels have {value}{rest}, the rest is "
-        f"NaN; step {opened.step}, ensemble {opened.predictor.group}"
+        f"{form_asked(config).numbers.none}; step {opened.step}, ensemble {opened.predictor.group}"
     )
 
 
@@ -259,7 +260,7 @@ def draw(config: InferConfig, opened: Opened, answers: Answers) -> None:
     data = opened.data if together else opened.data.take([0])
     unit = np.float32(1) if together else data.frame_exposure[0]
     answer = answers.counts[0] / unit
-    title = os.path.basename(data.origin.source)
+    title = encodable(os.path.basename(data.origin.source))
     if len(data.spatial) == 2:
         figure = denoised_figure(
             data,

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from smae_jax.cautions import cautions, counted
 from smae_jax.config import PlanConfig, check_given, parse_tolerance
 from smae_jax.config_file import changed
+from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.opening import open_judged, refuse_repeats
@@ -55,13 +57,16 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
     opened, whole = open_judged(config, say)
     opened = dataclasses.replace(opened, large=None)
     _check_scan(config, opened)
+    for line in cautions(opened.data, options="--"):
+        say(line)
     layout = lay_out(config, opened.data)
     quantity = _quantity(config)
     _check_layout(config, quantity, layout, opened.data.frames)
     number = config.halvings * config.draws
+    least = f" ... 1/{2**config.halvings}" if config.halvings > 1 else ""
     say(
-        f"{opened.data.frames} of {whole} frames are thinned to 1/2 ... 1/{2**config.halvings} of their "
-        f"exposure, {config.draws} times each, and answered as by infer --scale {config.scale}"
+        f"{opened.data.frames} of {whole} frames are thinned to 1/2{least} of their exposure, "
+        f"{counted(config.draws, 'time')} each, and answered as by infer --scale {config.scale}"
     )
     ladder = Ladder(opened, layout, (quantity,), scale=config.scale, seed=config.seed)
     places = ladder.climb(
@@ -157,7 +162,7 @@ def _write(folder: Path, config: PlanConfig, plans: Sequence[Plan]) -> None:
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (folder / "plan.csv").write_text(as_csv(_rows(plans)), encoding="utf-8")
     title = f"How short may I expose? {config.run}"
-    plan_figure(plans, title=title).savefig(folder / "plan.png", dpi=150)
+    plan_figure(plans, title=encodable(title)).savefig(folder / "plan.png", dpi=150)
 
 
 def _record(one: Plan) -> dict[str, Any]:

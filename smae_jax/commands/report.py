@@ -22,6 +22,7 @@ from smae_jax.cautions import cautions, counted
 from smae_jax.config import ReportConfig, check_given
 from smae_jax.config_file import changed
 from smae_jax.counting import variance_over_mean
+from smae_jax.encodable import encodable
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.folder import check_folder
 from smae_jax.evaluation.inspection import Inspection, inspect_scan
@@ -151,7 +152,7 @@ def _collected(
         room=room_beside(config.output),
     )
     frames = counted(len(numbers), "frame")
-    say(f"{frames} are answered as by infer")
+    say(f"{frames} {'is' if len(numbers) == 1 else 'are'} answered as by infer")
     progress = functools.partial(each, desc=frames, unit="batch")
     return collect(some, wanted, progress=progress), reference
 
@@ -246,7 +247,7 @@ def _rings(found: Collected, physics: Physics | None) -> tuple[list[Ring], str]:
 
 def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
     """Write tables, figures and the page."""
-    command = f"smae-jax report {changed(config)}"
+    command = encodable(f"smae-jax report {changed(config)}")
     keep = sections.keeping(folder / "figures")
     collected, physics, judged = found.collected, found.physics, found.judged
     scores = [dict(row, table=table.title) for table in judged.tables for row in table.rows]
@@ -292,7 +293,7 @@ def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
         parts,
         f"smae_jax {version()}, {now}",
     )
-    (folder / "report.html").write_text(text, encoding="utf-8")
+    (folder / "report.html").write_text(encodable(text), encoding="utf-8")
 
 
 def _physical(

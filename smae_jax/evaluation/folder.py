@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smae_jax.encodable import encodable
 from smae_jax.evaluation.tables import Columns, as_csv, as_markdown, as_text, without_infinities
 from smae_jax.io.atomic import OutputError, refuse_existing
 from smae_jax.version import version
@@ -88,7 +89,7 @@ def write_tables(
         text += ["", f"## {table.title}", "", markdown, "", table.legend]
         for row in table.rows:
             joined.setdefault(row["name"], {}).update(row)
-    (folder / "table.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    (folder / "table.md").write_text(encodable("\n".join(text) + "\n"), encoding="utf-8")
     (folder / "metrics.csv").write_text(as_csv(list(joined.values())), encoding="utf-8")
     record = {
         "made_by": MADE_BY,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 
-from smae_jax.config import JudgeOptions, SomeFrames
+from smae_jax.cautions import counted
+from smae_jax.config import ApplyOptions, JudgeOptions, SomeFrames
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.judging import refuse_same
@@ -38,6 +40,11 @@ def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
         opened = dataclasses.replace(
             opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
         )
+    if not opened.data.counts.any():
+        raise UserError(
+            f"--input {options.input}: nothing was counted in the {counted(opened.data.frames, 'frame')} to "
+            "look at, outside mask and hot pixels; was the shutter closed? Choose others with --repeats"
+        )
     return opened, whole
 
 
@@ -61,11 +68,18 @@ def read_reference(options: JudgeOptions, opened: Opened) -> Measurements:
     Raises:
       UserError: in one line, if it cannot be read.
     """
-    repeats = options.reference_repeats or "all"
+    names = (field.name for field in dataclasses.fields(ApplyOptions))
     of_reference = dataclasses.replace(
-        options, input=options.reference, reference="", repeats=repeats, monitor=""
+        ApplyOptions(**{name: getattr(options, name) for name in names}),
+        input=options.reference,
+        repeats=options.reference_repeats or "all",
+        monitor="",
     )
-    found = read_input(of_reference, opened.config)
+    try:
+        found = read_input(of_reference, opened.config)
+    except UserError as error:
+        told = re.sub(r"--(data\.)?repeats\b", "--reference-repeats", str(error))
+        raise UserError(told) from error
     return calibrated_as_run(of_reference, opened.folder, opened.config, found)
 
 

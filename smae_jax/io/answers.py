@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from smae_jax.encodable import encodable
 from smae_jax.io.outputs import PROGRAM
 from smae_jax.measurements import Measurements
 from smae_jax.version import version
@@ -106,9 +107,10 @@ class Answered:
 
 def process_of(like: Measurements, told: dict[str, str]) -> dict[str, str]:
     """Say what made answers: program, version, date, source, and what the caller tells."""
-    return {
+    found = {
         "program": PROGRAM,
         "version": version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "source": like.origin.source,
-    } | {name: str(text) for name, text in told.items()}
+    } | told
+    return {name: encodable(str(text)) for name, text in found.items()}

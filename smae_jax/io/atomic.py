@@ -71,11 +71,12 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def atomic_paths(
-    path: str | Path, *beside: str | Path, overwrite: bool = False
+    path: str | Path, *beside: str | Path, overwrite: bool = False, within: Path | None = None
 ) -> Iterator[list[Path]]:
     """Yield temporary paths for an output and the files that belong to it; move them into place together.
 
     The temporaries lie in a hidden folder beside `path`, so that each move is one rename on one file system.
+    It is left behind where the process is killed.
     Old files beside go first, then the output is replaced, then the new ones follow: at no moment does a file
     beside stand with an output that it does not belong to.
 
@@ -83,6 +84,8 @@ def atomic_paths(
       path: where the output goes; missing parent folders are made.
       beside: its other files, in the same folder; one that the block does not write is gone afterwards.
       overwrite: whether existing output is replaced, a folder with all that it holds.
+      within: folder for the temporaries, beside `path`; what it holds is removed first. The caller sees to it
+        that nobody else uses it.
 
     Raises:
       OutputError: if one of them exists, the disk is full, or there is no permission.
@@ -93,7 +96,10 @@ def atomic_paths(
     scratch, path = None, paths[0]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        scratch = within or Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        if within is not None:
+            shutil.rmtree(within, ignore_errors=True)
+            within.mkdir()
         yield [scratch / one.name for one in paths]
         _move(scratch, *paths)
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError where closing fails

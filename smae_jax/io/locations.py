@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.io import mask_images, packed_files, zarr_files
 from smae_jax.io.fabio_files import open_fabio
@@ -175,12 +176,12 @@ def _nothing(path: str) -> UserError:
 
 
 def display_names(files: list[str]) -> list[str]:
-    """Name files by themselves, or with as much of their folder as tells them apart."""
-    names = [os.path.basename(file) for file in files]
+    """Name files by themselves, or with as much of their folder as tells them apart, for people to read."""
+    names = [encodable(os.path.basename(file)) for file in files]
     if len(set(names)) == len(names):
         return names
     root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
-    return [os.path.relpath(os.path.abspath(file), root) for file in files]
+    return [encodable(os.path.relpath(os.path.abspath(file), root)) for file in files]
 
 
 def _nearest(path: str) -> str:

@@ -48,6 +48,11 @@ class NumberType:
         return int(np.iinfo(self.dtype).max) if self.whole else float("nan")
 
     @property
+    def none(self) -> str:
+        """What stands where there is no answer, in words."""
+        return str(self.mark) if self.whole else "NaN"
+
+    @property
     def limits(self) -> tuple[float, float]:
         """Smallest and largest answer that fits."""
         if self.whole:

@@ -11,11 +11,11 @@ import tifffile
 from smae_jax.io import text_files
 from smae_jax.io.array_files import HDF5_SUFFIXES, axis_beside
 from smae_jax.io.atomic import OutputError, refuse_existing
+from smae_jax.io.file_kinds import PROGRAM
 from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.locations import matching, split_inside
 from smae_jax.measurements import Measurements
 
-PROGRAM = "smae_jax"
 TIFF_SUFFIXES = (".tif", ".tiff")
 ARRAY_SUFFIXES = (*HDF5_SUFFIXES, ".npz", ".npy")
 
@@ -48,6 +48,11 @@ def check_output(
             raise OutputError(
                 f"{one}: exists already and would pass for the error bars of {path}; choose another name, or "
                 "allow it to be removed with --overwrite"
+            )
+        if not overwrite and os.path.lexists(one) and parts_of(path).is_dir():
+            raise OutputError(
+                f"{one}: exists already, and {parts_of(path)} holds parts of an output of this name; "
+                "--overwrite goes on with these parts and replaces it"
             )
         refuse_existing(one, overwrite=overwrite)
         if suffix_of(path) and os.path.isdir(one):
@@ -107,6 +112,16 @@ def files_beside(path: str) -> tuple[str, ...]:
     if suffix == ".npy":
         return sigma_beside(path), axis_beside(path)
     return (sigma_beside(path),) if suffix in ("", *TIFF_SUFFIXES) else ()
+
+
+def parts_of(output: str) -> Path:
+    """Return the folder of the parts of an output that is made block by block.
+
+    >>> parts_of("a/out.h5").name, parts_of("a/frames/").name
+    ('out.h5.parts', 'frames.parts')
+    """
+    path = Path(os.path.abspath(output))
+    return path.with_name(f"{path.name}.parts")
 
 
 def refuse_input(output: str | Path, *inputs: str | Path, option: str = "--output") -> None:

@@ -3,11 +3,14 @@
     out.h5.parts/made_of.json  00000.h5  00001.h5 ...
 
 A block's file appears under its name when it is complete, so whatever stops the work costs no more than the
-blocks that were in hand. Who goes on with it, or does another part of it, finds what is there.
+blocks that were in hand. Who goes on with it, or does another part of it, finds what is there. Every file
+says what it was made of: a process that still works on an output which another has begun anew stops, and what
+it left is no part of the new one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -30,6 +33,19 @@ _ARRAYS = ("counts", "sigma", "known", "filled")
 _REPLICA = "replica_{:02d}"
 PACKING = "bitshuffle"
 """How the arrays of a part are packed, see `packings.packing_options`."""
+_FIRST = ("command", "version", "input", "shape", "frames", "files", "exposures", "blocks")
+"""What is named first where several things differ: the others follow from it."""
+_TELLING = ("command", "version", "input", "dtype", "blocks", "center", "marks")
+"""What a person can compare; the rest are checksums, or told by its name."""
+_CALLED = {
+    "shape": "number or size of frames",
+    "frames": "choice of frames",
+    "files": "state of the input, of which a file changed its size or date",
+    "exposures": "monitor",
+    "blocks": "size of blocks, which follows from --memory",
+    "parameters": "checkpoint or state of the run",
+    "training": "configuration of the run",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +69,51 @@ class Parts:
           UserError: if what is there was made of something else, and is not to be replaced.
         """
         path = self.folder / _RECORD
-        wanted = {**self.made_of, "blocks": str([(b.start, b.stop) for b in self.blocks])}
         if self.folder.exists():
-            there = _record(path)
-            odd = [k for k in sorted({*wanted, *there}) if wanted.get(k) != there.get(k)]
-            if not odd:
+            other = _difference(_record(path), self.record)
+            if not other:
                 return
             if not overwrite:
-                was, now = (_short(record.get(odd[0], "nothing")) for record in (there, wanted))
                 raise UserError(
-                    f"{self.folder}: holds parts of an output that were made with another {odd[0]} ({was}; "
-                    f"now {now}); go on with the same options, or start anew with --overwrite"
+                    f"{self.folder}: holds parts of an output that were made with another {other}; go on "
+                    "with the same options, or start anew with --overwrite"
                 )
             self.remove()
         try:
             with atomic_path(self.folder) as folder:
                 folder.mkdir()
-                (folder / _RECORD).write_text(json.dumps(wanted, indent=2) + "\n")
+                (folder / _RECORD).write_text(json.dumps(self.record, indent=2) + "\n")
         except OutputError:
             if not (self.folder / _RECORD).is_file():
                 raise
             self.open()  # another process has made it at the same moment
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What the parts are made of, and how the scan is cut."""
+        return {**self.made_of, "blocks": str([(b.start, b.stop) for b in self.blocks])}
+
+    @property
+    def _stamp(self) -> str:
+        """Checksum of the record, which every part carries."""
+        return f"{zlib.crc32(json.dumps(self.record, sort_keys=True).encode()):08x}"
+
+    def refuse_replaced(self) -> None:
+        """Refuse to go on where the folder is gone, or holds parts of another output by now.
+
+        Raises:
+          UserError: in one line.
+        """
+        if not self.folder.exists():
+            raise UserError(
+                f"{self.folder}: has gone: another process has written the output of these parts, or "
+                "somebody has moved them; look at the output, and run this again if it is not there"
+            )
+        if other := _difference(_record(self.folder / _RECORD), self.record):
+            raise UserError(
+                f"{self.folder}: another process has begun this output anew, with another {other}; choose "
+                "another --output for one of the two"
+            )
 
     def path(self, block: int) -> Path:
         """Return where a block's answers are."""
@@ -107,8 +147,9 @@ class Parts:
           done: stages, and what each did.
 
         Raises:
-          OutputError: if there is no room or permission.
+          UserError: if there is no room or permission, or another process has begun this output anew.
         """
+        self.refuse_replaced()
         arrays = {
             "counts": np.where(known, counts, np.nan).astype(np.float32),
             "sigma": None if sigma is None else np.where(known, sigma, np.nan).astype(np.float32),
@@ -128,15 +169,36 @@ class Parts:
                     file.create_dataset(name, data=array, chunks=chunks, **packed)
                     file[name].attrs["crc32"] = checksum(array)
             file.attrs["done"] = json.dumps(list(done))
+            file.attrs["made_of"] = self._stamp
+
+    @contextlib.contextmanager
+    def opened(self, block: int) -> Iterator[h5py.File]:
+        """Open the answers of a block that is there.
+
+        Raises:
+          UserError: if it has gone since, is damaged, or is of another output.
+        """
+        try:
+            file = h5py.File(self.path(block), "r")
+        except OSError:
+            self.refuse_replaced()
+            raise UserError(
+                f"{self.path(block)}: this part has gone or is damaged; run the command again, which "
+                "makes it anew"
+            ) from None
+        with file:
+            if file.attrs.get("made_of") != self._stamp:
+                self.refuse_replaced()
+            yield file
 
     def first(self) -> dict[str, np.ndarray]:
         """Return what was written of the first frame, (1, height, width) each, by name."""
-        with h5py.File(self.path(0), "r") as file:
+        with self.opened(0) as file:
             return {name: _in(file, name)[:1] for name in _ARRAYS if name in file}
 
     def done(self) -> tuple[tuple[str, str], ...]:
         """Return the stages, and what each did in the first block."""
-        with h5py.File(self.path(0), "r") as file:
+        with self.opened(0) as file:
             found = json.loads(str(file.attrs["done"]))
         return tuple((str(stage), str(what)) for stage, what in found)
 
@@ -152,8 +214,10 @@ class Parts:
         try:
             with h5py.File(self.path(block), "r") as file:
                 arrays = [_in(file, str(name)) for name in file]
-                return len(_in(file, "counts")) == frames and all(
-                    checksum(array[()]) == array.attrs["crc32"] for array in arrays
+                return (
+                    file.attrs["made_of"] == self._stamp
+                    and len(_in(file, "counts")) == frames
+                    and all(checksum(array[()]) == array.attrs["crc32"] for array in arrays)
                 )
         except (OSError, KeyError):
             return False
@@ -189,12 +253,12 @@ class Joined:
     @property
     def has_sigma(self) -> bool:
         """Whether there are error bars."""
-        with h5py.File(self.parts.path(0), "r") as file:
+        with self.parts.opened(0) as file:
             return "sigma" in file
 
     def replicas(self) -> Iterator[Iterator[np.ndarray]]:
         """Yield of each replica what it differs by from each frame's counts, float16."""
-        with h5py.File(self.parts.path(0), "r") as file:
+        with self.parts.opened(0) as file:
             names = [_REPLICA.format(number) for number in range(len(file))]
             names = [name for name in names if name in file]
         yield from map(self._each, names)
@@ -210,7 +274,7 @@ class Joined:
     def packed(self, name: str) -> Iterator[tuple[int, bytes]]:
         """Yield (filters skipped, bytes) of each frame of `counts` or `sigma`, as packed by `PACKING`."""
         for block, frames in enumerate(self.parts.blocks):
-            with h5py.File(self.parts.path(block), "r") as file:
+            with self.parts.opened(block) as file:
                 chunks = _in(file, name).id
                 for index in range(frames.stop - frames.start):
                     yield chunks.read_direct_chunk((index, 0, 0))
@@ -219,7 +283,7 @@ class Joined:
         """Return `known` or `filled` as one image where all frames agree, else None; and of every frame."""
         first: np.ndarray | None = None
         for block in range(len(self.parts.blocks)):
-            with h5py.File(self.parts.path(block), "r") as file:
+            with self.parts.opened(block) as file:
                 here = np.asarray(_in(file, name)[:2])
             first = here[0] if first is None else first
             if len(here) > 1 or (here[0] != first).any():
@@ -228,20 +292,10 @@ class Joined:
 
     def _each(self, name: str) -> Iterator[np.ndarray]:
         for block, frames in enumerate(self.parts.blocks):
-            with h5py.File(self.parts.path(block), "r") as file:
+            with self.parts.opened(block) as file:
                 dataset = _in(file, name)
                 for index in range(frames.stop - frames.start):
                     yield np.asarray(dataset[index if len(dataset) > 1 else 0])
-
-
-def parts_of(output: str) -> Path:
-    """Return the folder of an output's parts.
-
-    >>> parts_of("a/out.h5").name, parts_of("a/frames/").name
-    ('out.h5.parts', 'frames.parts')
-    """
-    path = Path(os.path.abspath(output))
-    return path.with_name(f"{path.name}.parts")
 
 
 def _in(file: h5py.File, name: str) -> h5py.Dataset:
@@ -261,6 +315,21 @@ def _record(path: Path) -> dict[str, str]:
             f"{path.parent}: is no folder of parts of an output; move it away, or choose another --output"
         )
     return found
+
+
+def _difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Say what differs between two records, in words; "" = nothing.
+
+    >>> _difference({"blocks": "[(0, 3)]", "--seed": "0"}, {"blocks": "[(0, 3)]", "--seed": "7"})
+    '--seed (0; now 7)'
+    """
+    odd = [name for name in dict.fromkeys((*_FIRST, *now, *was)) if was.get(name) != now.get(name)]
+    if not odd:
+        return ""
+    name = odd[0]
+    values = f" ({_short(was.get(name, 'none'))}; now {_short(now.get(name, 'none'))})"
+    tells = name.startswith("--") or name in _TELLING
+    return f"{_CALLED.get(name, name)}{values if tells else ''}"
 
 
 def _short(text: str) -> str:

@@ -32,6 +32,7 @@ class Header:
       geometry: beam and detector.
       bit_depth: bits of the detector's counters, whose two largest values are marks.
       notes: what the user should know of this, one sentence each.
+      program: what wrote the file, where it says so.
     """
 
     exposure_s: float | tuple[float, ...] | None = None
@@ -39,6 +40,7 @@ class Header:
     geometry: Geometry = dataclasses.field(default_factory=Geometry)
     notes: tuple[str, ...] = ()
     bit_depth: int | None = None
+    program: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from smae_jax.blocks import spread
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.io.file_kinds import FileKinds
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_linked_files import without_linked
@@ -167,7 +168,7 @@ class Assembly:
         self.notes: list[str] = [*marks.notes]
         self.causes = np.zeros(1 + len(CAUSES), np.int64)
         self.dtype, self.geometry = "", Geometry()
-        self.types: dict[str, tuple[str, int]] = {}  # of numbers: the first file, how many files
+        self.kinds = FileKinds()
         self.leading: tuple[int, ...] = ()
         self.motors: tuple[Axis | None, ...] = ()
 
@@ -177,10 +178,8 @@ class Assembly:
         """Take in frames of one file: those with the `wanted` indices, ascending; None = all."""
         wanted = range(frames.count) if wanted is None else wanted
         self._check(file, frames) if self.first else self._start(file, frames, len(wanted))
-        kind = np.dtype(frames.values.dtype).name
-        seen, number = self.types.get(kind, (name, 0))
-        self.types[kind] = seen, number + 1
-        header = frames.header
+        header, dtype = frames.header, np.dtype(frames.values.dtype).name
+        self.kinds.add(name, dtype=dtype, program=header.program)
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
         room = self.filled + len(wanted)
         for first, last in frames.runs(wanted):
@@ -226,9 +225,7 @@ class Assembly:
                 f"{len(self.exposures)} exposure times for {len(counts)} frames: left out"
             )
             self.exposures = []
-        if len(self.types) > 1:
-            told = ", ".join(f"{n} of {kind} ({one})" for kind, (one, n) in self.types.items())
-            self.notes.append(f"files of unlike types of numbers: {told}; are all of them frames?")
+        self.notes += self.kinds.notes()
         origin = Origin(
             source=self.path,
             dtype=self.dtype,

@@ -12,6 +12,7 @@ import numpy as np
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
 from smae_jax.io import array_files
+from smae_jax.io.file_kinds import FileKinds
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, split_inside
@@ -55,6 +56,7 @@ class Source:
       saturation: counts from which a pixel is saturated; None = each file's own cutoff.
       asked: which values are marks, as the user says it.
       missing: "skip" leaves out frames that are announced and not there; "refuse" names them.
+      notes: which files were left out, and which are hardly frames of it, a sentence each.
     """
 
     path: str
@@ -69,6 +71,7 @@ class Source:
     asked: str = "auto"
     missing: str = "refuse"
     motors: tuple[Axis | None, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def marks(self) -> Marks:
@@ -108,6 +111,7 @@ class Source:
                             "being written?"
                         )
                     assembly.add(part.file, part.label, opened, own.tolist())
+        assembly.kinds = FileKinds()  # `notes` tells of all files
         data = assembly.close()
         return data if np.array_equal(place, np.arange(data.frames)) else data.take(place)
 
@@ -153,9 +157,9 @@ def open_source(
     """
     parse_marks(marks)  # refused at once, if it is
     file_path, inside = split_inside(path)
-    files, _ = find_frames(file_path, left_out)
-    files, _ = without_linked(files)
-    parts, names, times = list[Part](), list[str](), list[float]()
+    files, notes = find_frames(file_path, left_out)
+    files, told = without_linked(files)
+    parts, names, times, kinds = list[Part](), list[str](), list[float](), FileKinds()
     first: Source | None = None
     for file, label in zip(files, display_names(files), strict=True):
         with open_frames(file, inside, missing=missing) as frames:
@@ -180,6 +184,8 @@ def open_source(
                     f"frames differ in shape: {files[0]} is {first.shape[1:]}, {file} is {shape[-2:]} "
                     "(height, width); keep one shape per scan"
                 )
+            dtype = np.dtype(frames.values.dtype).name
+            kinds.add(label, dtype=dtype, program=frames.header.program)
             parts.append(Part(file, label, len(names), frames.count))
             names += frames.labels(label)
             times += frames.exposure_s
@@ -191,4 +197,5 @@ def open_source(
         exposure_s=tuple(times) if len(times) == len(names) else None,
         names=tuple(names),
         parts=tuple(parts),
+        notes=(*notes, *told, *kinds.notes()),
     )

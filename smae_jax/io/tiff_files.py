@@ -163,4 +163,4 @@ def _header(tiff: tifffile.TiffFile) -> Header:
     description = getattr(tiff.pages[0], "description", "")
     if "# Pixel_size" in description or "# Exposure_time" in description:
         return parse_pilatus_header(description)
-    return Header()
+    return Header(program=getattr(tiff.pages[0], "software", ""))

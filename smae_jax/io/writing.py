@@ -119,13 +119,22 @@ def write_joined(
     """
     answers = Joined(parts, like)
     check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
-    return _write(path, Stored(answers, form), process, overwrite=overwrite)
+    # Among the parts, so that nothing is left of a process that is killed once they are joined.
+    within = parts.folder / ".joined"
+    return _write(path, Stored(answers, form), process, overwrite=overwrite, within=within)
 
 
-def _write(path: str, answers: Stored, process: dict[str, str], *, overwrite: bool) -> str:
+def _write(
+    path: str,
+    answers: Stored,
+    process: dict[str, str],
+    *,
+    overwrite: bool,
+    within: Path | None = None,
+) -> str:
     like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
-    with atomic_paths(path, *beside, overwrite=overwrite) as (temporary, *others):
+    with atomic_paths(path, *beside, overwrite=overwrite, within=within) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
             write_nexus(temporary, answers, process)
         elif suffix == ".npz":

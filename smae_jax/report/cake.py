@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from smae_jax.geometry import Center, Geometry
+from smae_jax.io.raw_frames import hushed
 
 AZIMUTHS = 180
 """Bins of 2 degrees."""
@@ -126,8 +127,9 @@ def integrator(geometry: Geometry, center: Center, shape: tuple[int, int]) -> An
     Reference:
       pyFAI, `geometry/fit2d.py:convert_from_Fit2d`, with its tilt written out.
     """
-    pyfai: Any = importlib.import_module("pyFAI.integrator.azimuthal")
-    detectors: Any = importlib.import_module("pyFAI.detectors")
+    with hushed("silx"):  # says that OpenCL is not there, which nothing here needs
+        pyfai: Any = importlib.import_module("pyFAI.integrator.azimuthal")
+        detectors: Any = importlib.import_module("pyFAI.detectors")
     size = geometry.pixel_size_m or (1e-3, 1e-3)
     told = geometry.distance_m is not None
     rotations = geometry.rotations_rad if told else None

@@ -13,7 +13,8 @@ from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, flat
 from smae_jax.io.form import Form, form_of
-from smae_jax.io.parts import Parts, checksum, parts_of
+from smae_jax.io.outputs import parts_of
+from smae_jax.io.parts import Parts, checksum
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
@@ -42,6 +43,7 @@ class Work(Generic[Read]):
       made_of: what the answers depend on.
       read: reads the frames of a block; called in a thread while the block before is answered.
       answer: answers what was read of a block, in counts.
+      changed: says so where the input has changed since it was opened; "" = it has not.
       process: tells what made the output, once all parts are there.
       finish: is called by the process that has written the output, before the parts are removed.
       form: of the output.
@@ -56,6 +58,7 @@ class Work(Generic[Read]):
     made_of: Mapping[str, str]
     read: Callable[[slice], Read]
     answer: Callable[[Read], Answers]
+    changed: Callable[[], str]
     process: Callable[[Parts], dict[str, str]]
     finish: Callable[[Parts], None]
     form: Form = dataclasses.field(default_factory=Form)
@@ -99,6 +102,7 @@ def infer_large(
         made_of=made_of(config, opened, background),
         read=opened.of_block,
         answer=answer,
+        changed=opened.large.changed,
         process=process,
         finish=finish,
         form=form_asked(config),
@@ -131,7 +135,8 @@ def in_blocks(work: Work[Read], say: Say) -> None:
       say: receives every line that a person should read.
 
     Raises:
-      UserError: in one line, if another process does the same part, or parts of another output are there.
+      UserError: in one line, if another process does the same part, or parts of another output are there or
+        come to be there.
     """
     part, of = parse_shard(work.shard)
     own = share_of(len(work.blocks), part, of)
@@ -148,10 +153,14 @@ def in_blocks(work: Work[Read], say: Say) -> None:
             f"{len(own)} of them{kept}: {parts.folder}"
         )
         _answer_blocks(work, parts, missing)
+        changed = work.changed()
+        if changed:
+            say(f"WARNING: {changed}")
     written = f"{work.output}: another process has finished last, and writes it"
     if not parts.folder.exists():
         say(written)
         return
+    parts.refuse_replaced()
     others = parts.missing([block for block in range(len(work.blocks)) if block not in own])
     if others:
         say(
@@ -164,11 +173,12 @@ def in_blocks(work: Work[Read], say: Say) -> None:
             if not parts.folder.exists():
                 say(written)
                 return
+            parts.refuse_replaced()
             rounded = write_joined(
                 work.output,
                 parts,
                 work.like,
-                process=work.process(parts),
+                process=work.process(parts) | ({"input": changed} if changed else {}),
                 overwrite=work.overwrite,
                 form=work.form,
             )

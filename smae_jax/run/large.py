@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Sequence
 
@@ -11,7 +13,9 @@ import numpy as np
 from smae_jax import blocks
 from smae_jax.config import DataOptions
 from smae_jax.errors import UserError
+from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.choosing import parse_frames
+from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.monitor import relative_monitor, with_exposures
 from smae_jax.io.parts import checksum
 from smae_jax.io.reading import is_spectra
@@ -31,12 +35,16 @@ class Large:
       wanted: indices of the frames that are asked for, ascending.
       light: exposure of each of them, relative to their mean; None = all alike.
       notes: what is said of the exposures.
+      files: all that it is read from.
+      states: size and date of each of them when the scan was opened, (files, 2).
     """
 
     source: Source
     wanted: np.ndarray
     light: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    states: np.ndarray = dataclasses.field(default_factory=lambda: np.empty((0, 2), np.int64))
 
     @property
     def frames(self) -> int:
@@ -66,7 +74,7 @@ class Large:
         """Read so many frames, evenly spread, with a note of `why`."""
         which = blocks.spread(self.frames, count)
         data = self.read(which)
-        notes = [*data.origin.notes, *self.notes]
+        notes = [*self.source.notes, *data.origin.notes, *self.notes]
         if len(which) < self.frames:
             notes.append(f"{len(which)} of {self.frames} frames, evenly spread, {why}")
         origin = dataclasses.replace(
@@ -80,15 +88,42 @@ class Large:
 
     def record(self) -> dict[str, str]:
         """Tell what is read, to recognise it: location, shape, type, and size and date of every file."""
-        files = [os.stat(part.file) for part in self.source.parts]
         return {
             "input": self.source.path,
             "shape": str((self.frames, *self.source.shape[1:])),
             "dtype": self.source.dtype,
             "frames": str(checksum(self.wanted)),
             "exposures": str(None if self.light is None else checksum(self.light)),
-            "files": str(checksum(np.array([[f.st_size, f.st_mtime_ns] for f in files]))),
+            "files": str(checksum(self.states)),
         }
+
+    def changed(self) -> str:
+        """Say so where a file has another size or date than when the scan was opened; "" = none has."""
+        odd = np.flatnonzero((_states(self.files) != self.states).any(axis=1))
+        if not odd.size:
+            return ""
+        file, more = self.files[odd[0]], f" and {odd.size - 1} more files" if odd.size > 1 else ""
+        return (
+            f"{file}{more}: changed size or date while the scan was read, so that answers may be to what was "
+            "there before"
+        )
+
+
+def _files(source: Source) -> tuple[str, ...]:
+    """Return every file that a scan is read from, with those that its HDF5 files link to."""
+    files = [part.file for part in source.parts]
+    linked = (linked_files(file) for file in files if file.lower().endswith(HDF5_SUFFIXES))
+    return tuple(dict.fromkeys((*files, *itertools.chain.from_iterable(linked))))
+
+
+def _states(files: Sequence[str]) -> np.ndarray:
+    """Return size and date of every file, (files, 2); -1 where there is none."""
+    found = np.full((len(files), 2), -1, np.int64)
+    for index, file in enumerate(files):
+        with contextlib.suppress(OSError):
+            state = os.stat(file)
+            found[index] = state.st_size, state.st_mtime_ns
+    return found
 
 
 def open_large(
@@ -141,4 +176,5 @@ def open_large(
         option = "--data.monitor" if choice.startswith("--data") else "--monitor"
         light, note = relative_monitor(monitor, source.frames, wanted, option=option)
         notes = (note,)
-    return Large(source, wanted, light, notes)
+    files = _files(source)
+    return Large(source, wanted, light, notes, files, _states(files))

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from smae_jax import blocks, finishing, models
+from smae_jax.cautions import counted
 from smae_jax.config import (
     ApplyOptions,
     DataOptions,
@@ -189,7 +190,7 @@ def open_run(options: ApplyOptions, say: Say, *, data: Measurements | None = Non
 
 def _of_infer(text: str) -> str:
     """Call options by the names that they have where a run is applied: `--center`, not `--data.center`."""
-    return _OF_BOTH.sub(r"--\1", text)
+    return _OF_BOTH.sub(r"--\1", text).replace(" (of infer: --center)", "")
 
 
 def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Opened:
@@ -429,7 +430,8 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
         center = None if data.symmetry is None else data.symmetry.half_pixel
         good = find_hot_pixels(data, center=center)
         if not good.all():
-            say(f"{np.sum(~good)} pixels are hot here: masked")
+            number = int(np.sum(~good))
+            say(f"{counted(number, 'pixel')} {'is' if number == 1 else 'are'} hot here: masked")
             data = masked(data, good, cause="hot")
     return mask_outliers(take_out(data)) if config.data.outliers == "mask" else data
 
