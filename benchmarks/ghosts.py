@@ -6,6 +6,7 @@ frames have each another. Answered are all frames, combined as by `infer` and ap
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +17,22 @@ import smae_jax
 from benchmarks import cases, markdown, runner
 from benchmarks.artefacts import ghosts
 from benchmarks.cases import Case
-from benchmarks.runner import Options
+from smae_jax import finishing
 from smae_jax.config import InferConfig
+from smae_jax.finishing import Stage
 from smae_jax.run.restore import open_run
 from smae_jax.simulate import Kind, simulate
 
 PHOTONS = (0.1, 1.0, 10.0)
 SPOT, ARC = 20.0, 5.0
 """Counts of a feature's brightest pixel, over the mean counts of a pixel."""
-ASKED: dict[str, Options] = {"as infer": {}, "frames apart": {"combine": False}}
-"""Ways of answering, by options of `infer`."""
+WITHOUT: dict[str, tuple[Stage, ...]] = {
+    "as infer": (),
+    "without keep_dark": (finishing.keep_dark,),
+    "frames apart": (finishing.combine,),
+    "frames apart, without keep_dark": (finishing.combine, finishing.keep_dark),
+}
+"""Ways of answering, by the stages that are left out."""
 
 
 class Feature(NamedTuple):
@@ -138,10 +145,11 @@ def rows_of(case: Case, features: list[Feature], run: Path) -> dict[str, Row]:
         f"{name} {setting}".strip(): row_of(case, features, made, None)
         for name, (setting, made) in runner.filtered(case).items()
     }
-    for way, options in ASKED.items():
-        opened = open_run(InferConfig(run=str(run), **options), lambda _: None, data=case.data)
+    opened = open_run(InferConfig(run=str(run)), lambda _: None, data=case.data)
+    for way, without in WITHOUT.items():
+        stages = tuple(stage for stage in opened.stages if stage not in without)
         with runner.quiet():
-            found = opened.answers(sigma=True)
+            found = dataclasses.replace(opened, stages=stages).answers(sigma=True)
         rows[way] = row_of(case, features, np.asarray(found.counts), np.asarray(found.sigma))
     return rows
 
