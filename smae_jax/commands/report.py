@@ -201,6 +201,7 @@ def _alarms(
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
         alarms.peaks_moved(() if physics is None else physics.all_observables),
+        alarms.ghosts(found.dark, found.names),
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),
