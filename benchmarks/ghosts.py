@@ -20,6 +20,7 @@ from benchmarks.cases import Case
 from smae_jax import finishing
 from smae_jax.config import InferConfig
 from smae_jax.finishing import Stage
+from smae_jax.report.ghosts import contradicted, dark_places
 from smae_jax.run.restore import open_run
 from smae_jax.simulate import Kind, simulate
 
@@ -49,6 +50,7 @@ class Row(NamedTuple):
     Attributes:
       psnr: to the truth, in dB.
       truth, excess, sigmas, rms: in dark places, in counts, the excess also in the answer's own sigmas.
+      named: frames that the report's alarm of ghosts names.
       kept: of each feature where it is, in per cent.
       ghost: of each feature, in frames that have none: in per cent of it, mean and worst frame.
     """
@@ -58,6 +60,7 @@ class Row(NamedTuple):
     excess: float
     sigmas: float
     rms: float
+    named: int
     kept: Mapping[str, float]
     ghost: Mapping[str, tuple[float, float]]
 
@@ -136,7 +139,10 @@ def row_of(
         others = np.delete(share, one.frames)
         ghost[one.name] = float(others.mean()), float(others[np.abs(others).argmax()])
     psnr = runner.score(case, answer)["psnr_db"]
-    return Row(psnr, dark["truth"], dark["excess"], sigmas, dark["rms"], kept, ghost)
+    light = case.data.full_exposure
+    expected = np.where(light > 0, answer * light, np.nan)
+    named = int(contradicted(dark_places(expected, case.data.counts, light)).rings.sum())
+    return Row(psnr, dark["truth"], dark["excess"], sigmas, dark["rms"], named, kept, ghost)
 
 
 def rows_of(case: Case, features: list[Feature], run: Path) -> dict[str, Row]:
@@ -156,13 +162,24 @@ def rows_of(case: Case, features: list[Feature], run: Path) -> dict[str, Row]:
 
 def dark_table(found: Mapping[str, Mapping[str, Row]]) -> str:
     """Write what stands in dark places, a line for each scan and answer."""
-    head = ["scan", "answer", "PSNR / dB", "truth", "excess", "excess / %", "in own sigmas", "rms"]
+    head = [
+        "scan",
+        "answer",
+        "PSNR / dB",
+        "truth",
+        "excess",
+        "excess / %",
+        "in own sigmas",
+        "rms",
+        "named",
+    ]
     lines = [
         [
             *(scan, name, f"{row.psnr:.2f}", f"{row.truth:.4g}", f"{row.excess:+.2g}"),
             f"{100 * row.excess / row.truth:+.1f}",
             "" if np.isnan(row.sigmas) else f"{row.sigmas:+.2f}",
             f"{row.rms:.2g}",
+            str(row.named),
         ]
         for scan, rows in found.items()
         for name, row in rows.items()

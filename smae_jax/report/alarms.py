@@ -16,7 +16,7 @@ from smae_jax.counting import USUAL
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike
-from smae_jax.report.ghosts import CHANCE, SHARE, Dark, contradicted
+from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
 
@@ -47,8 +47,6 @@ FILLED = 0.2
 """Share of the answers, or of their counts, that stand on the partner alone."""
 DRIFT = 0.1
 """Change of the totals from the first frame to the last."""
-GHOST = 0.1
-"""Excess of an answer in dark places, over what was counted there, that is looked at."""
 _LISTED = 8
 
 
@@ -257,8 +255,7 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
     seen = contradicted(dark)
     if not seen.can_tell.any():
         return Alarm(name, "cannot tell", "dark places expect too few photons, or no frame has any")
-    excess = seen.expected / np.maximum(seen.counted, 1.0) - 1
-    far = np.flatnonzero(seen.rings & (excess > GHOST))
+    far = np.flatnonzero(seen.rings)
     far = far[np.argsort(-seen.sigmas[far], kind="stable")]
     said = [
         f"{names[k]} ({seen.expected[k]:.0f} photons answered, {seen.counted[k]:.0f} counted, "

@@ -15,6 +15,8 @@ SHARE = 0.5
 """A place of a frame is dark below this share of the scan's brightest answer there."""
 WINDOW = 32
 """Side of the squares, in pixels, whose dark places are added up; a ghost is a part of a frame."""
+GHOST = 0.1
+"""Excess of an answer in dark places, over what was counted there, that is looked at."""
 CHANCE = 1e-4
 """Probability that noise alone names a frame of a scan: one scan in ten thousand."""
 _LEAST = 1e-300
@@ -33,7 +35,7 @@ class Contradicted(NamedTuple):
     Attributes:
       expected, counted: photons of the square that speaks loudest.
       sigmas: of the excess of the answer there, 0 or less where the counts do not contradict it.
-      rings: whether noise cannot be the cause, see `CHANCE`.
+      rings: whether the excess is above `GHOST`, and noise cannot be the cause, see `CHANCE`.
       can_tell: whether an answer to nothing at all would have been noticed.
     """
 
@@ -76,11 +78,12 @@ def contradicted(dark: Dark) -> Contradicted:
     worst = chance.argmin(axis=1)
     frames = np.arange(len(worst))
     sigmas = -ndtri(np.clip(chance[frames, worst], _LEAST, 0.5))
+    expected, counted = (photons[frames, worst] for photons in dark)
     return Contradicted(
-        dark.expected[frames, worst],
-        dark.counted[frames, worst],
+        expected,
+        counted,
         sigmas,
-        chance[frames, worst] < limit,
+        (chance[frames, worst] < limit) & (expected > (1 + GHOST) * counted),
         dark.expected.max(axis=1) > -np.log(limit),
     )
 
