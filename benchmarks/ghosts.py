@@ -20,6 +20,7 @@ from benchmarks.cases import Case
 from smae_jax import finishing
 from smae_jax.config import InferConfig
 from smae_jax.finishing import Stage
+from smae_jax.measurements import Measurements
 from smae_jax.report.ghosts import contradicted, dark_places
 from smae_jax.run.restore import open_run
 from smae_jax.simulate import Kind, simulate
@@ -151,13 +152,20 @@ def rows_of(case: Case, features: list[Feature], run: Path) -> dict[str, Row]:
         f"{name} {setting}".strip(): row_of(case, features, made, None)
         for name, (setting, made) in runner.filtered(case).items()
     }
-    opened = open_run(InferConfig(run=str(run)), lambda _: None, data=case.data)
     for way, without in WITHOUT.items():
-        stages = tuple(stage for stage in opened.stages if stage not in without)
-        with runner.quiet():
-            found = dataclasses.replace(opened, stages=stages).answers(sigma=True)
-        rows[way] = row_of(case, features, np.asarray(found.counts), np.asarray(found.sigma))
+        rows[way] = row_of(case, features, *answers_of(run, case.data, without))
     return rows
+
+
+def answers_of(
+    run: Path, data: Measurements, without: tuple[Stage, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ask a trained run for answers and their error bars, without some stages."""
+    opened = open_run(InferConfig(run=str(run)), lambda _: None, data=data)
+    stages = tuple(stage for stage in opened.stages if stage not in without)
+    with runner.quiet():
+        found = dataclasses.replace(opened, stages=stages).answers(sigma=True)
+    return np.asarray(found.counts), np.asarray(found.sigma)
 
 
 def dark_table(found: Mapping[str, Mapping[str, Row]]) -> str:
