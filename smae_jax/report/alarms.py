@@ -276,8 +276,8 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
         bool(far.size),
         f"where a frame is below {100 * SHARE:.0f} % of the scan's brightest: {which}{untold}; the limit is "
         f"{100 * GHOST:.0f} %, and what noise alone shows in {CHANCE:g} of all scans",
-        "Look at the dark places of these frames in the gallery beside their raw counts. Denoise them with "
-        "--no-combine, or train longer; take faint features there from the raw counts.",
+        "Look at the dark places of these frames in the gallery beside their raw counts. Train longer; take "
+        "faint features there from the raw counts.",
     )
 
 
