@@ -6,8 +6,10 @@ more photons, all on one scale. What the page says about them stands in `pages/g
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,8 @@ FRAME = {"saxs": 5, "waxd": 20}
 """Number of the frame that is drawn."""
 RANGES = [(2.5, 7.5), (14.5, 18.5)]
 """Of the spectra, in keV, that are enlarged."""
+LARGEST = 190_000
+"""Bytes of a picture."""
 QUANTITY, WHERE = "direction", "ring"
 """What the report calls the observable that is drawn over the raster."""
 Facts = dict[str, float]
@@ -69,7 +73,7 @@ def patterns(bench: Bench, name: str, case: Case, reference: str, frame: int = 0
     shown = {
         "raw": filtered["raw"][1],
         "rotated average": filtered["rotated average"][1],
-        f"Gaussian {width}": filtered[smooth][1],
+        f"best Gaussian ({width})": filtered[smooth][1],
         "denoised": found.answers[""],
         reference: case.truth,
     }
@@ -127,7 +131,7 @@ def raster_map(bench: Bench) -> Facts:
     assert found is not None
     given = ("--run", found.run, "--input", folder / "scan.h5::/entry/data/data", "--overwrite")
     more = ("--reference", folder / "scan.h5::/entry/truth", "--output", folder / "report")
-    with runner.quiet():
+    with runner.quiet(), contextlib.redirect_stdout(io.StringIO()):
         status = cli.main(["report", *map(str, (*given, *more))])
     assert status == 0, "the report was made"
     series = series_of(folder / "report" / "observables.csv")
@@ -150,8 +154,17 @@ def series_of(table: Path) -> Series:
     def column(name: str) -> np.ndarray:
         return np.array([float(row[name]) if row.get(name) else np.nan for row in own])
 
-    names = ("raw", "raw_sigma", "denoised", "denoised_sigma", "reference")
-    return Series(f"{QUANTITY}, {where}", "degrees", *map(column, names), cyclic=True)
+    bars = column("denoised_sigma")
+    return Series(
+        f"{QUANTITY}, {where}",
+        "degrees",
+        column("raw"),
+        column("raw_sigma"),
+        column("denoised"),
+        bars if len(np.unique(bars[np.isfinite(bars)])) > 1 else None,  # one for all is no picture
+        column("reference"),
+        cyclic=True,
+    )
 
 
 def saved(bench: Bench, name: str, figure: Figure, *, dpi: int) -> None:
@@ -163,7 +176,9 @@ def saved(bench: Bench, name: str, figure: Figure, *, dpi: int) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Write a PNG again with 256 colours."""
+    """Write a PNG again with 256 colours where it is too large for a page."""
+    if path.stat().st_size <= LARGEST:
+        return
     with Image.open(path) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
