@@ -85,11 +85,12 @@ class Case:
         return turn(self.valid, self.center, False)
 
 
-def there(*names: str) -> bool:
+def there(*names: str, folder: Path | None = None) -> bool:
     """Whether real data lie beside the checkout; says which are skipped where they do not."""
-    missing = [name for name in names if not (DATA / name).exists()]
+    folder = folder or DATA
+    missing = [name for name in names if not (folder / name).exists()]
     if missing:
-        print(f"skipped: {', '.join(missing)} not in {DATA}, where the real data belong")
+        print(f"skipped: {', '.join(missing)} not in {folder}, where the real data belong")
     return not missing
 
 
@@ -143,19 +144,21 @@ def muscle(share: float, *, repeats: int = 4, size: int = 512) -> Case:
     )
 
 
-def p40(*, with_peaks: bool = False) -> Case:
+def p40(*, with_peaks: bool = False, folder: Path | None = None) -> Case:
     """Real muscle frames 0, 2, 4 of 10 ms against the mean of 1, 3, 5, in the 512 x 512 crop.
 
     Args:
       with_peaks: use the reflections' brightest pixels, which the mask file takes for hot.
+      folder: of the real data; None = beside the checkout.
     """
-    with np.load(DATA / "muscle_p40_mask.npz", allow_pickle=False) as file:
+    folder = folder or DATA
+    with np.load(folder / "muscle_p40_mask.npz", allow_pickle=False) as file:
         mask, detector, center = file["mask"], file["detector_mask"], file["center"]
         top, left = (int(v) for v in file["crop_origin"])
     if with_peaks:
         y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
         mask = mask | (detector & (np.hypot(y - center[0], x - center[1]) > 26))
-    files = str(DATA / "muscle_p40_raw" / "P40_1_3_0000[{}].tif")
+    files = str(folder / "muscle_p40_raw" / "P40_1_3_0000[{}].tif")
     low, high = (read(files.format(which)) for which in ("024", "135"))
     data = smae_jax.from_arrays(low.counts, valid=mask & low.valid, center="auto")
     inside = np.zeros_like(mask)
@@ -199,9 +202,9 @@ def real_scan(share: float, *, file: str = "scan_mn23_12x1s", seed: int = SEED) 
     )
 
 
-def xrf(used: int | None = 4) -> Case:
+def xrf(used: int | None = 4, *, folder: Path | None = None) -> Case:
     """Four fluorescence spectra of 0.1 s against the mean of 28 others; `used` None = all, each alone."""
-    path = str(DATA / "xrf_spectra.csv")
+    path = str((folder or DATA) / "xrf_spectra.csv")
     every = smae_jax.read(path, axis_label="energy (keV)")
     counts = every.counts.astype(np.float64)
     if used is None:

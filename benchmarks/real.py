@@ -7,6 +7,7 @@ crops and few steps, so that all of it runs on two cores; `--only seams shadows`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -59,7 +60,12 @@ class Real:
 
 
 def thinned_scan(
-    share: float, *, frames: int = 12, size: int = 256, lit: np.ndarray | None = None
+    share: float,
+    *,
+    frames: int = 12,
+    size: int = 256,
+    lit: np.ndarray | None = None,
+    folder: Path | None = None,
 ) -> Case:
     """Show a share of the photons of the middle of a real scan, less in its shadow; the rest judges.
 
@@ -68,8 +74,9 @@ def thinned_scan(
       frames: of the scan.
       size: side in pixels.
       lit: share of the light that reaches a pixel, (size, size); None = all.
+      folder: of the real data; None = beside the checkout.
     """
-    with np.load(cases.DATA / FILES[0], allow_pickle=False) as stored:
+    with np.load((folder or cases.DATA) / FILES[0], allow_pickle=False) as stored:
         counts, valid = stored["crop"][:frames].astype(np.int64), stored["crop_mask"]
         center = [round(2 * c) / 2 for c in stored["center"] - stored["crop_origin"]]
     top, left = (int(c) - size // 2 for c in center)

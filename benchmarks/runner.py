@@ -215,17 +215,17 @@ class Bench:
 
 
 def arguments(
-    about: str, name: str, *, steps: int = 0, kept: bool = False
+    about: str, name: str, *, steps: int = 0, kept: bool = False, pages: str = "docs/results"
 ) -> argparse.ArgumentParser:
     """Return the options that all benchmarks have."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
     add = parser.add_argument
     add("--quick", action="store_true", help="tiny data and trainings, a test; pages go to runs/")
     add("--folder", default="", help="keep all there, and go on with what is there")
-    add("--output", default="", help=f"folder of {name}.md; default docs/results")
+    add("--output", default="", help=f"folder of {name}.md; default {pages}")
     default = steps or TrainConfig().train.steps
     add("--steps", type=int, default=0, help=f"of every training; 0 = {default}")
-    parser.set_defaults(default_steps=default)
+    parser.set_defaults(default_steps=default, default_pages=Path(pages))
     if kept:
         add("--kept", action="store_true", help="report the trainings that are there, run none")
     return parser
@@ -238,7 +238,8 @@ def bench(parser: argparse.ArgumentParser, given: list[str] | None) -> Iterator[
     options.steps = options.steps or (4 if options.quick else options.default_steps)
     if options.quick:  # tiny trainings take longer to compile than to run
         jax.config.update("jax_disable_most_optimizations", True)
-    pages = Path(options.output or ("runs/quick/results" if options.quick else "docs/results"))
+    usual: Path = options.default_pages
+    pages = Path(options.output or ("runs/quick" / Path(usual.name) if options.quick else usual))
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "smae_jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -677,7 +677,8 @@ class ApplyOptions:
     """Seed of the splits of photons that judge: halves, and what is held out."""
     keep_sums: bool = True
     """Frames of photon counts: correct what the network gets wrong in all frames alike, so that the answers
-    add up to the counts of the scan; a frame's answer then depends a little on the frames beside it."""
+    add up to the counts of the scan, and to those of all frames that are dark where others are bright; a
+    frame's answer then depends a little on the frames beside it."""
     keep_shadows: bool = True
     """Frames of photon counts: lower answers where many pixels together counted far less than was answered,
     in the scan or in a frame, as rows that count nothing and shadows do."""

@@ -14,6 +14,7 @@ from smae_jax.geometry import turn
 NAMES = (
     *("quality", "p40", "real_scan", "spectra", "select_spectra", "finetune", "methods"),
     *("checks", "choices", "speed", "before_after", "scale", "real", "physics", "plan", "replicas"),
+    *("ghosts", "gallery"),
 )
 
 
@@ -177,6 +178,12 @@ def untrained(monkeypatch):
         return replicas.Answered(data.counts + 0.5, np.ones(data.counts.shape), off)
 
     monkeypatch.setattr(replicas, "answers_of", with_replicas)
+    ghosts = importlib.import_module("benchmarks.ghosts")
+
+    def without_stages(run, data, without):
+        return data.counts + 0.5, np.ones(data.counts.shape)
+
+    monkeypatch.setattr(ghosts, "answers_of", without_stages)
 
 
 def page_of(name, folder):
@@ -193,7 +200,7 @@ LONG = ("spectra", "real_scan", "p40")  # many filters on real data
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
         for name in NAMES
-        if name not in ("speed", "scale", "plan")
+        if name not in ("speed", "scale", "plan", "gallery")
     ],
 )
 def test_pages_hold_tables_of_what_was_answered(
@@ -205,6 +212,35 @@ def test_pages_hold_tables_of_what_was_answered(
     assert "{" not in text
     for image in re.findall(r"\(\.\./(images/\w+\.png)\)", text):
         assert (tmp_path / "runs" / "quick" / image).stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_the_gallery_draws_small_pictures_and_says_what_they_show(
+    shared_data, tmp_path, monkeypatch, untrained
+):
+    monkeypatch.chdir(tmp_path)
+    gallery = importlib.import_module("benchmarks.gallery")
+    monkeypatch.setattr(gallery, "raster_map", lambda bench: {"raw": 9.0, "denoised": 1.5})
+    assert gallery.main(["--quick", "--data", str(shared_data)]) == 0
+    folder = tmp_path / "runs" / "quick" / "docs"
+    text = (folder / "gallery.md").read_text()
+    assert "Raw directions are off by 9 degrees" in " ".join(text.split())
+    assert "{" not in text
+    names = re.findall(r"\((images/gallery-\w+\.png)\)", text)
+    assert len(names) == 6
+    for name in names[:-1]:
+        assert 0 < (folder / name).stat().st_size < 200_000
+
+
+def test_the_gallery_reads_a_direction_from_the_table_of_a_report(tmp_path):
+    head = "where,quantity,unit,frame,raw,raw_sigma,denoised,reference"
+    lines = ["peak,area,,0,1,1,1,1", "ring 1,direction,degrees,0,10,2,11,12"]
+    lines += ["ring 1,direction,degrees,1,20,2,,22", "ring 2,direction,degrees,0,30,2,31,32"]
+    (tmp_path / "table.csv").write_text("\n".join([head, *lines]))
+    found = importlib.import_module("benchmarks.gallery").series_of(tmp_path / "table.csv")
+    np.testing.assert_array_equal(found.raw, [10, 20])
+    np.testing.assert_array_equal(found.denoised, [11, np.nan])
+    assert found.title == "direction, ring 1"
 
 
 @pytest.mark.slow

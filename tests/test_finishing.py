@@ -18,6 +18,7 @@ from smae_jax.finishing import (
     conserve_totals,
     error_bars,
     finish,
+    keep_dark,
     keep_shadows,
     keep_spots,
     keep_sums,
@@ -28,7 +29,7 @@ from smae_jax.methods.protocol import Answers
 from smae_jax.training import make_mesh
 
 NAMES = [
-    *("combine", "keep_spots", "keep_sums", "keep_shadows"),
+    *("combine", "keep_spots", "keep_dark", "keep_sums", "keep_shadows"),
     *("conserve_totals", "put_back", "error_bars"),
 ]
 
@@ -79,7 +80,7 @@ def spy(seen):
 def test_the_stages_and_their_order():
     assert [name_of(stage) for stage in STAGES] == NAMES
     assert smae_jax.STAGES is STAGES
-    assert set(COUNTED) == set(STAGES[:4])
+    assert set(COUNTED) == set(STAGES[:5])
     assert name_of(functools.partial(keep_spots, sigmas=3.0)) == "keep_spots"
 
 
@@ -167,6 +168,7 @@ def test_halves_of_the_photons_go_through_the_stages_of_the_whole():
         combine,
         keep_spots,
         spy(between),
+        keep_dark,
         keep_sums,
         keep_shadows,
         conserve_totals,
@@ -183,7 +185,7 @@ def test_halves_of_the_photons_go_through_the_stages_of_the_whole():
             np.testing.assert_array_equal(own.data.counts, kept.data.counts)
             np.testing.assert_array_equal(own.data.exposure, data.exposure / 2)
     names = [[stage for stage, _ in seen[0][0].done] for seen in (before, between, after)]
-    assert names == [[], NAMES[:2], NAMES[:5]]
+    assert names == [[], NAMES[:2], NAMES[:6]]
     assert [stage for stage, _ in found.done] == [n for n in NAMES if n != "put_back"]
     halves = after[0][1].halves
     for half in halves:  # each has its own total, in counts per full frame

@@ -11,6 +11,7 @@ from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike, coarse, unlike
 from smae_jax.measurements import Measurements
 from smae_jax.report import alarms
+from smae_jax.report.ghosts import dark_places
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
 
@@ -139,6 +140,45 @@ def test_frames_unlike_the_training_scan_are_named_with_their_distance():
     np.testing.assert_allclose(distance.distance[3:], 0.42, atol=0.08)
     assert alarms.unlike_training(None, None, rest).state == "cannot tell"
     assert isinstance(distance, Unlike)
+
+
+def moving_arc(frames=12, photons=1.0):
+    """Return rates of an arc that runs about a corner of 70 x 66 pixels, over a faint background."""
+    y, x = np.mgrid[:70, :66] + 1.0
+    apart = np.arctan2(y, x) - np.linspace(0.1, 1.4, frames)[:, None, None]
+    return photons * (0.2 + 4 * np.exp(-(((np.hypot(y, x) - 50) / 4) ** 2) - (apart / 0.1) ** 2))
+
+
+@pytest.mark.parametrize("photons", [1.0, 20.0])
+def test_frames_with_ghosts_of_others_are_named(photons):
+    rate = moving_arc(photons=photons)
+    exposure = np.broadcast_to(np.linspace(0.5, 1, 12)[:, None, None], rate.shape).copy()
+    exposure[:, 20:22] = 0
+    counts = np.random.default_rng(0).poisson(rate * exposure)
+    names = tuple("abcdefghijkl")
+
+    def of(answer):
+        expected = np.where(exposure > 0, answer * exposure, np.nan)
+        return alarms.ghosts(dark_places(expected, counts, exposure), names)
+
+    right = of(rate)
+    assert right.state == "quiet"
+    assert "none of 12 frames" in right.found
+    haunted = rate.copy()
+    haunted[[1, 2]] += 0.4 * rate[8]  # what frame "i" has, in "b" and "c"
+    found = of(haunted)
+    assert found.state == "rings"
+    assert "in 2 frames of 12" in found.found
+    assert " b (" in found.found
+    assert " c (" in found.found
+    assert " d (" not in found.found
+
+
+def test_ghosts_cannot_be_told_without_photons():
+    rate = moving_arc(photons=1e-4)
+    counts, exposure = np.zeros(rate.shape, int), np.ones(rate.shape)
+    assert alarms.ghosts(dark_places(rate, counts, exposure), "a" * 12).state == "cannot tell"
+    assert alarms.ghosts(None, ()).state == "cannot tell"
 
 
 def test_filled_pixels_ring_by_number_or_by_counts():

@@ -219,6 +219,7 @@ def _alarms(
         alarms.rings_moved(rings, unit),
         alarms.peaks_moved(() if physics is None else physics.all_observables),
         alarms.motion_damped(() if physics is None else physics.all_observables),
+        alarms.ghosts(found.dark, found.names),
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),

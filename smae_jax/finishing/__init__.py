@@ -1,6 +1,8 @@
 """What happens to answers after the network: pure stages (answers, evidence) -> answers, in one order.
 
-    STAGES = (combine, keep_spots, keep_sums, keep_shadows, conserve_totals, put_back, error_bars)
+    STAGES = (
+        combine, keep_spots, keep_dark, keep_sums, keep_shadows, conserve_totals, put_back, error_bars
+    )
 
 `infer`, `evaluate` and `finish` run the same ones, and the halves of the photons that judge error bars go
 through them as the whole answers do: what is judged is what is written. Any stage can be left out, and a
@@ -20,6 +22,7 @@ from jax import Array
 
 from smae_jax.finishing.background import subtract_background
 from smae_jax.finishing.combine import FEWEST_FRAMES, combine
+from smae_jax.finishing.dark import keep_dark
 from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
@@ -37,15 +40,16 @@ Stage = Callable[[Answers, Evidence], Answers]
 STAGES: tuple[Stage, ...] = (
     combine,
     keep_spots,
+    keep_dark,
     keep_sums,
     keep_shadows,
     conserve_totals,
     put_back,
     error_bars,
 )
-COUNTED = (combine, keep_spots, keep_sums, keep_shadows)
+COUNTED = (combine, keep_spots, keep_dark, keep_sums, keep_shadows)
 """Stages that know what the noise of photons is, and of nothing else."""
-_LOOK_AT_NO_HALVES = (keep_spots, keep_sums, keep_shadows, conserve_totals, put_back)
+_LOOK_AT_NO_HALVES = (keep_spots, keep_dark, keep_sums, keep_shadows, conserve_totals, put_back)
 
 __all__ = [
     "COUNTED",
@@ -58,6 +62,7 @@ __all__ = [
     "conserve_totals",
     "error_bars",
     "finish",
+    "keep_dark",
     "keep_shadows",
     "keep_spots",
     "keep_sums",

@@ -16,6 +16,7 @@ from smae_jax.counting import USUAL
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike
+from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
 
@@ -262,6 +263,45 @@ def unlike_training(frames: Unlike | None, training: Unlike | None, names: Seque
         f"{100 * float(frames.distance.max()):.2g} %; the limit is {100 * limit:.2g} %, and training frames "
         f"are {100 * usual:.2g} % apart{'; ' * bool(far.size)}{which if far.size else ''}",
         "Look at these frames in the residual, and train on a scan that holds such ones.",
+    )
+
+
+def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
+    """Ring where frames answer with light in dark places that their own photons say is not there; name them.
+
+    Args:
+      dark: photons where frames are dark and others bright; None = there are no photon counts.
+      names: of the frames.
+    """
+    name = "ghosts of other frames"
+    if dark is None:
+        return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
+    seen = contradicted(dark)
+    if not seen.can_tell.any():
+        return Alarm(name, "cannot tell", "dark places expect too few photons, or no frame has any")
+    far = np.flatnonzero(seen.rings)
+    far = far[np.argsort(-seen.sigmas[far], kind="stable")]
+    said = [
+        f"{names[k]} ({seen.expected[k]:.0f} photons answered, {seen.counted[k]:.0f} counted, "
+        f"{seen.sigmas[k]:.1f} sigma)"
+        for k in (far[:_LISTED] if far.size else [int(seen.sigmas.argmax())])
+    ]
+    listed = f"{', '.join(said)}{', ...' * (len(far) > _LISTED)}"
+    frames = counted(len(names), "frame")
+    which = (
+        f"in {counted(len(far), 'frame')} of {len(names)} a ghost cannot be excluded: {listed}"
+        if far.size
+        else f"none of {frames} answers with more than it counted; the most is in {listed}"
+    )
+    few = len(names) - int(seen.can_tell.sum())
+    untold = f"; in {counted(few, 'frame')} too few photons are expected to tell" * (few > 0)
+    return _alarm(
+        name,
+        bool(far.size),
+        f"where a frame is below {100 * SHARE:.0f} % of the scan's brightest: {which}{untold}; the limit is "
+        f"{100 * GHOST:.0f} %, and what noise alone shows in {CHANCE:g} of all scans",
+        "Look at the dark places of these frames in the gallery beside their raw counts. Train longer; take "
+        "faint features there from the raw counts.",
     )
 
 

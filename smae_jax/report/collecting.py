@@ -24,6 +24,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.report.cake import Cake
 from smae_jax.report.gallery import Shown
+from smae_jax.report.ghosts import Dark, dark_places
 from smae_jax.report.meridian import Along, Meridian
 from smae_jax.report.profiles import Profiles, over_ring
 from smae_jax.run.restore import Opened
@@ -89,6 +90,7 @@ class Collected:
       residual: of all frames; None where there are no photon counts.
       totals: in rings about the beam.
       coarse: frames in rings and wedges.
+      dark: photons where frames are dark and others bright; None where there are no photon counts.
       shown: frames of the gallery.
       profile: I(q) or I(radius); None without a cake.
       rings: I(chi) of every ring.
@@ -103,6 +105,7 @@ class Collected:
     residual: Whiteness | None
     totals: RingTotals
     coarse: Coarse
+    dark: Dark | None
     shown: tuple[Shown, ...]
     profile: Profiles | None
     rings: tuple[Profiles, ...]
@@ -138,6 +141,7 @@ def collect(opened: Opened, wanted: Wanted, *, progress: Callable[..., Any] = it
         _added([one.residual for one in found]),
         _totals([one.totals for one in found]),
         Coarse(*(np.concatenate(each) for each in zip(*(f.coarse for f in found), strict=True))),
+        None if first.dark is None else _joined_dark([one.dark for one in found]),
         tuple(shown for one in found for shown in one.shown),
         None if first.profile is None else joined([one.profile for one in found]),
         tuple(joined(list(each)) for each in zip(*(one.rings for one in found), strict=True)),
@@ -172,6 +176,7 @@ def _of_block(
         _added(whites),
         totals,
         coarse(data),
+        dark_places(expected, data.counts, data.full_exposure) if data.are_counts else None,
         tuple(_shown(data, answers, reference, numbers, wanted)),
         profile,
         rings,
@@ -338,6 +343,11 @@ def _joined_along(parts: list[Along | None]) -> Along:
         for name in known[0].directions
     }
     return Along(joined([one.profile for one in known]), directions)
+
+
+def _joined_dark(parts: list[Dark | None]) -> Dark:
+    known = [part for part in parts if part is not None]
+    return Dark(*(np.concatenate(each) for each in zip(*known, strict=True)))
 
 
 def _added(parts: Sequence[Whiteness | None]) -> Whiteness | None:

@@ -264,8 +264,9 @@ def stages_of(
 ) -> tuple[Stage, ...]:
     """Return the stages that the options leave in, in their order, without error bars.
 
-    Sums of a scan and totals of frames go together: answers that keep no totals keep no sums.
+    Sums of a scan, and of dark places, go with totals of frames: answers that keep no totals keep no sums.
     """
+    sums = options.keep_sums and conserve_totals
     asked: dict[Any, Stage | None] = {
         finishing.combine: finishing.combine if options.combine else None,
         finishing.keep_spots: functools.partial(
@@ -273,7 +274,8 @@ def stages_of(
         )
         if options.keep_significant
         else None,
-        finishing.keep_sums: finishing.keep_sums if options.keep_sums and conserve_totals else None,
+        finishing.keep_dark: finishing.keep_dark if sums else None,
+        finishing.keep_sums: finishing.keep_sums if sums else None,
         finishing.keep_shadows: finishing.keep_shadows if options.keep_shadows else None,
         finishing.conserve_totals: finishing.conserve_totals if conserve_totals else None,
         finishing.put_back: finishing.put_back if outliers else None,
