@@ -48,7 +48,8 @@ def test_page_tables_and_nexus_hold_the_pair_distribution(scan, trained_run, sma
     assert f"0.5 times {scan / 'air.npy'}" in text
     assert (out / "figures" / "pair.png").read_bytes().startswith(b"\x89PNG")
     pairs, structure = rows_of(out / "pdf.csv"), rows_of(out / "structure_factor.csv")
-    assert list(pairs[0]) == ["r_angstrom", "raw", "raw_sigma", "denoised", "reference"]
+    kinds = ("raw", "raw_sigma", "denoised", "denoised_sigma", "reference")
+    assert list(pairs[0]) == ["r_angstrom", *kinds]
     assert float(pairs[-1]["r_angstrom"]) == pytest.approx(6)
     shells = rows_of(out / "shells.csv")
     assert len(shells) == 6 * 2
