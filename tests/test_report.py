@@ -49,7 +49,9 @@ def made(scan, trained_run, tmp_path_factory):
     """A report on that scan with everything, made once."""
     out = tmp_path_factory.mktemp("report") / "out"
     files = ("--input", f"{scan / NAME}::counts", "--reference", scan / "truth.npy")
-    options = given(("--run", trained_run, *files, "--output", out, "--gallery", 3))
+    options = given(
+        ("--run", trained_run, *files, "--output", out, "--gallery", 3, "--replicas", 4)
+    )
     said = []
     command("report")(parse(ReportConfig, options, program="smae-jax report"), said.append)
     return out, said
@@ -141,7 +143,7 @@ def test_physics_is_written_as_tables_and_nexus(made):
 
 
 def test_a_raster_gives_maps(scan, trained_run, smae):
-    options = ("--no-sigma", "--no-scores", "--gallery", 1)
+    options = ("--no-sigma", "--no-scores", "--gallery", 1, "--replicas", 4)
     answer = smae(
         "report", "--run", trained_run, "--input", scan / "raster.h5", "--output", "out", *options
     )
@@ -165,10 +167,11 @@ def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run,
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["data"] = counts.reshape(5, 8, 34, 30).astype(np.uint16)
     base = ("--run", trained_run, "--input", "scan.h5::/data", "--memory", "1kB")
+    short = ("--no-sigma", "--no-scores")
     for words in (
         ("infer", *base, "--output", "d.h5"),
-        ("report", *base, "--output", "out", "--no-sigma", "--no-scores", "--gallery", 2),
-        ("report", *base, "--output", "few", "--no-sigma", "--no-scores", "--frames", 4),
+        ("report", *base, "--output", "out", *short, "--replicas", 4, "--gallery", 2),
+        ("report", *base, "--output", "few", *short, "--replicas", 0, "--frames", 4),
     ):
         answer = smae(*words)
         assert answer.status == 0, answer.err

@@ -13,7 +13,7 @@ from smae_jax.report import extra
 pytestmark = pytest.mark.skipif(
     bool(extra.missing()) or form_factors.missing(), reason="needs pyFAI, lmfit and xraylib"
 )
-QUICK = ("--no-sigma", "--no-scores", "--gallery", 1)
+QUICK = ("--no-sigma", "--no-scores", "--gallery", 1, "--replicas", 4)
 GEOMETRY = ("--pixel-size", 1000, "--distance", 0.08, "--wavelength", 0.2)
 
 

@@ -62,11 +62,11 @@ def test_too_short_a_reach_would_show():
 def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
     """The default network and method about a centre off the middle, in tiles and in one piece."""
     rng = np.random.default_rng(0)
-    counts = rng.poisson(3, (1, 330, 300)).astype(np.int32)
-    exposure = np.ones((1, 330, 300), np.float32)
+    counts = rng.poisson(3, (1, 230, 180)).astype(np.int32)
+    exposure = np.ones((1, 230, 180), np.float32)
     exposure[:, 100:110] = 0
     counts[:, 100:110] = 0
-    center = Center.given((170.0, 140.5), "given")
+    center = Center.given((120.0, 80.5), "given")
     data = Measurements(counts, exposure, center=center)
     method = Thinning().settled(data)
     net = unet(method, widths=(4, 8))
