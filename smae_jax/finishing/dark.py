@@ -42,15 +42,13 @@ def keep_dark(answers: Answers, evidence: Evidence) -> Answers:
     brightest = piecewise(_brightest, counts, axis=1)
     sums = piecewise(_sums, counts, data.counts, data.exposure, kept, brightest, axis=1)
     expected, found, measured = (np.asarray(image)[0] for image in sums)
-    factor = np.ones(data.spatial)
-    if measured.any():
-        height, width = data.spatial
-        nowhere = (-float(height), -float(width))  # no pixel has a partner about it
-        center = nowhere if data.symmetry is None else data.symmetry.half_pixel
-        factor = factor_of_sums(
-            expected.astype(np.float64), found.astype(np.float64), measured, center
-        )
-        factor = np.where(measured, factor, turn(factor, center, 1.0))
+    if not measured.any():
+        return answers.after("keep_dark", "no frame is far darker than others anywhere")
+    height, width = data.spatial
+    nowhere = (-float(height), -float(width))  # no pixel has a partner about it
+    center = nowhere if data.symmetry is None else data.symmetry.half_pixel
+    factor = factor_of_sums(expected.astype(np.float64), found.astype(np.float64), measured, center)
+    factor = np.where(measured, factor, turn(factor, center, 1.0))
     logarithm = np.log(factor)[None].astype(np.float32)
     corrected, variance = piecewise(
         _multiplied, counts, answers.variance, kept, brightest, logarithm
