@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 import smae_jax
@@ -31,7 +30,6 @@ from benchmarks.physics_tables import (
     verdicts,
 )
 from benchmarks.runner import Bench
-from smae_jax import finishing
 from smae_jax.config import ReportConfig
 from smae_jax.evaluation.with_reference import Reference
 from smae_jax.measurements import Measurements
@@ -53,7 +51,7 @@ ORDERS = (1, 3, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Answered:
-    """What was answered: expected counts, their error bars, and what replicas differ by."""
+    """Answers, their error bars, and what replicas differ by from them, (number, frames, height, width)."""
 
     counts: np.ndarray
     sigma: np.ndarray
@@ -81,13 +79,12 @@ class Places:
         return [scaled(peak) for peak in self.layout.peaks], orders
 
 
-def answers_of(run: Path, data: Measurements) -> Answered:
-    """Ask a trained run as the report does."""
+def answers_of(run: Path, data: Measurements, number: int = ReportConfig().replicas) -> Answered:
+    """Ask a trained run for answers with error bars and replicas, as the report does."""
     opened = open_run(ReportConfig(run=str(run)), lambda _: None, data=data)
     with runner.quiet():
         found = opened.answers(sigma=True)
-        key, number = jax.random.key(opened.seed), ReportConfig().replicas
-        off = finishing.replicas(key, found, opened.data, opened.answers, number=number)
+        off = opened.with_replicas(found, number=number).replicas
     return Answered(np.asarray(found.counts), np.asarray(found.sigma), off)
 
 

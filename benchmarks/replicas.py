@@ -7,35 +7,21 @@ training did not see. Beside replicas stand error bars of pixels, added up as if
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from benchmarks import cases, runner
 from benchmarks.cases import Case
 from benchmarks.markdown import table
-from benchmarks.physics import OWN, SECOND, second_scan
-from smae_jax import finishing
-from smae_jax.config import InferConfig
+from benchmarks.physics import OWN, SECOND, Answered, answers_of, second_scan
 from smae_jax.finishing.misses import Places
-from smae_jax.measurements import Measurements
-from smae_jax.run.restore import open_run
 from smae_jax.simulate import simulate
 
 PHOTONS = (0.1, 1.0, 10.0)
 NUMBER = 16
 FEWEST = 12
 """Pixels of a ring that is looked at."""
-
-
-class Answered(NamedTuple):
-    """Answers, their error bars, and what replicas differ by from them, (number, frames, height, width)."""
-
-    counts: np.ndarray
-    sigma: np.ndarray
-    replicas: np.ndarray
 
 
 class Row(NamedTuple):
@@ -46,16 +32,6 @@ class Row(NamedTuple):
     covered: float
     over_error: float
     independent: float
-
-
-def answers_of(run: Path, data: Measurements, number: int) -> Answered:
-    """Ask a trained run for answers with error bars and replicas."""
-    opened = open_run(InferConfig(run=str(run)), lambda _: None, data=data)
-    with runner.quiet():
-        found = opened.answers(sigma=True)
-        key = jax.random.key(opened.seed)
-        off = finishing.replicas(key, found, opened.data, opened.answers, number=number)
-    return Answered(np.asarray(found.counts), np.asarray(found.sigma), off)
 
 
 def quantities(case: Case, use: np.ndarray) -> Iterator[tuple[str, Callable[..., np.ndarray]]]:

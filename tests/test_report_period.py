@@ -116,7 +116,7 @@ def test_the_direction_of_the_meridian_has_the_error_that_replicas_show():
         known = {"reference": np.stack([mean, 0 * mean]), "reference_norm": norm}
         sums = {"counts": counts.astype(float), "denoised": counts.astype(float), "norm": norm}
         off = {"replicas": rng.poisson(mean, (6, *mean.shape)) - mean}
-        frames.append(Meridian().along({**sums, **off, **known}, CHI, seed=(number,)))
+        frames.append(Meridian().along({**sums, **off, **known}, CHI, seed=number))
     assert frames[0][0]["counts"].shape == AXIS.shape
     directions = {
         name: np.stack([one[name] for _, one in frames], axis=-1) for name in frames[0][1]

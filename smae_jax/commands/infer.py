@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import os
 
-import jax
 import numpy as np
 
 from smae_jax import finishing
@@ -130,14 +129,8 @@ def _answered(config: InferConfig, background: Measurements | None, opened: Open
     always = method.error_bars == "repeats" and data.frames > 2
     answers = opened.answers(sigma=config.sigma or always, progress=progress)
     if config.replicas:
-        answers = finishing.with_replicas(
-            jax.random.key(opened.seed),
-            answers,
-            data,
-            opened.answers,
-            number=config.replicas,
-            room=room_beside(config.output),
-        )
+        room = room_beside(config.output)
+        answers = opened.with_replicas(answers, number=config.replicas, room=room)
     if method.answers != "one":
         answers = in_counts(answers, data)
     if background is not None:

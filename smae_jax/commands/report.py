@@ -163,7 +163,7 @@ def _number_of_replicas(
     """Return how many plausible answers are made for each frame: none where nothing needs or allows them."""
     if layout is None or not config.replicas:
         return 0
-    if not opened.data.are_counts or opened.data.center is None:
+    if not opened.data.are_counts:
         say(
             "note: these values are no photon counts, so denoised profiles and peaks have no errors"
         )

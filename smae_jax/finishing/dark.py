@@ -15,7 +15,13 @@ import numpy as np
 from jax import Array
 
 from smae_jax.finishing.evidence import Evidence
-from smae_jax.finishing.sums import FEWEST_FRAMES, compared, factor_of_sums
+from smae_jax.finishing.sums import (
+    FEWEST_FRAMES,
+    center_of_partners,
+    compared,
+    factor_of_sums,
+    multiplied,
+)
 from smae_jax.geometry import turn
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
@@ -44,9 +50,7 @@ def keep_dark(answers: Answers, evidence: Evidence) -> Answers:
     expected, found, measured = (np.asarray(image)[0] for image in sums)
     if not measured.any():
         return answers.after("keep_dark", "no frame is far darker than others anywhere")
-    height, width = data.spatial
-    nowhere = (-float(height), -float(width))  # no pixel has a partner about it
-    center = nowhere if data.symmetry is None else data.symmetry.half_pixel
+    center = center_of_partners(data)
     factor = factor_of_sums(expected.astype(np.float64), found.astype(np.float64), measured, center)
     factor = np.where(measured, factor, turn(factor, center, 1.0))
     logarithm = np.log(factor)[None].astype(np.float32)
@@ -98,6 +102,4 @@ def _multiplied(
     counts: Array, variance: Array | None, kept: Array | None, brightest: Array, logarithm: Array
 ) -> tuple[Array, Array | None]:
     """Return counts and variance of some frames, multiplied by the factor as far as they are dark."""
-    factor = jnp.exp(darkness(counts, brightest) * logarithm)
-    factor = factor if kept is None else jnp.where(kept, 1.0, factor)
-    return counts * factor, None if variance is None else variance * factor**2
+    return multiplied(counts, variance, kept, darkness(counts, brightest) * logarithm)

@@ -16,6 +16,7 @@ from scipy.ndimage import uniform_filter
 from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
+from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import smooth_image, variance_of_smoothed
@@ -52,9 +53,7 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
     data, counts = evidence.data, answers.counts
     if len(counts) < FEWEST_FRAMES or data.center is None:
         return answers
-    height, width = data.spatial
-    nowhere = (-float(height), -float(width))  # no pixel has a partner about it
-    center = nowhere if data.symmetry is None else data.symmetry.half_pixel
+    center = center_of_partners(data)
     correction = correct_sums(counts, data.counts, data.exposure, center=center, kept=answers.kept)
     logarithm = np.log(correction.factor)[None]
     shares = correction.shares[:, None, None]
@@ -72,9 +71,22 @@ def _multiplied(
     counts: Array, variance: Array | None, kept: Array | None, shares: Array, logarithm: Array
 ) -> tuple[Array, Array | None]:
     """Return counts and variance of some frames, multiplied by the factor to the power of their shares."""
-    factor = jnp.exp(shares * logarithm)
+    return multiplied(counts, variance, kept, shares * logarithm)
+
+
+def multiplied(
+    counts: Array, variance: Array | None, kept: Array | None, logarithm: Array
+) -> tuple[Array, Array | None]:
+    """Return counts and variance multiplied by a factor, given its logarithm; what is kept stays."""
+    factor = jnp.exp(logarithm)
     factor = factor if kept is None else jnp.where(kept, 1.0, factor)
     return counts * factor, None if variance is None else variance * factor**2
+
+
+def center_of_partners(data: Measurements) -> tuple[float, float]:
+    """Return the centre (y, x) that partners lie about; one far off where no pixel has a partner."""
+    height, width = data.spatial
+    return (-float(height), -float(width)) if data.symmetry is None else data.symmetry.half_pixel
 
 
 @dataclasses.dataclass(frozen=True)

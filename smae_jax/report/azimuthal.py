@@ -124,8 +124,7 @@ def fitted_around(
     found = {name: np.full((profile.frames, 3, 2), np.nan) for name in series}
     scatter, off = None, None
     if profile.replicas is not None:
-        both = [folded(sums, profile.norm) for sums in profile.replicas]
-        scatter = np.stack([_per_exposure(*one) for one in both])
+        scatter = _per_exposure(*folded(profile.replicas, profile.norm))
         off = np.full((len(scatter), profile.frames, 3), np.nan)
     for frame in progress(range(profile.frames)):
         sigma = _sigma(series["raw"][frame], counts[frame], norm[frame], angles, shape)

@@ -11,10 +11,9 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from smae_jax import blocks, finishing
+from smae_jax import blocks
 from smae_jax.evaluation.estimators import half_pixel, raw
 from smae_jax.evaluation.residuals import RingTotals, Whiteness
 from smae_jax.evaluation.with_reference import Reference
@@ -155,8 +154,8 @@ def _of_block(
 ) -> Collected:
     """Answer one block, and keep what is wanted of it."""
     here = opened if part is None else opened.of_block(part)
-    data = here.data
-    numbers = wanted.numbers[slice(None) if part is None else part]
+    data, numbers = here.data, wanted.numbers[slice(None) if part is None else part]
+    wanted = dataclasses.replace(wanted, numbers=numbers)
     answers = here.answers(sigma=wanted.sigma, progress=progress)
     reference = None if wanted.reference is None else wanted.reference(data, numbers)
     expected = np.asarray(answers.counts) * data.full_exposure
@@ -166,7 +165,10 @@ def _of_block(
         totals.add(data.counts[frame][None], expected[frame][None], data.full_exposure[frame] > 0)
     profile, rings, meridian = None, (), None
     if wanted.cake is not None:
-        off = _replicas(here, answers, wanted, progress) if wanted.replicas else None
+        off = None
+        if wanted.replicas:
+            number, room = wanted.replicas, wanted.room
+            off = here.with_replicas(answers, number=number, room=room, progress=progress).replicas
         profile, rings, meridian = profiles_of(data, expected, off, reference, wanted)
     return Collected(
         data.names,
@@ -177,25 +179,11 @@ def _of_block(
         totals,
         coarse(data),
         dark_places(expected, data.counts, data.full_exposure) if data.are_counts else None,
-        tuple(_shown(data, answers, reference, numbers, wanted)),
+        tuple(_shown(data, answers, reference, wanted)),
         profile,
         rings,
         meridian,
         answers.done,
-    )
-
-
-def _replicas(
-    here: Opened, answers: Answers, wanted: Wanted, progress: Callable[..., Any]
-) -> np.ndarray:
-    """Return what plausible answers differ by, as `infer --replicas` writes them, before exposures."""
-    return finishing.replicas(
-        jax.random.key(here.seed),
-        answers,
-        here.data,
-        functools.partial(here.answers, progress=progress),
-        number=wanted.replicas,
-        room=wanted.room,
     )
 
 
@@ -243,7 +231,7 @@ def profiles_of(
       replicas: what plausible answers differ by, counts per full frame, (replicas, frames, height, width);
         None = the profiles have none.
       reference: of the frames; None = there is none.
-      wanted: cake, rings and meridian.
+      wanted: cake, rings and meridian, and the numbers of these frames.
 
     Returns:
       I(q) over all azimuths, I(chi) over the bins of each ring, and what is along the meridian.
@@ -261,8 +249,8 @@ def profiles_of(
         for of_way, way in zip(found, ways, strict=True):
             of_way.append({name: way(name, values) for name, values in sums.items()})
         if wanted.meridian is not None:
-            seed = (int(wanted.numbers[0]), frame)
-            sector, direction = wanted.meridian.along(sums, cake.bins.azimuth, seed=seed)
+            number = int(wanted.numbers[frame])
+            sector, direction = wanted.meridian.along(sums, cake.bins.azimuth, seed=number)
             sectors.append(sector)
             directions.append(direction)
 
@@ -303,10 +291,9 @@ def _shown(
     data: Measurements,
     answers: Answers,
     reference: Reference | None,
-    numbers: np.ndarray,
     wanted: Wanted,
 ) -> Iterator[Shown]:
-    for frame, number in enumerate(numbers.tolist()):
+    for frame, number in enumerate(wanted.numbers.tolist()):
         if number not in wanted.gallery:
             continue
         one = data.take([frame])

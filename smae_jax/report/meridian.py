@@ -66,7 +66,7 @@ class Meridian:
         return np.abs((azimuth - direction + 90) % 180 - 90) <= self.sector
 
     def along(
-        self, sums: dict[str, np.ndarray], azimuth: np.ndarray, *, seed: tuple[int, ...] = (0,)
+        self, sums: dict[str, np.ndarray], azimuth: np.ndarray, *, seed: int = 0
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Sum one frame in the sector.
 

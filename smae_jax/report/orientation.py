@@ -36,14 +36,14 @@ def folded(values: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Put opposite azimuths together.
 
     Args:
-      values: summed counts or variances, (frames, azimuths) from -180 degrees on, an even number.
+      values: summed counts or variances, (..., azimuths) from -180 degrees on, an even number.
       norm: exposures, likewise.
 
     Returns:
-      Both over the azimuths of half a turn from 0 degrees on, (frames, azimuths / 2).
+      Both over the azimuths of half a turn from 0 degrees on, (..., azimuths / 2).
     """
-    half = values.shape[1] // 2
-    return values[:, half:] + values[:, :half], norm[:, half:] + norm[:, :half]
+    half = values.shape[-1] // 2
+    return values[..., half:] + values[..., :half], norm[..., half:] + norm[..., :half]
 
 
 def orientation_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orientation:

@@ -198,9 +198,8 @@ def fits_of(
         series["reference"] = cut.known
     names = [name for _, name in QUANTITIES]
     found = {one: np.full((cut.frames, 3, 2), np.nan) for one in series}
-    scatter, off = cut.replica_answers, None
+    scatter, off = cut.replica_differences, None
     if scatter is not None:
-        scatter = scatter - cut.answer
         off = np.full((len(scatter), cut.frames, 3), np.nan)
     for frame in progress(range(cut.frames)):
         level = cut.counts[frame].sum() / max(float((mean * cut.norm[frame]).sum()), 1e-12)

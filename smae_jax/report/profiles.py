@@ -69,6 +69,11 @@ class Profiles:
         return self._per_norm(self.denoised)
 
     @property
+    def replica_differences(self) -> np.ndarray | None:
+        """What plausible profiles differ by from `answer`, (replicas, frames, bins)."""
+        return None if self.replicas is None else self._per_norm(self.replicas)
+
+    @property
     def replica_answers(self) -> np.ndarray | None:
         """Plausible profiles in units of `answer`, (replicas, frames, bins)."""
         return None if self.replicas is None else self._per_norm(self.denoised + self.replicas)

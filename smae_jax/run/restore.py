@@ -30,6 +30,7 @@ from smae_jax.config import (
 from smae_jax.config_file import dump
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
+from smae_jax.finishing.replicas import in_memory
 from smae_jax.inference import Predictor, answered
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.parts import checksum
@@ -116,6 +117,24 @@ class Opened:
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
         return finishing.finish(found, data, stages=stages, key=jax.random.key(self.seed))
+
+    def with_replicas(
+        self,
+        answers: Answers,
+        *,
+        number: int,
+        room: Callable[[tuple[int, ...]], np.ndarray] = in_memory,
+        progress: Callable[..., Any] = iter,
+    ) -> Answers:
+        """Return answers to `self.data` with replicas beside them, see `finishing.replicas`."""
+        return finishing.with_replicas(
+            jax.random.key(self.seed),
+            answers,
+            self.data,
+            functools.partial(self.answers, progress=progress),
+            number=number,
+            room=room,
+        )
 
     def of_block(self, which: slice) -> Opened:
         """Return the same with the frames of one block of a large scan, masked and centred as `data`."""

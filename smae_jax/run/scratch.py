@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from smae_jax.finishing.replicas import in_memory
+
 MUCH = 2**30
 """Bytes from which an array is kept in a file."""
 
@@ -21,7 +23,7 @@ def room_beside(output: str) -> Callable[[tuple[int, ...]], np.ndarray]:
 
     def room(shape: tuple[int, ...]) -> np.ndarray:
         if np.prod(shape, dtype=np.int64) * np.dtype(np.float16).itemsize <= MUCH:
-            return np.empty(shape, np.float16)
+            return in_memory(shape)
         with tempfile.TemporaryFile(dir=folder) as file:
             return np.memmap(file, np.float16, "w+", shape=shape)
 
