@@ -10,11 +10,11 @@ import time
 from collections.abc import Mapping
 
 from smae_jax.errors import UserError
-from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, file_state, states_of
+from smae_jax.io.arrived import Arrived, Reading, ShapeError, State, anew, states_of
 from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.locations import split_inside
 from smae_jax.io.present import Present, root_of
-from smae_jax.io.readable import has_open_writer
+from smae_jax.io.readable import file_state, has_open_writer
 from smae_jax.io.scans import open_frames
 from smae_jax.io.single_frames import joined
 
@@ -155,7 +155,7 @@ class Folder:
             del self._finished[file]
             self.said.add("gone", file, "is no longer there; its answer stays")
         for file in files:
-            state = file_state(file)
+            state = file_state(file, links=True)
             if state is None or self._finished.get(file) == state:
                 continue
             seen = self._seen.get(file)
@@ -180,7 +180,7 @@ class Folder:
         """
         if has_open_writer(file):
             raise UserError(f"{file}: is being written by another program, or its writer broke off")
-        label, state = os.path.relpath(file, self._root), file_state(file) or seen.state
+        label, state = os.path.relpath(file, self._root), file_state(file, links=True) or seen.state
         with open_frames(file, self.inside) as frames:
             labels = frames.labels(label)
             unread = [
@@ -200,16 +200,10 @@ class Folder:
         if data is None:
             return None, 0, whole
         states = states_of(data, state)
-        kept = list[int]()
-        for index, (name, now) in enumerate(zip(data.names, states, strict=True)):
-            if name in self.done and self.done[name].checksum == now.checksum:
-                self.done[name] = now
-            else:
-                kept.append(index)
-        if not kept:
-            return None, data.frames, whole
-        part = data if len(kept) == data.frames else data.take(kept)
-        return Arrived(part, tuple(states[index] for index in kept), seen.came), data.frames, whole
+        part = anew(data, states, self.done, seen.came)
+        both = zip(data.names, states, strict=True)
+        self.done.update({name: now for name, now in both if name in self.done})
+        return part, data.frames, whole
 
     def _failed(self, file: str, seen: _Seen, error: Exception, now: float) -> None:
         seen.why = " ".join(str(error).split()).removeprefix(f"{file}: ")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -113,20 +112,24 @@ class Reading:
         )
 
 
-def file_state(file: str) -> tuple[int, int] | None:
-    """Return size and time of change of a file, or of a link to nothing; None where there is neither."""
-    for look in (os.stat, os.lstat):
-        try:
-            found = look(file)
-        except OSError:
-            continue
-        return found.st_size, found.st_mtime_ns
-    return None
-
-
 def states_of(data: Measurements, file: tuple[int, int]) -> tuple[State, ...]:
     """Return what to remember of each frame of one file."""
     return tuple(
         State(*file, checksum(counts.astype(np.float32), np.packbits(exposure > 0)))
         for counts, exposure in zip(data.counts, data.exposure, strict=True)
     )
+
+
+def anew(
+    data: Measurements, states: Sequence[State], done: Mapping[str, State], came: float
+) -> Arrived | None:
+    """Return the frames that were not answered yet, or with other counts; None where there is none."""
+    kept = [
+        index
+        for index, (name, state) in enumerate(zip(data.names, states, strict=True))
+        if name not in done or done[name].checksum != state.checksum
+    ]
+    if not kept:
+        return None
+    part = data if len(kept) == data.frames else data.take(kept)
+    return Arrived(part, tuple(states[index] for index in kept), came)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_NAMED = 3
+from smae_jax.io.gathered import few
+
 PROGRAM = "smae_jax"
 """What this program writes into the files that it makes."""
 
@@ -38,10 +39,8 @@ class FileKinds:
             told = ", ".join(f"{n} of {kind} ({one})" for kind, (one, n) in self._types.items())
             notes.append(f"files of unlike types of numbers: {told}; are all of them frames?")
         if 0 < len(self._own) < self._files:
-            more = len(self._own) - _NAMED
-            listed = ", ".join(self._own[:_NAMED]) + (f" and {more} more" if more > 0 else "")
             notes.append(
-                f"WARNING: output of {PROGRAM} among the frames: {listed}; name the frames by a pattern that "
-                "leaves it out, or move it"
+                f"WARNING: output of {PROGRAM} among the frames: {few(self._own)}; name the frames by a "
+                "pattern that leaves it out, or move it"
             )
         return notes

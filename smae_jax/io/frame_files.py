@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from smae_jax.errors import UserError
+from smae_jax.io.gathered import few
 from smae_jax.io.locations import find_files, matching, split_inside
 from smae_jax.io.zarr_files import is_zarr
 
@@ -77,9 +78,8 @@ def sorted_out(
 def _noted(files: Sequence[str], why: str) -> list[str]:
     if not files:
         return []
-    names = ", ".join(os.path.basename(file) for file in files[:_NAMED])
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    return [f"left out of the frames: {names}{more} ({why})"]
+    named = few([os.path.basename(file) for file in files], most=_NAMED)
+    return [f"left out of the frames: {named} ({why})"]
 
 
 def _given(files: Iterable[str], left_out: Sequence[str]) -> set[str]:

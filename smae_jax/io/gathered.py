@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 LEFT_OUT = "left out"
 """What happened to a file that is there and was not answered."""
-_NAMED = 3
+NAMED = 3
+"""Of many files, as many are named."""
 
 
 @dataclasses.dataclass
@@ -73,10 +75,20 @@ class Gathered:
         return f"{what}: {total}, as {found[0].first}"
 
 
+def few(names: Sequence[str], between: str = ", ", *, most: int = NAMED) -> str:
+    """Name the first of them, and say how many more there are.
+
+    >>> few(["a.tif", "b.tif"]), few(["1", "2", "3", "4", "5"], "; ")
+    ('a.tif, b.tif', '1; 2; 3 and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
 def _line(reason: _Reason) -> str:
     names, more = reason.names, " more" if reason.said else ""
     reason.said, reason.names = reason.said + len(names), []
     if len(names) == 1:
         return f"{reason.what}: {names[0]}: {reason.why}"
-    named = ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)
+    named = ", ".join(names[:NAMED]) + ", ..." * (len(names) > NAMED)
     return f"{reason.what}: {len(names)}{more} ({named}): {reason.why}"

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from smae_jax.errors import UserError
-from smae_jax.io.arrived import UNKNOWN, Arrived, Reading, ShapeError, State, file_state, states_of
+from smae_jax.io.arrived import UNKNOWN, Arrived, Reading, ShapeError, State, anew, states_of
 from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_opening import FAULTS, open_file
@@ -20,6 +20,7 @@ from smae_jax.io.hdf5_stack import Stack
 from smae_jax.io.locations import split_inside
 from smae_jax.io.nexus_attributes import class_of, text_of
 from smae_jax.io.raw_frames import Frames
+from smae_jax.io.readable import file_state
 
 
 class GrowingFile:
@@ -88,7 +89,7 @@ class GrowingFile:
             and cannot be read.
         """
         now, over, label = time.monotonic(), False, os.path.basename(self.path)
-        state = file_state(self.path)
+        state = file_state(self.path, links=True)
         if state is not None and state != self._latest:
             self._latest, self._changed, self.news = state, now, now
         try:
@@ -113,16 +114,12 @@ class GrowingFile:
         came = next((at for count, at in self._came if count > ready[0]), now)
         self._came = [one for one in self._came if one[0] > ready[0]]
         states = states_of(data, state or (0, 0))
-        kept = [
-            index
-            for index, (name, one) in enumerate(zip(data.names, states, strict=True))
-            if name not in self.done or self.done[name].checksum != one.checksum
-        ]
+        part = anew(data, states, self.done, came)
         self.done.update(zip(data.names, states, strict=True))
         self.waiting -= data.frames
         self.changed -= len(self._doubted.intersection(data.names))
         self._doubted -= set(data.names)
-        return Arrived(data.take(kept), tuple(states[i] for i in kept), came) if kept else None
+        return part
 
     def _look_again(
         self, frames: Frames, labels: Sequence[str], state: tuple[int, int], now: float

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from smae_jax.errors import UserError
+from smae_jax.io.gathered import few
 from smae_jax.io.hdf5_datasets import Found
 from smae_jax.io.hdf5_links import Broken, Tree
 from smae_jax.io.hdf5_opening import check_filters
@@ -71,7 +72,7 @@ def join(path: str, tree: Tree, found: Found, missing: str) -> Joined:
     left = sum(len(one.frames) for one in segments)
     if not left:
         raise UserError(f"{path}: no frame is left to read; {why[0] if why else found.name}")
-    notes = (f"{_listed(why)}: left out, {left} frames are read",) if why else ()
+    notes = (f"{few(why, '; ')}: left out, {left} frames are read",) if why else ()
     if len(found.members) == 1 and whole:
         node = tree.get(names[0])
         return Joined(node, names[0], node.shape[:-2], notes=notes)
@@ -96,15 +97,10 @@ def _first_number(dataset: Any) -> int:
     return int(number) - 1 if number.isdigit() and 0 < int(number) < 2**31 else 0
 
 
-def _listed(why: list[str]) -> str:
-    more = f" and {len(why) - 3} more" if len(why) > 3 else ""
-    return "; ".join(why[:3]) + more
-
-
 def _refusal(path: str, why: list[str]) -> str:
     gone = any(one.endswith("is missing") for one in why)
     mend = f"put it beside {os.path.basename(path)}" if gone else "wait for it, or copy it again"
     return (
-        f"{path}: {_listed(why)}; {mend}, or leave out these frames with --data.missing skip "
+        f"{path}: {few(why, '; ')}; {mend}, or leave out these frames with --data.missing skip "
         "(infer, evaluate: --missing skip)"
     )

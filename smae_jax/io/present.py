@@ -10,6 +10,7 @@ from smae_jax.errors import UserError
 from smae_jax.io.frame_files import sorted_out
 from smae_jax.io.gathered import LEFT_OUT, Gathered
 from smae_jax.io.locations import hidden, matching, opener_of
+from smae_jax.io.outputs import suffix_of
 
 
 class Present:
@@ -25,7 +26,7 @@ class Present:
           first: a file that was answered before, whose format a folder goes on with; "" = none was.
         """
         self.path, self.left_out, self.said = path, left_out, said
-        self._suffix = _suffix_of(first)
+        self._suffix = suffix_of(first)
         self._others = set[str]()  # files of another format
         self._waits = ""
 
@@ -67,7 +68,7 @@ class Present:
 
     def _of_one_format(self, files: list[str]) -> list[str]:
         """Return the files of the format that came first, and note others once."""
-        suffixes = sorted({_suffix_of(file) for file in files})
+        suffixes = sorted({suffix_of(file) for file in files})
         if len(suffixes) > 1 and not self._suffix:
             raise UserError(
                 f"--input {self.path}: this folder mixes formats ({', '.join(suffixes)}); say which, as in "
@@ -75,11 +76,11 @@ class Present:
             )
         self._suffix = self._suffix or "".join(suffixes)
         for file in files:
-            if _suffix_of(file) != self._suffix and file not in self._others:
+            if suffix_of(file) != self._suffix and file not in self._others:
                 self._others.add(file)
                 why = f"is of another format than the frames before ({self._suffix})"
                 self.said.add(LEFT_OUT, file, why)
-        return [file for file in files if _suffix_of(file) == self._suffix]
+        return [file for file in files if suffix_of(file) == self._suffix]
 
 
 def root_of(path: str) -> str:
@@ -94,7 +95,3 @@ def root_of(path: str) -> str:
     while glob.has_magic(folder) and not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     return folder or "."
-
-
-def _suffix_of(file: str) -> str:
-    return os.path.splitext(file)[1].lower()

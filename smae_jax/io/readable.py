@@ -28,14 +28,14 @@ def steady(path: str) -> Iterator[None]:
     if has_open_writer(path):
         yield
         return
-    before = _state(path)
+    before = file_state(path)
     try:
         yield
     except UserError as error:
-        if _state(path) != before:
+        if file_state(path) != before:
             raise _changed(path) from error
         raise
-    if _state(path) != before:
+    if file_state(path) != before:
         raise _changed(path)
 
 
@@ -92,12 +92,20 @@ def refuse_inflated(path: str, claimed: int, *, stored: int | None = None) -> No
         )
 
 
-def _state(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+def file_state(path: str, *, links: bool = False) -> tuple[int, int] | None:
+    """Return size and time of change (ns) of a file; None where there is none.
+
+    Args:
+      path: of the file.
+      links: whether a link to nothing has a state, too: its own.
+    """
+    for look in (os.stat, os.lstat) if links else (os.stat,):
+        try:
+            found = look(path)
+        except OSError:
+            continue
+        return found.st_size, found.st_mtime_ns
+    return None
 
 
 def _changed(path: str) -> UserError:

@@ -145,10 +145,9 @@ def rings_moved(rings: Sequence[Ring], unit: str) -> Alarm:
     ]
     worst = max(rings, key=lambda ring: abs(ring.sigmas))
     limit = f"the limit is {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} %"
-    named = "; ".join(f"{_span(ring, unit)}: {_move(ring)}" for ring in moved[:_LISTED])
-    more = f"; and {len(moved) - _LISTED} more" * (len(moved) > _LISTED)
+    named = _some([f"{_span(ring, unit)}: {_move(ring)}" for ring in moved])
     found = (
-        f"{counted(len(moved), 'ring')} of {len(rings)}, denoised against raw: {named}{more}; {limit}"
+        f"{counted(len(moved), 'ring')} of {len(rings)}, denoised against raw: {named}; {limit}"
         if moved
         else f"the largest move is {_move(worst)}, at {_span(worst, unit)}; {limit}"
     )
@@ -175,11 +174,10 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
             relative = "degrees" if one.period else "%"
             size = shift if one.period else 100 * shift / usual
             moved.append(f"{one.title}: {size:+.3g} {relative} ({shift / error:+.1f} sigma)")
-    more = f"; and {len(moved) - _LISTED} more" * (len(moved) > _LISTED)
     limits = (
         f"the limit is {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} %, or {LARGEST_TURN:g} degree"
     )
-    found = "; ".join(moved[:_LISTED]) + more if moved else f"none of {len(known)} quantities"
+    found = _some(moved) if moved else f"none of {len(known)} quantities"
     return _alarm(
         name,
         bool(moved),
@@ -197,17 +195,20 @@ def motion_damped(observables: Sequence[Observable]) -> Alarm:
         return Alarm(name, "cannot tell", "no quantity changes clearly from frame to frame")
     least = sorted(known, key=known.__getitem__)
     damped = [title for title in least if known[title] < LEAST_MOTION]
-    more = f"; and {len(damped) - _LISTED} more" * (len(damped) > _LISTED)
-    shown = "; ".join(
-        f"{title}: {100 * known[title]:.0f} %" for title in (damped or least)[:_LISTED]
-    )
+    shown = _some([f"{t}: {100 * known[t]:.0f} %" for t in damped or least[:_LISTED]])
     return _alarm(
         name,
         bool(damped),
-        f"change over the frames that is left after denoising, of what raw values show: {shown}{more}; the "
+        f"change over the frames that is left after denoising, of what raw values show: {shown}; the "
         f"limit is {100 * LEAST_MOTION:.0f} %",
         "Take the changes of these quantities from the raw counts, averaged over neighbouring frames.",
     )
+
+
+def _some(found: Sequence[str]) -> str:
+    """List the first of what was found, and say how many more there are."""
+    more = f"; and {len(found) - _LISTED} more" * (len(found) > _LISTED)
+    return "; ".join(found[:_LISTED]) + more
 
 
 def _span(ring: Ring, unit: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,6 +16,7 @@ from smae_jax.io.choosing import parse_frames
 from smae_jax.io.hdf5_linked_files import linked_files
 from smae_jax.io.monitor import relative_monitor, with_exposures
 from smae_jax.io.parts import checksum
+from smae_jax.io.readable import file_state
 from smae_jax.io.reading import is_spectra
 from smae_jax.io.source import Source, estimated_frames, open_source
 from smae_jax.measurements import Measurements
@@ -118,12 +117,8 @@ def _files(source: Source) -> tuple[str, ...]:
 
 def _states(files: Sequence[str]) -> np.ndarray:
     """Return size and date of every file, (files, 2); -1 where there is none."""
-    found = np.full((len(files), 2), -1, np.int64)
-    for index, file in enumerate(files):
-        with contextlib.suppress(OSError):
-            state = os.stat(file)
-            found[index] = state.st_size, state.st_mtime_ns
-    return found
+    found = [file_state(file) or (-1, -1) for file in files]
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def open_large(
