@@ -147,17 +147,17 @@ class Predictor:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
             predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
             arrays = _onto(canvas, *frames)
-            return _off(canvas, self.of_batch(predict, *arrays, turned=turned))
+            return _off(canvas, self._of_batch(predict, *arrays, turned=turned))
 
         return once
 
-    def whole(self, parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
+    def _whole(self, parameters: Any, *frames: Any, canvas: Canvas, turned: bool) -> Answers:
         """Answer a batch of whole canvases; pure."""
         split = NamedSharding(self._devices, PartitionSpec("data"))
         predict, arrays = self._predict(parameters), _onto(canvas, *frames)
-        return _off(canvas, self.of_batch(predict, *arrays, turned=turned, split=split))
+        return _off(canvas, self._of_batch(predict, *arrays, turned=turned, split=split))
 
-    def of_batch(
+    def _of_batch(
         self,
         predict: Callable[[Array], Array],
         counts: Array,
@@ -231,7 +231,7 @@ class Predictor:
         """The jitted function that gives one answer to all repeats of a channel."""
         return _compiled_together(self)
 
-    def together(
+    def _together(
         self, parameters: Any, counts: Array, exposure: Array, scales: Array, beside: Any
     ) -> Answers:
         """Give one answer to all repeats of a channel; pure."""
@@ -253,12 +253,12 @@ class Predictor:
 
 @made_once
 def _compiled(predictor: Predictor) -> Callable[..., Answers]:
-    return jax.jit(predictor.whole, static_argnames=("canvas", "turned"))
+    return jax.jit(predictor._whole, static_argnames=("canvas", "turned"))
 
 
 @made_once
 def _compiled_together(predictor: Predictor) -> Callable[..., Answers]:
-    return jax.jit(predictor.together)
+    return jax.jit(predictor._together)
 
 
 @made_once

@@ -89,9 +89,9 @@ def test_the_last_batch_does_not_compile_again(scan, split, compiled):
     method, net, parameters = split
     predictor = Predictor(net, method, batch_size=4, mesh=ONE)
     predictor(parameters, scan)  # batches of 4, and of 2 and two to fill up
-    assert compiled.count("jit(whole)") == 1
+    assert compiled.count("jit(_whole)") == 1
     predictor(parameters, scan.take(np.arange(5)))
-    assert compiled.count("jit(whole)") == 1
+    assert compiled.count("jit(_whole)") == 1
 
 
 def test_equal_predictors_share_what_was_compiled(scan, split, compiled):
@@ -99,7 +99,7 @@ def test_equal_predictors_share_what_was_compiled(scan, split, compiled):
     for batch_size in (3, 3):
         predictor = Predictor(net, method, batch_size=batch_size, mesh=ONE, group="none")
         predictor(parameters, scan.take(np.arange(3)))
-    assert compiled.count("jit(whole)") == 1
+    assert compiled.count("jit(_whole)") == 1
 
 
 def test_parameters_are_put_on_the_devices_once(scan, split):
