@@ -25,6 +25,7 @@ from smae_jax import models
 from smae_jax.errors import UserError
 from smae_jax.made_once import made_once
 from smae_jax.methods.protocol import Batch, Method, Pair
+from smae_jax.muon import muon
 from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
 from smae_jax.registration import displace
 
@@ -119,11 +120,8 @@ def make_optimizer(
     With `accumulate` > 1 the gradients of so many steps are averaged before the parameters change; the
     schedule still counts steps.
 
-    Muon orthogonalises the momentum of every kernel, taken as a matrix (window x input, output), and
-    scales it to the size of an Adam step, so that one learning rate serves kernels and biases.
-
-    Reference:
-      Jordan et al. 2024 (Muon); step size as in Liu et al. 2025, "Muon is scalable for LLM training", eq. 4.
+    Muon orthogonalises the momentum of every kernel and scales it to the size of an Adam step, so that one
+    learning rate serves kernels and biases; see `muon`.
     """
     if accumulate > 1:
         steps_of = schedule
@@ -131,27 +129,12 @@ def make_optimizer(
     if kind == "adam":
         chosen = optax.adamw(schedule, b1=0.9, b2=0.999, weight_decay=weight_decay)
     else:
-        chosen = optax.contrib.muon(
-            schedule,
-            weight_decay=weight_decay,
-            adam_weight_decay=weight_decay,
-            consistent_rms=0.2,
-            muon_weight_dimension_numbers=_kernels_as_matrices,
-        )
+        chosen = muon(schedule, weight_decay=weight_decay)
     if clip_norm:
         chosen = optax.chain(optax.clip_by_global_norm(clip_norm), chosen)
     if accumulate > 1:
         return optax.MultiSteps(chosen, accumulate).gradient_transformation()
     return chosen
-
-
-def _kernels_as_matrices(parameters: Parameters) -> Parameters:
-    def matrix(leaf: Array) -> optax.contrib.MuonDimensionNumbers | None:
-        if leaf.ndim < 2:
-            return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
-
-    return jax.tree.map(matrix, parameters)
 
 
 def make_mesh(devices: int = 0) -> Mesh:
@@ -288,7 +271,7 @@ def make_resident_run(
     data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
     compiled = _compiled_run(step, draw, mesh, looped)
     if looped:
-        return lambda state, count: compiled(state, key, data, jnp.asarray(count, jnp.int32))
+        return lambda state, count: compiled(state, key, data, np.int32(count))
 
     def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         del count  # one: several steps per dispatch need looped=True
@@ -457,7 +440,7 @@ def fit(
     best = best or Fitted(0, None, float("inf"), None)
     done, ended = int(state.step), False
     if look is not None and given and done == 0 and best.average is None:
-        best = Fitted(0, jax.tree.map(jnp.copy, state.average), look(state.average), None)
+        best = Fitted(0, copied(state.average), look(state.average), None)
         for _, hook in hooks:
             hook(0, state, {"validation_loss": best.loss, "is_best": True})
     every = [interval for interval, _ in hooks if interval]
@@ -472,15 +455,21 @@ def fit(
             loss = look(state.average)
             better = not loss >= best.loss or best.average is None
             if better:
-                best = Fitted(done, jax.tree.map(jnp.copy, state.average), loss, None)
+                best = Fitted(done, copied(state.average), loss, None)
             metrics = metrics | {"validation_loss": loss, "is_best": better}
             ended = ended or 0 < loop.patience <= done - best.step
         for interval, hook in hooks:
             if interval and (done % interval == 0 or ended):
                 hook(done, state, metrics)
     if best.average is None:
-        best = Fitted(done, jax.tree.map(jnp.copy, state.average), best.loss, None)
+        best = Fitted(done, copied(state.average), best.loss, None)
     return best._replace(last=state)
+
+
+@jax.jit
+def copied(tree: Any) -> Any:
+    """Return arrays of their own: those of a state are given away at its next step."""
+    return jax.tree.map(jnp.copy, tree)
 
 
 @made_once
@@ -498,11 +487,32 @@ def _compiled_loss(step: Step) -> Callable[..., Array]:
 
 
 @made_once
+def _compiled_mean_loss(step: Step) -> Callable[..., Array]:
+    """Return the mean loss of several batches, in a loop on the device: (parameters, keys, batches) -> scalar."""
+
+    def mean_loss(parameters: Parameters, keys: Array, batches: Batch) -> Array:
+        return jnp.mean(jax.lax.map(lambda one: step.loss_of(parameters, *one), (keys, batches)))
+
+    return jax.jit(mean_loss)
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "batches"))
+def _looked_at(
+    key: Array, placed: Placed, *, batch_size: int, batches: int
+) -> tuple[tuple[Array, Array], Array]:
+    """Return where the batches lie that judge, with a leading axis of batches, and the keys of their pairs."""
+    draw_key, pair_key = jax.random.split(jax.random.fold_in(key, VALIDATION))
+    draw_keys, pair_keys = (jax.random.split(key, batches) for key in (draw_key, pair_key))
+    places = functools.partial(draw_places, placed=placed, batch_size=batch_size, judging=True)
+    return jax.vmap(places)(draw_keys), pair_keys
+
+
+@made_once
 def _drawing(size: int) -> Callable[[Array, Placed], Batch]:
     return functools.partial(draw, batch_size=size)
 
 
-_places = jax.jit(draw_places, static_argnames=("batch_size", "judging"))
+_places = jax.jit(draw_places, static_argnames=("batch_size",))
 
 
 def mesh_for(batch_size: int, *, devices: int = 0) -> Mesh:
@@ -530,21 +540,25 @@ def _run_of(
 ) -> tuple[Run, int]:
     """Return the function that does some steps, and how many at most, on data on the devices or the host."""
     if not is_resident(loop.resident, placed):
-        drawn = _drawn_on_host(placed, size, judging=False)
+        drawn = _drawn_on_host(placed, size)
         return make_streamed_run(step, drawn, key=key, mesh=mesh), 1
-    on_cpu = jax.devices()[0].platform == "cpu"
-    per_dispatch = loop.per_dispatch or (1 if on_cpu else 20)
+    per_dispatch = _steps_per_dispatch(loop)
     looped = per_dispatch > 1
     run = make_resident_run(step, _drawing(size), key=key, data=placed, mesh=mesh, looped=looped)
     return run, per_dispatch
 
 
-def _drawn_on_host(placed: Placed, size: int, *, judging: bool) -> Callable[[Array], Batch]:
-    """Return the function that draws a batch of numpy arrays: key -> batch."""
+def _steps_per_dispatch(loop: Loop) -> int:
+    """Return how many steps the device does at a call, at most: as asked, or as suits it."""
+    return loop.per_dispatch or (1 if jax.devices()[0].platform == "cpu" else 20)
+
+
+def _drawn_on_host(placed: Placed, size: int) -> Callable[[Array], Batch]:
+    """Return the function that draws a batch of numpy arrays to train on: key -> batch."""
 
     def drawn(key: Array) -> Batch:
-        where = map(np.asarray, _places(key, placed, batch_size=size, judging=judging))
-        return gather(placed, *where, judging=judging, cut=cut_on_host)
+        where = map(np.asarray, _places(key, placed, batch_size=size))
+        return gather(placed, *where, cut=cut_on_host)
 
     return drawn
 
@@ -568,17 +582,23 @@ def _looking(
     """
     if not loop.validate_every:
         return None
-    draw_key, pair_key = jax.random.split(jax.random.fold_in(key, VALIDATION))
-    drawn = _drawn_on_host(placed, size, judging=True)
-    batches = [drawn(key) for key in jax.random.split(draw_key, loop.validation_batches)]
-    batches = jax.device_put(batches, NamedSharding(mesh, PartitionSpec("data")))
-    keys = list(jax.random.split(pair_key, loop.validation_batches))
+    batches = loop.validation_batches
+    (chosen, origins), keys = _looked_at(key, placed, batch_size=size, batches=batches)
+    where = np.asarray(chosen).ravel(), np.asarray(origins).reshape(-1, origins.shape[-1])
+    examples = gather(placed, *where, judging=True, cut=cut_on_host)
+    parted = jax.tree.map(lambda a: a.reshape(batches, -1, *a.shape[1:]), examples)
+    if _steps_per_dispatch(loop) > 1:
+        stacked = jax.device_put(parted, NamedSharding(mesh, PartitionSpec(None, "data")))
+        mean_loss = _compiled_mean_loss(step)
+        return lambda parameters: float(mean_loss(parameters, jax.random.clone(keys), stacked))
+    each = [jax.tree.map(lambda a, b=b: a[b], parted) for b in range(batches)]
+    each = jax.device_put(each, NamedSharding(mesh, PartitionSpec("data")))
     one = _compiled_loss(step)
 
     def look(parameters: Parameters) -> float:
-        again = (jax.random.clone(key) for key in keys)  # the same pairs at every look
-        losses = [one(parameters, key, batch) for key, batch in zip(again, batches, strict=True)]
-        return float(jnp.mean(jnp.stack(losses)))
+        again = jax.random.clone(keys)  # the same pairs at every look
+        losses = [one(parameters, key, batch) for key, batch in zip(again, each, strict=True)]
+        return float(np.mean(jax.device_get(losses)))
 
     return look
 

@@ -156,8 +156,8 @@ def test_the_run_to_compare_with_is_worth_comparing(whole):
     ("hook", "step"),
     [
         (hooks.Logger, 5),  # between two checkpoints
-        (hooks.BestSaver, 4),  # a new best was saved after the last checkpoint: it comes again
-        (hooks.BestSaver, 6),  # the same step is best and due for a checkpoint
+        (hooks.Judge, 4),  # a new best was found after the last checkpoint: it comes again
+        (hooks.Judge, 6),  # the same step is best and due for a checkpoint
         (hooks.Saver, 6),  # right after a checkpoint
         (hooks.Logger, 9),  # before the last hooks
     ],
@@ -173,9 +173,9 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bitwise(options, tmp_path, 
 
 @pytest.mark.slow
 def test_killed_twice_at_different_places(options, tmp_path, whole):
-    run = killed(options, tmp_path / "run", hooks.BestSaver, 4)
+    run = killed(options, tmp_path / "run", hooks.Judge, 4)
     with pytest.MonkeyPatch.context() as patch:
-        kill_in(patch, hooks.BestSaver, 8)
+        kill_in(patch, hooks.Judge, 8)
         with pytest.raises(Killed):
             go_on(run)
     go_on(run)
@@ -184,7 +184,7 @@ def test_killed_twice_at_different_places(options, tmp_path, whole):
 
 def test_best_of_the_last_checkpoint_outlives_a_better_one_after_it(options, tmp_path):
     """The better one was made under a schedule that a resumed run may change: it does not count."""
-    run = killed(options, tmp_path / "run", hooks.BestSaver, 8)
+    run = killed(options, tmp_path / "run", hooks.Judge, 8)
     best, last = Checkpoints(run / "best").steps(), Checkpoints(run / "checkpoints").steps()[-1]
     assert last == 6
     assert [step for step in best if step <= last] == [

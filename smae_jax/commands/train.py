@@ -11,8 +11,6 @@ from smae_jax.cautions import cautions, counted, not_counts
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
 from smae_jax.errors import UserError
-from smae_jax.figures import save
-from smae_jax.figures.losses import loss_figure
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import refuse_input
 from smae_jax.measurements import Measurements, mean_rate
@@ -111,6 +109,10 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     else:
         folder.create(config, survey, data)
     fit_in_folder(config, folder, work, say)
+    # Matplotlib takes as long to start as JAX: the first step does not wait for it.
+    from smae_jax.figures import save
+    from smae_jax.figures.losses import loss_figure
+
     save(loss_figure(folder.metrics), folder.figures / "loss.png", overwrite=True)
     say(
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"

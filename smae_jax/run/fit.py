@@ -15,7 +15,7 @@ from smae_jax.run.build import build_optimizer, loop_of
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.fine_tuning import Base, take_over, taken_in_words
 from smae_jax.run.folder import RunFolder
-from smae_jax.run.hooks import BestSaver, Logger, Saver
+from smae_jax.run.hooks import Judge, Logger, Saver
 from smae_jax.stopping import Stopped, stopping
 
 
@@ -60,10 +60,10 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
     with folder.replacing() as step_made:
         state, so_far, notes = _start(config, step, work, key, (checkpoints, best), say)
         start = 0 if state is None else int(state.step)
-        saver = Saver(checkpoints, notes)
         with (
             stopping() as asked_to_stop,
             Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
+            Saver(checkpoints, best, notes) as saver,
         ):
 
             def logged(step: int, state: training.TrainState, metrics: training.Metrics) -> None:
@@ -74,7 +74,7 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
             loop = loop_of(config, work.method, stop=asked_to_stop)
             hooks: list[tuple[int, training.Hook]] = [(options.log_every, logged)]
             if loop.validate_every:
-                hooks.append((loop.validate_every, BestSaver(best, saver, logger)))
+                hooks.append((loop.validate_every, Judge(saver, logger)))
             hooks.append((options.checkpoint_every or options.steps, saver))
             fitted = training.fit(
                 step,

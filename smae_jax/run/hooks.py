@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
 from smae_jax.io.atomic import atomic_path
 from smae_jax.progress import Bar
 from smae_jax.run.checkpoint import Checkpoints
-from smae_jax.training import Metrics, TrainState, check_finite
+from smae_jax.training import Metrics, Parameters, TrainState, check_finite, copied
 
 
 class Logger:
@@ -32,13 +33,14 @@ class Logger:
         # Unbuffered: what a full disk did not take is not tried again on closing.
         self._path, self._file = path, path.open("ab", buffering=0)
         self._bar = Bar(steps, unit="step", desc="training", initial=start)
-        self._schedule, self._since, self._clock = schedule, start, time.perf_counter()
+        self._rate, self._since, self._clock = jax.jit(schedule), start, time.perf_counter()
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Log one line; stop if the loss is not finite."""
         if "loss" not in metrics:  # looked at before the first step
             return
-        values = {name: float(metrics[name]) for name in ("loss", "gradient_norm")}
+        found = jax.device_get({name: metrics[name] for name in ("loss", "gradient_norm")})
+        values = {name: float(value) for name, value in found.items()}
         check_finite(values["loss"], step)
         now = time.perf_counter()
         speed = (step - self._since) / max(now - self._clock, 1e-9)
@@ -46,7 +48,7 @@ class Logger:
         self.write(
             step,
             **values,
-            learning_rate=float(np.asarray(self._schedule(step - 1))),
+            learning_rate=float(self._rate(np.int32(step - 1))),
             steps_per_s=round(speed, 3),
         )
         self._bar.note(f"loss={values['loss']:.4g}")
@@ -88,41 +90,62 @@ def _step_of(line: str) -> float:
 
 
 class Saver:
-    """Save the whole state, with the notes that a resumed run needs."""
+    """Save the whole state, and with it the best parameters so far and the notes that a resumed run needs.
 
-    def __init__(self, checkpoints: Checkpoints, notes: dict[str, Any] | None = None) -> None:
-        """Keep checkpoints there; `notes` are those of the checkpoint that a run goes on from."""
-        self.checkpoints = checkpoints
+    The best that the newest checkpoint knows of stays until there is a newer one: a run that is killed goes on
+    from that checkpoint and finds its best again. Left in any other way, the best so far is written too.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, best: Checkpoints, notes: dict[str, Any] | None = None
+    ) -> None:
+        """Keep checkpoints and the best there; `notes` are those of the checkpoint that a run goes on from."""
+        self.checkpoints, self.best = checkpoints, best
         self.notes = notes or {"best_step": 0, "best_loss": None}
-        self.saved_best: int = self.notes["best_step"]
+        self._waiting: Any = None
+
+    def note_best(self, step: int, average: Parameters, loss: float) -> None:
+        """Remember the best parameters so far, which may be given away after this call."""
+        self._waiting = step, copied(average), loss
+
+    def write_best(self) -> None:
+        """Write the best parameters so far, if they are not there."""
+        if self._waiting is None:
+            return
+        (step, average, loss), self._waiting = self._waiting, None
+        self.best.save(step, parameters=average, notes={"best_step": step, "best_loss": loss})
+        self.best.keep_only({step, self.notes["best_step"]})
+        self.notes = {"best_step": step, "best_loss": loss}
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Save a checkpoint."""
         if "loss" not in metrics:
             return
+        self.write_best()
         self.checkpoints.save(step, parameters=state.average, state=state, notes=self.notes)
-        self.saved_best = self.notes["best_step"]
+
+    def __enter__(self) -> Saver:
+        """Start."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write what waits, however the training ends."""
+        self.write_best()
 
 
-class BestSaver:
-    """Save the parameters whose loss on held-out data is the lowest so far.
+class Judge:
+    """Log what looks at the held-out data found, and have the best parameters so far kept."""
 
-    The best that the newest checkpoint knows of stays beside a better one that came after it: a run that is
-    killed and goes on from that checkpoint finds its best again.
-    """
-
-    def __init__(self, best: Checkpoints, saver: Saver, logger: Logger) -> None:
+    def __init__(self, saver: Saver, logger: Logger) -> None:
         """Note the best where the saver keeps it."""
-        self.best, self.saver, self.logger = best, saver, logger
+        self.saver, self.logger = saver, logger
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        """Log what a look at the held-out data found; save the averaged parameters if they are the best."""
+        """Log one look."""
         if "validation_loss" not in metrics:
             return
         loss = metrics["validation_loss"]
         check_finite(loss, step)
         self.logger.write(step, validation_loss=loss)
         if metrics["is_best"]:
-            self.saver.notes = {"best_step": step, "best_loss": loss}
-            self.best.save(step, parameters=state.average, notes=self.saver.notes)
-            self.best.keep_only({step, self.saver.saved_best})
+            self.saver.note_best(step, state.average, loss)
