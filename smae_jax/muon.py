@@ -1,8 +1,9 @@
 """Muon, with all kernels of like size orthogonalised together.
 
-`optax.contrib.muon` does the same kernel by kernel: hundreds of small products, each with a start of its own and
-a program of its own to compile. Here kernels are filled up with zeros to stacks of like size, which changes
-nothing: the zeros of a matrix stay zeros in every product. The state is optax's, so runs made with it go on.
+`optax.contrib.muon` does the same kernel by kernel: hundreds of small products, each with a start of its own
+and a program of its own to compile. Here kernels are filled up with zeros to stacks of like size, which
+changes nothing: the zeros of a matrix stay zeros in every product. The state is optax's, so runs made with it
+go on.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def orthogonalised(kernels: Sequence[Array]) -> list[Array]:
         groups[_power_of_two(min(_matrix(kernel.shape)))].append(place)
     found: dict[int, Array] = {}
     for places in groups.values():
-        for place, flat in zip(places, _stacked([kernels[p] for p in places], _rounds), strict=True):
+        for place, flat in zip(
+            places, _stacked([kernels[p] for p in places], _rounds), strict=True
+        ):
             found[place] = flat
     return [found[place] for place in range(len(kernels))]
 

@@ -488,7 +488,7 @@ def _compiled_loss(step: Step) -> Callable[..., Array]:
 
 @made_once
 def _compiled_mean_loss(step: Step) -> Callable[..., Array]:
-    """Return the mean loss of several batches, in a loop on the device: (parameters, keys, batches) -> scalar."""
+    """Return the mean loss of several batches, in a loop: (parameters, keys, batches) -> scalar."""
 
     def mean_loss(parameters: Parameters, keys: Array, batches: Batch) -> Array:
         return jnp.mean(jax.lax.map(lambda one: step.loss_of(parameters, *one), (keys, batches)))
@@ -500,7 +500,7 @@ def _compiled_mean_loss(step: Step) -> Callable[..., Array]:
 def _looked_at(
     key: Array, placed: Placed, *, batch_size: int, batches: int
 ) -> tuple[tuple[Array, Array], Array]:
-    """Return where the batches lie that judge, with a leading axis of batches, and the keys of their pairs."""
+    """Return where the batches lie that judge, with a leading axis of batches, and their pairs' keys."""
     draw_key, pair_key = jax.random.split(jax.random.fold_in(key, VALIDATION))
     draw_keys, pair_keys = (jax.random.split(key, batches) for key in (draw_key, pair_key))
     places = functools.partial(draw_places, placed=placed, batch_size=batch_size, judging=True)

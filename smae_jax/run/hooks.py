@@ -92,14 +92,14 @@ def _step_of(line: str) -> float:
 class Saver:
     """Save the whole state, and with it the best parameters so far and the notes that a resumed run needs.
 
-    The best that the newest checkpoint knows of stays until there is a newer one: a run that is killed goes on
-    from that checkpoint and finds its best again. Left in any other way, the best so far is written too.
+    The best that the newest checkpoint knows of stays until there is a newer one: a run that is killed goes
+    on from that checkpoint and finds its best again. Left in any other way, the best so far is written too.
     """
 
     def __init__(
         self, checkpoints: Checkpoints, best: Checkpoints, notes: dict[str, Any] | None = None
     ) -> None:
-        """Keep checkpoints and the best there; `notes` are those of the checkpoint that a run goes on from."""
+        """Keep both there; `notes` are those of the checkpoint that a run goes on from."""
         self.checkpoints, self.best = checkpoints, best
         self.notes = notes or {"best_step": 0, "best_loss": None}
         self._waiting: Any = None
