@@ -1,183 +1,386 @@
-"""How fast is it here? Training and inference, in float32 and bfloat16, on whatever device there is.
+"""How fast is it here? Training, inference and start, beside PyTorch, on whatever device there is.
 
-Every measurement is a process of its own: so are its compilation and memory. Where PyTorch is installed
-(extra `torch`), the published network's training step is also measured there, on as many patches.
+Every row is a process of its own, in which the things that are compared run in turns: after a warm-up, some
+rounds, of which the median and the spread are given. PyTorch (extra `torch`) runs the published network in
+its best setting: channels last, compiled, bfloat16 on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
-import itertools
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+import numpy as np
 
 import smae_jax
 from benchmarks import markdown, runner
-from smae_jax import models, training
+from benchmarks.speed_limits import measured_rates, products
+from smae_jax import losses, models, training
 from smae_jax.config import TrainConfig, TrainOptions
 from smae_jax.inference import Predictor
-from smae_jax.placing import draw
+from smae_jax.measurements import Measurements
+from smae_jax.methods.protocol import Batch, Method, Pair
+from smae_jax.placing import Placing, draw
 from smae_jax.run.build import build_network, build_optimizer
+from smae_jax.run.checkpoint import Checkpoints
+from smae_jax.run.hooks import Judge, Logger, Saver
 from smae_jax.simulate import simulate
 
-COLUMNS = {
-    "train": "training samples/s",
-    "looped": "in a loop",
-    "infer": "inference frames/s",
-    "startup": "start-up s",
-    "train_cold": "training compile s",
-    "train_warm": "warm s",
-    "infer_cold": "inference compile s",
-    "infer_warm": "warm s",
-    "host_gib": "peak host GiB",
-    "device_gib": "peak device GiB",
-    "torch": "PyTorch training samples/s",
-    "ratio": "JAX / PyTorch",
-}
-Setting = dict[str, Any]
-"""model, precision, seconds, frames, size, batch, patch, and `how`: "steps", "loop" or "torch"."""
+ROUNDS = 5
+Works = dict[str, Callable[[], Any]]
+Row = dict[str, str]
 
 
-def usual(work: Callable[[], Any], seconds: float) -> tuple[float, float]:
-    """Return the seconds of a call, and how many more the first one took, which compiles."""
-    times: list[float] = []
-    while len(times) < 3 or sum(times[1:]) < seconds:
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How large the cases are: quick, on a CPU, or on an accelerator."""
+
+    published: tuple[tuple[int, int, int], tuple[int, int, int]]
+    batches: tuple[int, ...]
+    steps: int
+    frames: int
+    side: int
+    train_steps: int
+    matrix: int
+    copied: int
+
+
+QUICK = Sizes(((2, 32, 32), (2, 48, 24)), (2,), 2, 4, 48, 4, 64, 2**16)
+CPU = Sizes(((16, 64, 64), (8, 256, 128)), (16,), 20, 8, 256, 1500, 1024, 2**28)
+ACCELERATOR = Sizes(((16, 64, 64), (64, 256, 128)), (16, 256), 400, 64, 256, 1500, 8192, 2**32)
+
+
+def in_turns(works: Works, *, seconds: float) -> dict[str, list[float]]:
+    """Time works in turns.
+
+    Args:
+      works: name -> a call that ends when its work has ended.
+      seconds: least length of a measurement.
+
+    Returns:
+      Name -> seconds of a call, `ROUNDS` of them.
+    """
+    calls, times = {}, {name: list[float]() for name in works}
+    for name, work in works.items():
+        jax.block_until_ready(work())  # compiles
         start = time.perf_counter()
         jax.block_until_ready(work())
-        times.append(time.perf_counter() - start)
-    each = statistics.median(times[1:])
-    return each, max(times[0] - each, 0.0)
+        calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                out = work()
+            jax.block_until_ready(out)
+            times[name].append((time.perf_counter() - start) / calls[name])
+    return times
 
 
-def measure(setting: Setting) -> dict[str, float]:
-    """Measure one network in this process: its training, and inference unless in a loop."""
-    mesh, looped = training.make_mesh(), setting["how"] == "loop"
-    found = {"startup": time.time() - setting["started"]}
-    if setting["how"] == "torch":
-        from benchmarks.speed_torch import seconds_of_a_step
+def rates(times: dict[str, list[float]], each: float, unit: str) -> Row:
+    """Write what was done in a second, with its spread, and how many times the second of two the first is."""
+    found = {name: [each / t for t in some] for name, some in times.items()}
+    row = {
+        name: f"{statistics.median(r):.4g} {unit} ({min(r):.4g} to {max(r):.4g})"
+        for name, r in found.items()
+    }
+    if len(found) > 1:
+        first, second = (statistics.median(r) for r in list(found.values())[:2])
+        row["ratio"] = f"{first / second:.2f}"
+    return row
 
-        each = seconds_of_a_step(setting["batch"], setting["patch"], setting["seconds"])
-        return found | {"train": setting["batch"] / each}
-    batch = max(1, round(setting["batch"] / mesh.size)) * mesh.size
-    options = TrainOptions(precision=setting["precision"])
-    config = TrainConfig(method="smae", model=setting["model"], train=options)
-    scan = simulate("saxs", frames=setting["frames"], size=setting["size"], photons=5.0)
-    data = smae_jax.from_arrays(scan.counts, valid=scan.valid, center=scan.center)
-    method = smae_jax.Smae().settled(data)
-    placed = smae_jax.place(data, method, patch=setting["patch"])
-    net = build_network(config, method)
-    _, optimizer = build_optimizer(config.train, peak=1e-4)
-    step = smae_jax.make_step(net, method, smae_jax.losses.poisson, optimizer)
-    key = jax.random.key(0)
-    drawn = functools.partial(draw, batch_size=batch)
+
+def scan_of(frames: int, side: int) -> Measurements:
+    """Return a simulated scan of 1 photon per pixel."""
+    scan = simulate("saxs", frames=frames, size=side, photons=1.0)
+    return smae_jax.from_arrays(scan.counts, valid=scan.valid, center=scan.center)
+
+
+def training_of(
+    data: Measurements, *, model: str, method: Method, precision: str, patch: tuple[int, int]
+) -> tuple[training.Step, Any]:
+    """Return a step and what it is trained on."""
+    options = TrainOptions(precision=precision)  # type: ignore[arg-type]
+    config = TrainConfig(model=model, train=options)
+    method = method.settled(data)
+    how = Placing(patch=max(patch), square=patch[0] == patch[1])
+    placed = smae_jax.place(data, method, patch=max(patch), how=how)
+    _, optimizer = build_optimizer(options, peak=1e-4)
+    return smae_jax.make_step(
+        build_network(config, method), method, losses.poisson, optimizer
+    ), placed
+
+
+def steps_of(step: training.Step, placed: Any, drawn: Any, *, count: int) -> Callable[[], Any]:
+    """Return the call that does some steps, on the device in one dispatch where that is not a CPU."""
+    key, mesh, looped = jax.random.key(0), training.make_mesh(1), not on_cpu()
     run = training.make_resident_run(step, drawn, key=key, data=placed, mesh=mesh, looped=looped)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    begin = jax.jit(lambda key: step.begin(key, placed.patch), out_shardings=everywhere)
-    state = [begin(key)]
-    on_cpu = jax.devices()[0].platform == "cpu"
-    # An accelerator is kept busy, as a training keeps it.
-    count, calls = (2 if on_cpu else 20) if looped else 1, 1 if on_cpu or looped else 20
+    state = [training.compiled_begin(step, _patch_of(placed), mesh)(key)]
 
-    def some_steps() -> Any:
-        for _ in range(calls):
-            state[0], _ = run(state[0], count)
-        return state[0]
+    def some() -> Any:
+        for _ in range(1 if looped else count):
+            state[0], metrics = run(state[0], count if looped else 1)
+        return metrics
 
-    each, more = usual(some_steps, setting["seconds"])
-    found |= {"train": batch * calls * count / each, "train_compile": more}
-    found["parameters"] = models.count_parameters(state[0].parameters)
-    if not looped:
-        predictor = Predictor(net, method, mesh=mesh)
-        each, more = usual(lambda: predictor(state[0].average, data).counts, setting["seconds"])
-        found |= {"infer": setting["frames"] / each, "infer_compile": more}
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, KiB elsewhere
-    found["host_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    device = jax.devices()[0].memory_stats() or {}
-    return found | {
-        k: v / 2**30 for k, v in (("device_gib", device.get("peak_bytes_in_use")),) if v
+    return some
+
+
+def _patch_of(placed: Any) -> tuple[int, ...]:
+    return tuple(placed.patch if hasattr(placed, "patch") else placed.source.shape[1:-1])
+
+
+def on_cpu() -> bool:
+    """Whether there is no accelerator."""
+    return jax.devices()[0].platform == "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Given(Method):
+    """Pairs that are there already: what is left of a step without drawing and pairing."""
+
+    source_channels: int = 4
+    outputs: int = 2
+
+    def pair(self, key: jax.Array, batch: Batch) -> Pair:
+        """Take the batch for the pair."""
+        return batch  # type: ignore[return-value]
+
+
+def bare_step(step: training.Step, placed: Any, batch: int, *, count: int) -> Callable[[], Any]:
+    """Return the call that does steps on one pair: network, loss and optimizer alone."""
+    key = jax.random.key(1)
+    pair = jax.jit(lambda k: step.method.pair(k, draw(k, placed, batch_size=batch)))
+    alone = dataclasses.replace(step, method=Given())
+    return steps_of(alone, pair(jax.random.clone(key)), lambda key, given: given, count=count)
+
+
+def published(
+    sizes: Sizes, seconds: float, *, shape: tuple[int, int, int] | None = None
+) -> dict[str, Row]:
+    """Compare training of the published network: samples a second, with drawing and pairing."""
+    batch, height, width = shape or sizes.published[0]
+    precision = "float32" if on_cpu() else "bfloat16"
+    step, placed = training_of(
+        scan_of(16, max(height, 2 * width)),
+        model="sedcnn4",
+        method=smae_jax.Smae(augment="flips"),
+        precision=precision,
+        patch=(height, width),
+    )
+    drawn, count = functools.partial(draw, batch_size=batch), max(1, sizes.steps // 10)
+    works: Works = {"ours": steps_of(step, placed, drawn, count=count)}
+    if find_spec("torch"):
+        from benchmarks.speed_torch import training_steps
+
+        works["PyTorch"] = training_steps(batch, (height, width), count=count)
+    name = f"training, published network, {batch} x {height} x {width}, {precision}"
+    return {name: rates(in_turns(works, seconds=seconds), batch * count, "samples/s")}
+
+
+def large(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Compare training of the published network on large patches."""
+    return published(sizes, seconds, shape=sizes.published[1])
+
+
+def inference(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Compare the mean over four flips: frames a second, from arrays to answers on the device."""
+    frames, side, rows = sizes.frames, sizes.side, {}
+    data, key = scan_of(frames, side), jax.random.key(0)
+    precision: Any = "float32" if on_cpu() else "bfloat16"
+    for model, method in (("sedcnn4", smae_jax.Smae()), ("unet", smae_jax.Thinning())):
+        settled = method.settled(data)
+        config = TrainConfig(model=model, train=TrainOptions(precision=precision))
+        net = build_network(config, settled)
+        parameters = models.initial_parameters(
+            net, jax.random.clone(key), channels=settled.source_channels, spatial=(side, side)
+        )
+        predictor = Predictor(net, settled, conserve_totals=False)
+        works: Works = {
+            "ours": lambda p=predictor, q=parameters: p(q, data).counts  # type: ignore[misc]
+        }
+        if find_spec("torch"):
+            from benchmarks.speed_torch import flips
+
+            works["PyTorch"] = flips(frames, (side, side))
+        name = f"four flips, {frames} x {side} x {side}, {model}; PyTorch: published network"
+        rows[name] = rates(in_turns(works, seconds=seconds), frames, "frames/s")
+    return rows
+
+
+def fit(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Compare the default training in full, with looks, log and checkpoints, with its bare steps."""
+    rows = {}
+    data = scan_of(64, 128 if sizes is not QUICK else 48)
+    for batch in sizes.batches:
+        step, placed = training_of(
+            data,
+            model="unet",
+            method=smae_jax.Thinning(),
+            precision="float32",
+            patch=(64, 64) if sizes is not QUICK else (16, 16),
+        )
+        works: Works = {
+            "ours": lambda s=step, p=placed, b=batch: whole_training(s, p, b, sizes.steps),  # type: ignore[misc]
+            "bare step": bare_step(step, placed, batch, count=sizes.steps),
+        }
+        found = in_turns(works, seconds=seconds)
+        rows[f"default training in full, {batch} x 64 x 64, beside its bare step"] = rates(
+            found, batch * sizes.steps, "samples/s"
+        )
+    return rows
+
+
+def whole_training(step: training.Step, placed: Any, batch: int, steps: int) -> Any:
+    """Train as `smae-jax train` does, with all that goes into its folder."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoints, best = Checkpoints(folder / "checkpoints"), Checkpoints(folder / "best")
+        schedule = training.make_schedule("constant", learning_rate=1e-4, steps=steps)
+        with (
+            Logger(folder / "log", schedule, steps=steps, start=0) as logger,
+            Saver(checkpoints, best) as saver,
+        ):
+            done = training.fit(
+                step,
+                placed,
+                jax.random.key(0),
+                steps=steps,
+                hooks=[(10, logger), (50, Judge(saver, logger)), (200, saver)],
+                loop=training.Loop(batch_size=batch, devices=1),
+            )
+        checkpoints.close()
+        best.close()
+    return done.average
+
+
+def limit(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Compare the bare step with what its products take at the machine's measured rates."""
+    import jax.numpy as jnp
+
+    rows = {}
+    data = scan_of(64, 128 if sizes is not QUICK else 48)
+    best = measured_rates(jnp.float32, side=sizes.matrix, copied=sizes.copied)
+    for batch in sizes.batches:
+        step, placed = training_of(
+            data,
+            model="unet",
+            method=smae_jax.Thinning(),
+            precision="float32",
+            patch=(64, 64) if sizes is not QUICK else (16, 16),
+        )
+        pair = jax.eval_shape(
+            lambda k, b=batch, s=step, p=placed: s.method.pair(k, draw(k, p, batch_size=b)),
+            jax.random.key(0),
+        )
+        alone = dataclasses.replace(step, method=Given())
+        state = jax.eval_shape(lambda k, s=alone, p=placed: s.begin(k, p.patch), jax.random.key(0))
+        some = products(alone, state, jax.random.key(0), pair)
+        count = sizes.steps
+        found = in_turns({"ours": bare_step(step, placed, batch, count=count)}, seconds=seconds)[
+            "ours"
+        ]
+        least, took = best.seconds(some), statistics.median(found) / count
+        total = sum(p.operations for p in some)
+        rows[f"bare default step, {batch} x 64 x 64, of the machine's limit"] = {
+            "ours": f"{1e6 * took:.0f} us a step, {total / 1e9:.3g} GFLOP",
+            "at the limit": f"{1e6 * least:.0f} us, at {best.operations / 1e12:.3g} TFLOP/s and "
+            f"{best.bytes / 1e9:.3g} GB/s",
+            "ratio": f"{least / took:.2f}",
+        }
+    return rows
+
+
+def wall(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Time `smae-jax train` by the clock: compiled programs to be made, and at hand."""
+    del seconds
+    with tempfile.TemporaryDirectory() as name:
+        folder, side = Path(name), 128 if sizes is not QUICK else 48
+        scan = simulate("saxs", frames=64, size=side, photons=1.0)
+        np.save(folder / "scan.npy", scan.counts.astype(np.uint16))
+        own = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+            "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path))),
+        }
+        own.pop("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", None)
+        command = [
+            *(sys.executable, "-m", "smae_jax.cli", "train", "--run", "r", "--overwrite"),
+            *("--data.path", "scan.npy", "--train.steps", str(sizes.train_steps)),
+        ]
+        took = []
+        for _ in range(4 if not on_cpu() else 2):
+            start = time.perf_counter()
+            subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)
+            took.append(time.perf_counter() - start)
+    what = f"`smae-jax train`, {sizes.train_steps} steps, 64 frames of {side} x {side}"
+    return {
+        f"{what}, nothing compiled": {"ours": f"{took[0]:.1f} s"},
+        f"{what}, compiled before": {
+            "ours": f"{statistics.median(took[1:]):.1f} s ({min(took[1:]):.1f} to {max(took[1:]):.1f})"
+        },
     }
 
 
-def child(setting: Setting, cache: str) -> dict[str, Any]:
-    """Measure in a process of its own, with its compilation cache in `cache`."""
-    setting = setting | {"started": time.time()}
-    given = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    command = [sys.executable, "-m", "benchmarks.speed", "--case", json.dumps(setting)]
-    root, own = Path(__file__).parents[1], os.environ | given
+MEASURES: dict[str, Callable[[Sizes, float], dict[str, Row]]] = {
+    "published": published,
+    "inference": inference,
+    "fit": fit,
+    "limit": limit,
+    "wall": wall,
+    "large": large,
+}
+
+
+def child(name: str, compiled: str, *, quick: bool, seconds: float) -> dict[str, Row]:
+    """Measure in a process of its own; compiled programs are kept in a folder."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--row", name, "--seconds", str(seconds)]
+    command += ["--quick"] if quick else []
+    root, own = Path(__file__).parents[1], os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    own |= {"JAX_COMPILATION_CACHE_DIR": compiled}
     done = subprocess.run(command, env=own, capture_output=True, text=True, cwd=root, check=False)
     if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {name: {"ours": f"failed: {last}"}}
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def compared(setting: Setting, *, with_loop: bool, with_torch: bool) -> dict[str, Any]:
-    """Measure one network in one precision: cold, warm, in a loop, and beside PyTorch."""
-    with tempfile.TemporaryDirectory() as cache:
-        cold, warm = child(setting, cache), child(setting, cache)
-        loop = child(setting | {"how": "loop"}, cache) if with_loop else {}
-        torch = child(setting | {"how": "torch"}, cache) if with_torch else {}
-    if "failed" in cold | warm:
-        return {"failed": (cold | warm)["failed"]}
-    row = {**warm, "looped": loop.get("train"), "torch": torch.get("train")}
-    for what in ("train", "infer"):
-        row |= {f"{what}_cold": cold[f"{what}_compile"], f"{what}_warm": warm[f"{what}_compile"]}
-    row["ratio"] = row["train"] / row["torch"] if row["torch"] else None
-    return {key: value for key, value in row.items() if value is not None}
-
-
 def main(given: list[str] | None = None) -> int:
-    """Measure all networks and write the page."""
+    """Measure all rows and write the page."""
     parser = runner.arguments(__doc__, "speed")
-    parser.add_argument("--models", nargs="+", default=["unet", "sedcnn4"], help="networks")
-    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of each measurement")
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES))
+    parser.add_argument("--seconds", type=float, default=2.0, help="least length of a measurement")
+    parser.add_argument("--row", choices=list(MEASURES), help=argparse.SUPPRESS)
     with runner.bench(parser, given) as bench:
         asked = bench.options
-        if asked.case:
-            print(json.dumps(measure(json.loads(asked.case))))
+        if asked.row:
+            sizes = QUICK if asked.quick else CPU if on_cpu() else ACCELERATOR
+            print(json.dumps(MEASURES[asked.row](sizes, asked.seconds)))
             return 0
-        size = (8, 48, 8, 16) if asked.quick else (64, 128, 16, 64)
-        setting: Setting = dict(zip(("frames", "size", "batch", "patch"), size, strict=True))
-        setting |= {"seconds": 0.5 if asked.quick else asked.seconds, "how": "steps"}
-        on_cpu, torch = jax.devices()[0].platform == "cpu", find_spec("torch") is not None
-        rows: markdown.Rows = {}
-        for model, precision in itertools.product(asked.models, asked.precisions):
-            plain = precision == "float32"
-            # On a CPU a loop is so slow (see `make_resident_run`) that one case says it all.
-            loop = not on_cpu or (model == "unet" and plain)
-            with_torch = torch and plain and model == "sedcnn4"
-            case = setting | {"model": model, "precision": precision}
-            row = compared(case, with_loop=loop, with_torch=with_torch)
-            rows[f"{model}, {precision}"] = row
-            print(f"{model}, {precision}: {json.dumps(row)}", flush=True)
-        keys = {
-            key: head for key, head in COLUMNS.items() if any(key in row for row in rows.values())
-        }
-        table = markdown.scores("network", rows, keys, dict.fromkeys(keys, "{:.3g}"))
-        failed = [
-            f"{name} failed: {row['failed']}." for name, row in rows.items() if "failed" in row
-        ]
-        note = (
-            ""
-            if torch
-            else "PyTorch is not installed here (`pip install smae_jax[torch]`): no ratio."
-        )
-        bench.write("speed", table=table, notes="\n\n".join([*failed, note]), **setting)
+        rows, seconds = dict[str, Row](), 0.05 if asked.quick else asked.seconds
+        with tempfile.TemporaryDirectory() as compiled:
+            for name in asked.only:
+                found = child(name, compiled, quick=asked.quick, seconds=seconds)
+                print("\n".join(f"{row}: {cells}" for row, cells in found.items()), flush=True)
+                rows |= found
+        heads = ("ours", "PyTorch", "bare step", "at the limit", "ratio")
+        keys = {head: head for head in heads if any(head in row for row in rows.values())}
+        table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
+        note = "PyTorch is not installed here (`pip install smae_jax[torch]`)."
+        if find_spec("torch"):
+            note = f"PyTorch {version('torch')}."
+        bench.write("speed", table=table, notes=note)
     return 0
 
 

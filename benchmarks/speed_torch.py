@@ -1,12 +1,11 @@
-"""A training step of the published network in PyTorch: forward, mean squared error, backward, Adam.
+"""The published network in PyTorch: a training step (mean squared error, Adam) and the mean over four flips.
 
 The network is that of `smae_jax.models.sedcnn` with the same parameters, written as functions of them.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -62,22 +61,84 @@ def forward(parameters: Any, x: Any) -> Any:
     return conv(parameters["out1"], residual(parameters["out0"], x)).relu()
 
 
-def seconds_of_a_step(batch: int, patch: int, seconds: float) -> float:
-    """Return the seconds of a training step on `batch` patches, on the GPU where there is one."""
+def training_steps(batch: int, patch: tuple[int, int], *, count: int) -> Callable[[], None]:
+    """Return the call that does some steps on patches that are there, in PyTorch's best setting."""
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _, tree = torch_parameters(2)
-    parameters = jax.tree.map(lambda p: torch.nn.Parameter(p.detach().to(device)), tree)
-    optimizer = torch.optim.Adam(jax.tree.leaves(parameters), lr=1e-4)
-    source = torch.rand(batch, 2, patch, patch, device=device)
-    times: list[float] = []
-    while len(times) < 4 or sum(times[1:]) < seconds:
-        start = time.perf_counter()
-        optimizer.zero_grad()
-        torch.mean((forward(parameters, source) - source[:, :1]) ** 2).backward()
-        optimizer.step()
+    parameters, device = _prepared()
+    fused = device.type == "cuda"
+    optimizer = torch.optim.Adam(jax.tree.leaves(parameters), lr=1e-4, fused=fused)
+    source = torch.rand(batch, 2, *patch, device=device).to(memory_format=torch.channels_last)
+
+    def loss() -> Any:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fused):
+            predicted = forward(parameters, source)
+        return torch.mean((predicted.float() - source[:, :1]) ** 2)
+
+    compiled = _compiled(loss)
+
+    def steps() -> None:
+        for _ in range(count):
+            optimizer.zero_grad(set_to_none=True)
+            compiled().backward()
+            optimizer.step()
+        if fused:
+            torch.cuda.synchronize()
+
+    return steps
+
+
+def flips(frames: int, shape: tuple[int, int]) -> Callable[[], None]:
+    """Return the call that answers frames by the mean over four flips, in PyTorch's best setting."""
+    import torch
+
+    parameters, device = _prepared()
+    source = torch.rand(frames, 2, *shape, device=device).to(memory_format=torch.channels_last)
+
+    def answer() -> Any:
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            axes = ((), (2,), (3,), (2, 3))
+            answers = [forward(parameters, source.flip(a)).float().flip(a) for a in axes]
+        return sum(answers) / 4
+
+    compiled = _compiled(answer)
+
+    def answered() -> None:
+        with torch.no_grad():
+            compiled()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+
+    return answered
+
+
+def _prepared() -> tuple[Any, Any]:
+    """Return the parameters on the GPU where there is one, kernels with channels last, and the device."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    _, tree = torch_parameters(2)
+
+    def placed(leaf: Any) -> Any:
+        leaf = leaf.detach().to(device)
+        if leaf.ndim == 4:
+            leaf = leaf.to(memory_format=torch.channels_last)
+        return torch.nn.Parameter(leaf)
+
+    return jax.tree.map(placed, tree), device
+
+
+def _compiled(function: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a compiled function; the function itself where there is no compiler for it."""
+    import torch
+
+    compiled = torch.compile(function, dynamic=False)
+    try:
+        compiled()
+    except Exception as error:
+        print(f"PyTorch does not compile here, and runs as it is: {type(error).__name__}")
+        return function
+    return compiled

@@ -55,15 +55,15 @@ def _labels(parameters: Any) -> Any:
 def _orthogonal_momentum() -> optax.GradientTransformation:
     """Return Nesterov momentum, orthogonalised and scaled to `RMS`."""
 
-    def begin(parameters: Any) -> MuonState:
+    def begin(params: Any) -> MuonState:
         return MuonState(
             count=jnp.zeros([], jnp.int32),
-            mu=optax.tree.zeros_like(parameters),
+            mu=optax.tree.zeros_like(params),
             ns_coeffs=jnp.asarray(COEFFICIENTS),
         )
 
-    def update(updates: Any, state: MuonState, parameters: Any = None) -> tuple[Any, MuonState]:
-        del parameters
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, MuonState]:
+        del params
         count = optax.safe_increment(state.count)
         momentum = optax.tree.update_moment(updates, state.mu, MOMENTUM, 1)
         ahead = optax.tree.bias_correction(momentum, MOMENTUM, optax.safe_increment(count))
