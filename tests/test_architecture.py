@@ -24,19 +24,10 @@ LAYERS = (
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
-        *(
-            "patterns",
-            "tilt",
-            "neighbours",
-            "standing_out",
-            "errors",
-            "named",
-            "removed",
-            "version",
-            "progress",
-        ),
+        *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
         *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
         *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
+        "standing_out",
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}
