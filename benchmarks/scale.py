@@ -205,6 +205,7 @@ class Scale:
         }
         for name, (options, target) in ways.items():
             how = ("f", "--output", "w.h5", "--overwrite", *options)
+            self.infer(scan, *how)  # compiles
             start = min(self.infer(scan, *how, "--repeats", f"0:{few}").seconds for _ in range(2))
             busy = Busy()
             with busy:

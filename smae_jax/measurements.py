@@ -225,7 +225,10 @@ def _taken(motors: tuple[Axis | None, ...], index: np.ndarray) -> tuple[Axis | N
 
 def not_counted(values: np.ndarray) -> float | None:
     """Return the first value that is no photon count (negative, or not whole); None if all are."""
-    bad = values < 0 if values.dtype.kind in "iu" else (values < 0) | (values != np.floor(values))
+    whole = values.dtype.kind in "iu"
+    if whole and (not values.size or values.min() >= 0):
+        return None
+    bad = values < 0 if whole else (values < 0) | (values != np.floor(values))
     odd = values[bad]
     return float(odd[0]) if odd.size else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -9,6 +11,19 @@ from typing import Any, Self, TypeVar
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+MOST_THREADS = 8
+"""More wait for the interpreter, or for the disk."""
+BYTES = 2**28
+"""That are worked on at once in threads."""
+
+
+def threads_of(size: int) -> int:
+    """Return how many threads work at once: as many as there are processors, up to `MOST_THREADS`.
+
+    Args:
+      size: bytes that one of them works on; together they take `BYTES` at most.
+    """
+    return max(1, min(MOST_THREADS, os.cpu_count() or 1, BYTES // max(1, size)))
 
 
 def ahead(work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[tuple[Item, Found]]:
@@ -25,6 +40,18 @@ def ahead(work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[tupl
             waiting = following
         if waiting is not None:
             yield waiting[0], waiting[1].result()
+
+
+def in_threads(works: Iterable[Callable[[], Found]], threads: int) -> Iterator[Found]:
+    """Yield what functions return, in order; so many are called at the same time, and taken up in advance."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = collections.deque[Future[Found]]()
+        for work in works:
+            waiting.append(pool.submit(work))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Behind:

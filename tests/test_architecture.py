@@ -26,16 +26,8 @@ LAYERS = (
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
         *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
-        *(
-            "likeness",
-            "stacks",
-            "form_factors",
-            "glass",
-            "truths",
-            "encodable",
-            "made_once",
-            "muon",
-        ),
+        *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
+        *("muon", "standing_out"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

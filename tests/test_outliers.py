@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from scipy.special import pdtrc
 
 import smae_jax
 from smae_jax.finishing import STAGES, finish, put_back
@@ -87,6 +88,62 @@ def test_nothing_stands_out_of_a_pattern(kind, photons):
     assert take_out(data).outliers is None
     assert take_out(dataclasses.replace(data, center=None)).outliers is None
     assert take_out(data.take([3])).outliers is None
+
+
+def plainly_out(data, frame, y, x):
+    """The rule of `take_out`, asked of one pixel in loops."""
+    light = np.broadcast_to(data.exposure, data.counts.shape)
+    rate = np.where(light > 0, data.counts / np.where(light > 0, light, 1), np.nan)
+    height, width = data.spatial
+
+    def about(frame, y, x, offsets):
+        there = [(y + dy, x + dx) for dy, dx in offsets]
+        near = [rate[frame, v, u] for v, u in there if 0 <= v < height and 0 <= u < width]
+        return sorted(value for value in near if np.isfinite(value))
+
+    def upper(values):
+        return values[len(values) // 2] if values else np.nan
+
+    square = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    told = []
+    if data.symmetry is not None:
+        v, u = (round(2 * c) - p for c, p in zip(data.symmetry.half_pixel, (y, x), strict=True))
+        told += about(frame, v, u, square)
+    if data.frames > 2:
+        for dy, dx in square:
+            if 0 <= y + dy < height and 0 <= x + dx < width:
+                others = np.delete(rate[:, y + dy, x + dx], frame)
+                told.append(upper(sorted(others[np.isfinite(others)])))
+    told = [value for value in told if np.isfinite(value)]
+    reach = range(-4, 5)
+    ring = [(dy, dx) for dy in reach for dx in reach if max(abs(dy), abs(dx)) > 2]
+    near = [(dy, dx) for dy in reach for dx in reach if 0 < max(abs(dy), abs(dx)) < 3]
+    beside = [0, 0, *about(frame, y, x, square)][-3]
+    usual = np.fmax(upper(about(frame, y, x, ring)), max(told)) if told else None
+    usual = np.fmax(upper(about(frame, y, x, near)), beside) if usual is None else usual
+    expected, own = usual * light[frame, y, x], data.counts[frame, y, x]
+    return own > 4 * expected and pdtrc(own - 1, expected + 1) < 1e-12
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("frames", [1, 2, 6])
+def test_what_stands_out_is_told_as_by_the_rule_pixel_by_pixel(frames, centred):
+    """Zingers, hot pixels, streaks and gaps, frames of unlike exposure."""
+    rng = np.random.default_rng(frames)
+    data = scan_of(frames=frames, rate=3.0)
+    counts, shape = data.counts.copy(), data.counts.shape
+    counts[tuple(rng.integers(0, n, 60) for n in shape)] += rng.integers(10, 300, 60)
+    counts[:, 9:40:10, 7] += rng.poisson(90, (frames, 4))
+    counts[0, 31, 5:12] += 60
+    light = rng.uniform(0.4, 1.6, (frames, 1, 1)) * (rng.random(shape) > 0.1)
+    light[:, 12:15] = 0
+    counts[light == 0] = 0
+    data = dataclasses.replace(data, counts=counts, exposure=light.astype(np.float32))
+    data = data if centred else dataclasses.replace(data, center=None)
+    asked = np.argwhere(counts > 14)
+    wanted = [place for place in asked.tolist() if plainly_out(data, *place)]
+    assert 20 < len(wanted) < len(asked) - 20
+    assert take_out(data).outliers.places.tolist() == wanted
 
 
 def spot_at(y, x, *, peak=3000, width=0.8, seed=3):

@@ -65,6 +65,10 @@ def _with_header(tree: Tree, name: str, joined: Joined) -> Frames:
     if joined.places is not None:
         index = np.unravel_index(joined.places, joined.leading or (1,))
         places = tuple(zip(*(one.tolist() for one in index), strict=True))
+    values = joined.values
+    if not isinstance(values, Stack) and joined.leading:
+        dataset = values
+        values = Stack([Segment(lambda: dataset, dataset.shape, dataset.dtype, np.arange(count))])
     return Frames(
         joined.values,
         inside=f"::{name}",
@@ -72,6 +76,7 @@ def _with_header(tree: Tree, name: str, joined: Joined) -> Frames:
         pixel_mask=None if mask is None else _mask(mask, joined.places),
         places=places,
         motors=motors_of(tree, joined.first, first, joined.leading, joined.places),
+        begun=values.begin if isinstance(values, Stack) else None,
     )
 
 

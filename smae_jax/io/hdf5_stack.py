@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from smae_jax.io.hdf5_chunks import Chunk, chunks_of, is_packed_by_frames, unpacked
 from smae_jax.io.raw_frames import unreadable
 
 
@@ -45,6 +47,30 @@ class Segment:
             raise unreadable(dataset.file.filename, "an HDF5 file", error) from error
         return np.concatenate(pieces)
 
+    def begin(self, first: int, last: int) -> Callable[[], np.ndarray]:
+        """Read the bytes of frames by their place in the segment; what is returned unpacks them.
+
+        Frames that are not packed one by one, or were never written, are read at once.
+        """
+        dataset = self.dataset()
+        if is_packed_by_frames(dataset):
+            index = np.unravel_index(self.frames[first:last], self.shape[:-2])
+            places = list(zip(*(one.tolist() for one in index), strict=True))
+            try:
+                chunks = chunks_of(dataset, places)
+            except (OSError, RuntimeError, ValueError):
+                pass
+            else:
+                return functools.partial(self._unpacked, dataset.file.filename, chunks)
+        frames = self.read(first, last)
+        return lambda: frames
+
+    def _unpacked(self, file: str, chunks: list[Chunk]) -> np.ndarray:
+        try:
+            return unpacked(chunks, self.shape[-2:], self.dtype)
+        except ValueError as error:
+            raise unreadable(file, "an HDF5 file", error) from error
+
 
 class Stack:
     """Frames of several datasets, (frames, height, width), as if they were one."""
@@ -69,6 +95,17 @@ class Stack:
         ]
         empty = np.empty((0, *self.shape[1:]), self.dtype)
         return np.concatenate(pieces).astype(self.dtype, copy=False) if pieces else empty
+
+    def begin(self, first: int, last: int) -> Callable[[], np.ndarray]:
+        """Read the bytes of a run of frames; what is returned unpacks them, in any thread."""
+        begun = [
+            one.begin(max(first, start) - start, min(last, end) - start)
+            for one, start, end in zip(self.segments, self.ends, self.ends[1:], strict=False)
+            if max(first, start) < min(last, end)
+        ]
+        if len(begun) == 1 and self.dtype == self.segments[0].dtype:
+            return begun[0]
+        return lambda: np.concatenate([one() for one in begun]).astype(self.dtype, copy=False)
 
 
 def _runs(frames: np.ndarray, row: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,8 @@ class Frames:
       pixel_mask: nonzero = bad, (height, width) or (frames, height, width), read when it is sliced.
       places: where each frame stood on the leading axes of its file, where some are left out.
       motors: coordinates along the leading axes, where the file names them.
+      begun: reads the bytes of a run of frames, given as of `part`, and returns what unpacks them in any
+        thread; None = there is nothing to be unpacked.
     """
 
     values: Any
@@ -63,6 +65,7 @@ class Frames:
     pixel_mask: Any = None
     places: tuple[tuple[int, ...], ...] | None = None
     motors: tuple[Axis | None, ...] = ()
+    begun: Callable[[int, int], Callable[[], np.ndarray]] | None = None
 
     @property
     def count(self) -> int:
@@ -84,16 +87,19 @@ class Frames:
             return ()
         return told if isinstance(told, tuple) else (told,) * self.count
 
-    def runs(self, wanted: Iterable[int]) -> Iterator[tuple[int, int]]:
+    def runs(self, wanted: Iterable[int], *, size: int = 0) -> Iterator[tuple[int, int]]:
         """Split frames, given by ascending indices, into runs that are read at once.
+
+        Args:
+          wanted: the frames.
+          size: bytes of a run, at most, but for one frame; 0 = `CHUNK_BYTES`.
 
         Yields:
           (first, one past the last), so small that the memory for it is bounded.
         """
         shape = self.values.shape
-        most = max(
-            1, CHUNK_BYTES // int(np.prod(shape[-2:]) * np.dtype(self.values.dtype).itemsize)
-        )
+        frame = int(np.prod(shape[-2:]) * np.dtype(self.values.dtype).itemsize)
+        most = max(1, (size or CHUNK_BYTES) // frame)
         row = shape[-3] if len(shape) == 4 else self.count
         first = last = -1
         for index in wanted:
@@ -121,6 +127,13 @@ class Frames:
             return np.asarray(values[first:last])
         row, column = divmod(first, values.shape[1])
         return np.asarray(values[row, column : column + last - first])
+
+    def begin(self, first: int, last: int) -> Callable[[], np.ndarray]:
+        """Begin to read one run of frames; what is returned gives them, and may be called in any thread."""
+        if self.begun is not None:
+            return self.begun(first, last)
+        values = self.part(first, last)
+        return lambda: values
 
 
 def unreadable(path: str, kind: str, error: BaseException | str) -> UserError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,11 +19,14 @@ from smae_jax.io.locations import display_names, opener_of, split_inside
 from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.readable import steady
-from smae_jax.io.sentinels import CAUSES, Marks, causes_of
+from smae_jax.io.sentinels import CAUSES, Marks, causes_of, none_left_out
 from smae_jax.io.whole_numbers import as_counts, wider
 from smae_jax.measurements import Axis, Measurements, Origin
+from smae_jax.overlap import in_threads, threads_of
 
 _LOOKED_AT_BYTES = 2**30
+RUN_BYTES = 2**23
+"""Of the frames that a thread works on."""
 _OWN_MASK = "masked by the file's own pixel mask"
 
 
@@ -144,13 +148,33 @@ def decide(
       marks: of the scan.
 
     Returns:
-      (counts, 0 where invalid; valid, bool; number of pixels that are usable and that each of `CAUSES` took).
+      (counts, 0 where invalid; valid, bool, of one frame where all agree; number of pixels that are usable
+      and that each of `CAUSES` took).
     """
+    if bad is None and none_left_out(values, saturation=cutoff, marks=marks):
+        valid, number = np.ones((1, *values.shape[1:]), bool), np.zeros(1 + len(CAUSES), np.int64)
+        number[0] = values.size
+        return as_counts(values, valid), valid, number
     causes = causes_of(values, saturation=cutoff, marks=marks)
     if bad is not None:
         causes[np.broadcast_to(bad, causes.shape)] = 1
     valid = causes == 0
-    return as_counts(values, valid), valid, np.bincount(causes.ravel(), minlength=1 + len(CAUSES))
+    number = [np.count_nonzero(causes == cause) for cause in range(1 + len(CAUSES))]
+    counts = as_counts(values, valid)
+    return counts, valid[:1] if (valid == valid[:1]).all() else valid, np.array(number)
+
+
+_Run = tuple[tuple[np.ndarray, np.ndarray, np.ndarray], bool]
+
+
+def _decided(
+    begun: Callable[[], np.ndarray], cutoff: float | None, bad: np.ndarray | None, marks: Marks
+) -> _Run:
+    """Finish to read a run of frames; return what `decide` tells, and whether counts reach the cutoff."""
+    values = begun()
+    run = decide(values, cutoff, bad, marks)
+    told = cutoff is not None and np.isfinite(cutoff) and run[2][3] > 0
+    return run, bool(told and (values >= cutoff).any())
 
 
 class Assembly:
@@ -182,14 +206,17 @@ class Assembly:
         self.kinds.add(name, dtype=dtype, program=header.program)
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
         room = self.filled + len(wanted)
-        for first, last in frames.runs(wanted):
-            values, bad = frames.part(first, last), frames.bad(first, last)
-            if bad is not None and not any(_OWN_MASK in note for note in self.notes):
-                self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
-            before = self.causes[3]
-            self._take(*decide(values, cutoff, bad, self.marks), room=room)
-            told = cutoff is not None and np.isfinite(cutoff) and self.causes[3] > before
-            if told and (values >= cutoff).any():
+
+        def decided() -> Iterator[Callable[[], _Run]]:
+            for first, last in frames.runs(wanted, size=RUN_BYTES):
+                begun, bad = frames.begin(first, last), frames.bad(first, last)
+                if bad is not None and not any(_OWN_MASK in note for note in self.notes):
+                    self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
+                yield functools.partial(_decided, begun, cutoff, bad, self.marks)
+
+        for run, full in in_threads(decided(), threads_of(2 * RUN_BYTES)):
+            self._take(*run, room=room)
+            if full:
                 whose = "the file's own cutoff" if self.saturation is None else "--data.saturation"
                 self.notes.append(
                     f"counts of {cutoff:g} and more are saturated: {whose} (--data.saturation inf keeps them)"

@@ -70,6 +70,16 @@ def causes_of(
     return causes
 
 
+def none_left_out(values: np.ndarray, *, saturation: float | None, marks: Marks) -> bool:
+    """Whether the range of whole numbers tells that `causes_of` leaves out none; False = it does not tell."""
+    if values.dtype.kind not in "iu" or not values.size:
+        return False
+    odd = [*marks.anywhere, *marks.full, *marks.places]
+    odd += [] if saturation is None else [saturation]
+    lowest = min((value for value in odd if value >= 0), default=np.inf)
+    return int(values.max()) < lowest and (values.dtype.kind == "u" or int(values.min()) >= 0)
+
+
 def usable(values: np.ndarray) -> np.ndarray:
     """Whether floating-point values are numbers that can be reckoned with; bool."""
     # Squares and sums downstream need room below the largest float32; NaN compares as False.

@@ -25,8 +25,9 @@ def as_counts(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     >>> as_counts(np.array([2**24 + 1, 65535], np.uint32), np.array([True, False]))
     array([16777217,        0], dtype=int32)
     """
-    kept = np.where(valid, values, np.zeros((), values.dtype))
-    return kept.astype(_kept_as(kept), copy=False)
+    kept = values if valid.all() else np.where(valid, values, np.zeros((), values.dtype))
+    kind = _kept_as(kept)
+    return kept.astype(kind) if kept is values else kept.astype(kind, copy=False)
 
 
 def wider(first: np.dtype, second: np.dtype) -> np.dtype:
@@ -37,6 +38,8 @@ def wider(first: np.dtype, second: np.dtype) -> np.dtype:
 def _kept_as(values: np.ndarray) -> np.dtype:
     if values.dtype.kind not in "iu" and not _too_whole(values):
         return _KEPT[-1]
+    if np.can_cast(values.dtype, _KEPT[0]):  # nothing to look for
+        return _KEPT[0]
     lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
     for kind in _KEPT[:-1]:
         if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:

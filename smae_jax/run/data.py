@@ -93,9 +93,13 @@ def as_settled(data: Measurements, known: Measurements) -> Measurements:
     if known.response is not None:
         data = with_response(data, known.response)
     valid = data.valid & known.valid.any(axis=0)
+    taken = data.valid & ~valid
+    counts = data.counts
+    if taken.any():
+        counts = np.where(valid, counts, np.zeros((), counts.dtype))
     return dataclasses.replace(
         data,
-        counts=np.where(valid, data.counts, np.zeros((), data.counts.dtype)),
+        counts=counts,
         exposure=np.where(valid, data.exposure, np.float32(0)),
         center=known.center,
         geometry=known.geometry,
