@@ -193,7 +193,7 @@ class Scale:
         """
         side, frames = (48, 32) if self.quick else (512, 4 * self.bench.options.frames // 5)
         model = "unet" if self.real else FREE
-        frames *= 5 if self.real else 1
+        frames *= 3 if self.real else 1
         scan = scan_of(self.folder / "stages.h5", frames, (side, side))
         self.run_of(scan, "f", model=model, steps=200 if self.real else 1)
         rows, few = markdown.Rows(), min(16, frames // 2)
