@@ -293,7 +293,7 @@ class TrainOptions:
     validate_every: int = 50
     """Steps between validations."""
     checkpoint_every: int = 200
-    """Steps between checkpoints to resume from; 0 = only the last."""
+    """Steps between checkpoints to resume from, with which the best step is written; 0 = only the last."""
     keep: int = 3
     """Newest checkpoints kept; 0 = all."""
     log_every: int = 10
@@ -306,6 +306,8 @@ class TrainOptions:
     """Number format of the network's computation; parameters and losses stay float32."""
     resident: Literal["auto", "device", "host"] = "auto"
     """Where the scan stays: on the device, on the host (patches travel), or as memory allows."""
+    profile: bool = False
+    """Write a trace of some steps into the run's folder profile/, for TensorBoard or Perfetto."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

@@ -61,6 +61,7 @@ def _outcomes(trials: int, share: float) -> tuple[int, np.ndarray]:
     return int(counts[first]), below[first:last]
 
 
+@jax.jit
 def pixel_identity(frame: Array, pixel: Array) -> Array:
     """Return a number of its own for a pixel of a frame, uint32, of int32 indices that broadcast."""
     return _mixed(_mixed(frame.astype(jnp.uint32)) + pixel.astype(jnp.uint32))

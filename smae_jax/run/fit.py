@@ -15,7 +15,7 @@ from smae_jax.run.build import build_optimizer, loop_of
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.fine_tuning import Base, take_over, taken_in_words
 from smae_jax.run.folder import RunFolder
-from smae_jax.run.hooks import Judge, Logger, Saver
+from smae_jax.run.hooks import Judge, Logger, Saver, Tracer
 from smae_jax.stopping import Stopped, stopping
 
 
@@ -64,6 +64,7 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
             stopping() as asked_to_stop,
             Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
             Saver(checkpoints, best, notes) as saver,
+            Tracer(folder.profile) as tracer,
         ):
 
             def logged(step: int, state: training.TrainState, metrics: training.Metrics) -> None:
@@ -76,6 +77,7 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
             if loop.validate_every:
                 hooks.append((loop.validate_every, Judge(saver, logger)))
             hooks.append((options.checkpoint_every or options.steps, saver))
+            hooks.append((options.log_every if options.profile else 0, tracer))
             fitted = training.fit(
                 step,
                 work.placed,

@@ -134,6 +134,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def profile(self) -> Path:
+        """Traces of steps, where they were asked for."""
+        return self.path / "profile"
+
+    @property
     def set_aside(self) -> Path:
         """Where a run lies that is being replaced, until the new one has made a step."""
         return self.path.absolute().with_name(f".{self.path.name}.replaced")

@@ -133,6 +133,34 @@ class Saver:
         self.write_best()
 
 
+class Tracer:
+    """Write a trace of the steps between its second call and its third: what compiles is done by then."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into this folder, made when it is needed."""
+        self._folder, self._calls = folder, 0
+
+    def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
+        """Begin, or end, after the steps so far have been done."""
+        if "loss" not in metrics or self._calls > 2:
+            return
+        jax.block_until_ready(state)
+        self._calls += 1
+        if self._calls == 2:
+            jax.profiler.start_trace(self._folder)
+        elif self._calls == 3:
+            jax.profiler.stop_trace()
+
+    def __enter__(self) -> Tracer:
+        """Start."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep the trace of a training that ended before its third call."""
+        if self._calls == 2:
+            jax.profiler.stop_trace()
+
+
 class Judge:
     """Log what looks at the held-out data found, and have the best parameters so far kept."""
 

@@ -1,0 +1,103 @@
+"""What a default training costs, counted and not timed, against stored budgets with a little room.
+
+A change that exceeds one is slower everywhere. A change that saves something lowers the budget.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import smae_jax
+from benchmarks.speed import Given, scan_of
+from benchmarks.speed_limits import products
+from smae_jax import losses, training
+from smae_jax.cli import main
+from smae_jax.config import TrainConfig
+from smae_jax.placing import draw
+from smae_jax.run.build import build_network, build_optimizer
+
+BATCH, PATCH = 16, 64
+OPERATIONS = 5.3e9
+"""Of the products of a step: network forwards and backwards, and the optimizer."""
+PRODUCTS = 102
+MOVED = 140e6
+"""Bytes in and out of the products."""
+PROGRAMS = 26
+"""That a training of the command line compiles on eight devices, small ones included."""
+
+
+@pytest.fixture(scope="module")
+def step():
+    """The default step, and the shapes of its state and of a pair."""
+    data = scan_of(4, 128)
+    method = smae_jax.Thinning().settled(data)
+    placed = smae_jax.place(data, method, patch=PATCH)
+    net = build_network(TrainConfig(), method)
+    _, optimizer = build_optimizer(TrainConfig().train, peak=1e-3)
+    made = training.make_step(net, method, losses.poisson, optimizer)
+    keys = jax.random.split(jax.random.key(0))
+    pair = jax.eval_shape(
+        lambda keys: method.pair(keys[0], draw(keys[1], placed, batch_size=BATCH)), keys
+    )
+    made = dataclasses.replace(made, method=Given())
+    state = jax.eval_shape(lambda key: made.begin(key, (PATCH, PATCH)), jax.random.key(0))
+    return made, state, pair
+
+
+def test_products_of_a_step_keep_to_their_budget(step):
+    made, state, pair = step
+    some = products(made, state, jax.random.key(0), pair)
+    assert 0.9 * PRODUCTS < len(some) <= PRODUCTS
+    assert 0.9 * OPERATIONS < sum(p.operations for p in some) <= OPERATIONS
+    assert 0.9 * MOVED < sum(p.bytes for p in some) <= MOVED
+
+
+def test_products_are_counted_as_a_hand_counts_them():
+    def two(x, kernel, matrix):
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return jax.lax.scan(lambda c, _: (c @ matrix, None), y.reshape(-1, 5), length=3)[0]
+
+    shapes = [(2, 6, 7, 3), (3, 3, 3, 5), (5, 5)]
+    conv, *turns = products(two, *(jnp.zeros(shape) for shape in shapes))
+    pixels = 2 * 6 * 7
+    assert conv.operations == 2 * pixels * 27 * 5
+    assert conv.bytes == 4 * (pixels * 3 + 27 * 5 + pixels * 5)
+    assert [t.operations for t in turns] == [2 * pixels * 5 * 5] * 3
+
+
+def test_programs_of_a_training_keep_to_their_budget_and_a_trace_is_written(
+    tmp_path, monkeypatch, compiled
+):
+    monkeypatch.chdir(tmp_path)
+    jax.numpy.save(tmp_path / "scan.npy", scan_of(2, 48).counts)
+    asked = (
+        "train --run r --data.path scan.npy --data.center 23.5,23.5 --train.steps 4 --train.patch 16 "
+        "--train.batch-size 2 --train.log-every 1 --train.profile --unet.widths 8 --unet.blocks 0"
+    )
+    monkeypatch.setattr("sys.argv", ["smae-jax", *asked.split()])
+    assert not main()
+    assert compiled.count("jit(one)") == 1
+    assert len(compiled) <= PROGRAMS, " ".join(compiled)
+    assert list((tmp_path / "r" / "profile").rglob("*.xplane.pb"))
+
+
+def test_no_step_brings_anything_from_the_host(step):
+    made, _, _ = step
+    key, mesh = jax.random.key(0), training.make_mesh(1)
+    given = jnp.zeros((1, 16, 16, 2))
+
+    def quick(state, key, batch):
+        del key, batch
+        return state._replace(step=state.step + 1), {"loss": 0.0, "gradient_norm": 0.0}
+
+    run = training.make_resident_run(
+        quick, lambda key, data: data, key=key, data=given, mesh=mesh, looped=False
+    )
+    state = training.initial_state({"a": jnp.zeros(3)}, made.optimizer)
+    state, _ = run(state, 1)
+    with jax.transfer_guard("disallow"):
+        run(state, 1)
