@@ -1,15 +1,22 @@
-"""Gaussian smoothing: of JAX arrays in any number of dimensions, and of single images on the host.
+"""Smoothing by Gaussians and boxes: of JAX arrays in any number of dimensions, of images on the host.
 
-A convolution of one channel with a long window is slow in XLA on a CPU; a few additions are not.
+A convolution of one channel with a long window is slow in XLA on a CPU; a few additions are not. On the host
+an image is smoothed in strips, one for each thread: scipy's filters work without the interpreter's lock.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+
+from smae_jax.overlap import in_threads, threads_of
+
+STRIP = 2**16
+"""Values of an image that are worth a thread of their own."""
 
 
 def smooth(x: Array, *, sigma: float) -> Array:
@@ -27,7 +34,29 @@ def smooth(x: Array, *, sigma: float) -> Array:
 
 def smooth_image(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur one image, (height, width), with a Gaussian of `sigma` pixels, zero outside; numpy."""
-    return np.asarray(gaussian_filter(image, sigma, mode="constant"))
+    return _along_both(
+        image, lambda part, axis: gaussian_filter1d(part, sigma, axis=axis, mode="constant")
+    )
+
+
+def boxes(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the mean of the box of (height, width) about every pixel of one image, zero outside; numpy."""
+    return _along_both(
+        image, lambda part, axis: uniform_filter1d(part, size[axis], axis=axis, mode="constant")
+    )
+
+
+def _along_both(image: np.ndarray, work: Callable[[np.ndarray, int], np.ndarray]) -> np.ndarray:
+    """Filter an image along one axis after the other, in strips that reach from end to end."""
+    number = max(1, min(threads_of(image.nbytes), image.size // STRIP))
+    for axis in (0, 1):
+        if number == 1:
+            image = np.asarray(work(image, axis))
+            continue
+        strips = np.array_split(image, number, axis=1 - axis)
+        works = (functools.partial(work, strip, axis) for strip in strips)
+        image = np.concatenate([*in_threads(works, number)], axis=1 - axis)
+    return image
 
 
 def variance_of_smoothed(variance: np.ndarray, sigma: float) -> np.ndarray:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from smae_jax.piecewise import piecewise
 
 
 def over_windows(
@@ -28,12 +31,13 @@ def over_windows(
     for axis, number in zip((1, 2), reach, strict=True):
         size = images.shape[axis]
         ends = [(number * step, number * step) if a == axis else (0, 0) for a in range(3)]
-        padded = jnp.pad(images, ends)
+        # Without barriers XLA adds a window up anew for everything that is made of it.
+        padded = jax.lax.optimization_barrier(jnp.pad(images, ends))
         moved = (
             jax.lax.slice_in_dim(padded, k * step, k * step + size, axis=axis)
             for k in range(2 * number + 1)
         )
-        images = functools.reduce(joined, moved)
+        images = jax.lax.optimization_barrier(functools.reduce(joined, moved))
     return images
 
 
@@ -45,3 +49,13 @@ def total_of_frames(images: Array) -> Array:
     """
     rows = jnp.sum(images, axis=-1, keepdims=True)
     return jnp.sum(rows, axis=tuple(range(1, images.ndim)), keepdims=True)
+
+
+def mean_over_frames(images: Any) -> Array:
+    """Return the mean of all frames (frames, height, width), as one, some rows after the other."""
+    return piecewise(_mean, images, axis=1)
+
+
+@jax.jit
+def _mean(images: Array) -> Array:
+    return jnp.mean(images, axis=0, keepdims=True)

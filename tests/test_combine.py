@@ -14,11 +14,16 @@ from smae_jax.finishing.combine import (
     shares_of_components,
     weights_of_frames,
 )
-from smae_jax.finishing.own import OCTAVES, share_at, shares_of_own
+from smae_jax.finishing.own import OCTAVES, shares_of_own, with_own
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 
 EVERYWHERE = np.ones((48, 48), bool)
+
+
+def share_at(together, shares):
+    """Return the share of its own answer that each place keeps."""
+    return with_own(together, together + np.float32(1), None, shares)[0] - together
 
 
 def drifting(frames=32, size=48, rate=2.0):

@@ -7,7 +7,7 @@ import pytest
 
 from smae_jax.errors import UserError
 from smae_jax.io import hdf5_stack, scans
-from smae_jax.io.hdf5_chunks import chunks_of, is_packed_by_frames, unpacked
+from smae_jax.io.hdf5_chunks import chunks_of, is_packed_by_frames, packed, unpacked
 from smae_jax.io.reading import read
 from smae_jax.io.sentinels import Marks
 from smae_jax.io.source import open_source
@@ -38,6 +38,15 @@ def test_chunks_are_unpacked_as_hdf5_does(tmp_path, dtype, shape):
         found = unpacked(chunks_of(data, places), shape[-2:], data.dtype)
     assert found.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(found.reshape(shape), values)
+
+
+@pytest.mark.parametrize("dtype", ["?", "<u2", "<f2", "<f4", "<f8"])
+@pytest.mark.parametrize("shape", [(1, 1, 5), (1, 37, 41), (1, 96, 100)])
+def test_frames_are_packed_as_hdf5_does(tmp_path, dtype, shape):
+    values = stack_of(shape, dtype)
+    written(tmp_path / "a.h5", values, **PACKED)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["entry/data/data"].id.read_direct_chunk((0, 0, 0))[1] == packed(values[0])
 
 
 @pytest.mark.parametrize("block", [16, 64, 4096])

@@ -23,9 +23,10 @@ from jax import Array
 from scipy.optimize import isotonic_regression
 
 from smae_jax.finishing.evidence import Evidence
-from smae_jax.finishing.own import share_at, shares_of_own
+from smae_jax.finishing.own import shares_of_own, with_own
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
+from smae_jax.stacks import mean_over_frames
 
 SLAB = 2**22
 """Values, of all frames together, that are multiplied at once."""
@@ -56,13 +57,13 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     for part, (shares, apart) in zip(parts, evidence.memo["shares"], strict=True):
         own = jnp.asarray(answers.counts[part])
         together, weights = _together(own, shares)
-        share = share_at(together, apart)
+        variances = None
         if answers.variance is not None:
             of_own = jnp.asarray(answers.variance[part])
-            of_all = combined(of_own, weights**2, use=_known(own))
-            # As if their errors were the same.
-            variance.append(((1 - share) * jnp.sqrt(of_all) + share * jnp.sqrt(of_own)) ** 2)
-        counts.append(together + share * (own - together))
+            variances = combined(of_own, weights**2, use=_known(own)), of_own
+        found, spread = with_own(together, own, variances, apart)
+        counts.append(found)
+        variance += [] if spread is None else [spread]
     kept = sum(shares.sum() for shares, _ in evidence.memo["shares"])
     what = f"held-out photons confirm {kept:.1f} components of {frames} answers"
     return answers.after(
@@ -76,7 +77,8 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
 def _shares(evidence: Evidence, part: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return how much of each component, and of own answers, held-out photons confirm in some frames."""
     told = jnp.asarray(evidence.halves[0].answers.counts[part])
-    held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure[part]
+    held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure_once
+    exposure = exposure if len(exposure) == 1 else exposure[part]
     valid = evidence.valid[part].all(axis=0)
     use = valid & np.asarray(_known(told))
     shares = shares_of_components(told, held_out, exposure=exposure, use=use)
@@ -108,7 +110,7 @@ def shares_of_components(
     Args:
       answer: expected counts per full frame, made without the held-out photons, (frames, height, width).
       held_out: photons, as `answer`.
-      exposure: of the held-out photons, in full frames, as `answer` or one for all, above 0.
+      exposure: of the held-out photons, in full frames, (1 or frames, height, width) or one for all, above 0.
       use: where the answers of all frames are known and photons were counted, bool, (height, width).
 
     Returns:
@@ -118,9 +120,7 @@ def shares_of_components(
     told = values > 0
     if not told.any():
         return np.ones(len(values))
-    products = _added(
-        _confirmed, answer, mean, use, held_out, np.broadcast_to(exposure, answer.shape)
-    )
+    products = _added(_confirmed, answer, mean, use, held_out, _as_frames(exposure, answer.shape))
     confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
     slopes, weights = confirmed[told] / values[told], values[told]
     shares = np.zeros(len(values))
@@ -153,7 +153,7 @@ def combined(answer: Any, weights: np.ndarray, *, use: Any) -> Array:
 
 def _components(answer: Any, use: Any) -> tuple[Array, np.ndarray, np.ndarray]:
     """Return the mean of answers, and powers and scores of the components over its root, strongest first."""
-    mean = _mean(answer)
+    mean = mean_over_frames(answer)
     values, vectors = np.linalg.eigh(_added(_products, answer, mean, use))
     return mean, np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
@@ -171,9 +171,10 @@ def _added(
     return total
 
 
-@jax.jit
-def _mean(answer: Array) -> Array:
-    return jnp.mean(answer, axis=0, keepdims=True)
+def _as_frames(exposure: np.ndarray | float, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an exposure as (1 or frames, height, width)."""
+    frames = len(exposure) if isinstance(exposure, np.ndarray) and exposure.ndim == 3 else 1
+    return np.broadcast_to(exposure, (frames, *shape[1:]))
 
 
 @jax.jit

@@ -46,7 +46,7 @@ def keep_dark(answers: Answers, evidence: Evidence) -> Answers:
     if len(counts) < FEWEST_FRAMES or data.center is None:
         return answers
     brightest = piecewise(_brightest, counts, axis=1)
-    sums = piecewise(_sums, counts, data.counts, data.exposure, kept, brightest, axis=1)
+    sums = piecewise(_sums, counts, evidence.counts, data.exposure, kept, brightest, axis=1)
     expected, found, measured = (np.asarray(image)[0] for image in sums)
     if not measured.any():
         return answers.after("keep_dark", "no frame is far darker than others anywhere")

@@ -11,6 +11,7 @@ import numpy as np
 
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
+from smae_jax.piecewise import resident
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Evidence:
     split: tuple[np.ndarray, ...] = ()
     memo: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @functools.cached_property
+    def counts(self) -> Any:
+        """Counts of `data`, on the device where there is room: all stages ask for them."""
+        return resident(self.data.counts)
+
     @property
     def held_out(self) -> tuple[np.ndarray, ...]:
         """For each of `halves`, the photons that it did not see."""
@@ -58,8 +64,13 @@ class Evidence:
     @property
     def held_out_exposure(self) -> np.ndarray:
         """Exposure behind the held-out photons, in full frames, (frames, *spatial); 1 where invalid."""
+        return np.broadcast_to(self.held_out_exposure_once, self.valid.shape)
+
+    @property
+    def held_out_exposure_once(self) -> np.ndarray:
+        """The same, (1 or frames, *spatial): once where all frames agree."""
         exposure = self.halves[0].data.exposure
-        return np.broadcast_to(np.where(exposure > 0, exposure, np.float32(1)), self.valid.shape)
+        return np.where(exposure > 0, exposure, np.float32(1))
 
     @functools.cached_property
     def valid(self) -> np.ndarray:

@@ -5,6 +5,7 @@ Weak components are missed most there: light of other frames shows as a ghost, o
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from smae_jax.piecewise import piecewise
-from smae_jax.stacks import total_of_frames
+from smae_jax.stacks import mean_over_frames
 
 OCTAVES = np.arange(-5, 6)
 """Binary logarithms of a frame's brightness over that of the scan at a place, between which what it keeps of
@@ -39,13 +40,13 @@ def shares_of_own(
       own: answers of each frame alone, made without the held-out photons, (frames, height, width).
       together: the same combined.
       held_out: photons, as `own`.
-      exposure: of the held-out photons, as `own`, above 0.
+      exposure: of the held-out photons, (1 or frames, height, width), above 0.
       use: where photons were counted, bool, (height, width).
 
     Returns:
       For each of `OCTAVES` a share in [0, 1].
     """
-    mean = _mean(jnp.asarray(together))
+    mean = mean_over_frames(together)
     sums = piecewise(_sums, own, together, held_out, exposure, jnp.asarray(use)[None], mean)
     information, needed, noise = np.asarray(sums).sum(axis=0, dtype=np.float64)
     told = (information > 0) & (needed > 0)
@@ -57,16 +58,21 @@ def shares_of_own(
     return np.concatenate([np.maximum.accumulate(darker)[:0:-1], np.maximum.accumulate(brighter)])
 
 
-def share_at(together: Any, shares: np.ndarray) -> Array:
-    """Return the share of its own answer that each place of each frame keeps, float32, as `together`."""
-    mean = _mean(jnp.asarray(together))
+def with_own(
+    together: Any, own: Any, variances: tuple[Any, Any] | None, shares: np.ndarray
+) -> tuple[Array, Array | None]:
+    """Return combined answers with as much of each frame's own as it keeps, and their variance.
+
+    Args:
+      together: combined answers, (frames, height, width).
+      own: those of each frame alone.
+      variances: of both; None = they are not known.
+      shares: from `shares_of_own`.
+    """
+    mean = mean_over_frames(together)
     wanted = jnp.asarray(shares, jnp.float32)[None, None]
-    return piecewise(_interpolated, together, mean, wanted)
-
-
-@jax.jit
-def _mean(together: Array) -> Array:
-    return jnp.mean(together, axis=0, keepdims=True)
+    of_all, of_own = (None, None) if variances is None else variances
+    return piecewise(_mixed, together, own, of_all, of_own, mean, wanted)
 
 
 @jax.jit
@@ -80,17 +86,37 @@ def _sums(
     rest = jnp.where(some, held_out.astype(jnp.float32) / exposure - expected, 0.0)
     information = change**2 / expected
     values = (information, change * rest / expected, information / exposure)
-    octave = _octave(expected, mean)
-    near = [_near(octave, float(node)) for node in OCTAVES]
-    found = [[total_of_frames(value * share).ravel() for share in near] for value in values]
-    return jnp.stack([jnp.stack(of_value, axis=-1) for of_value in found], axis=1)
+    # Row by row, so that float32 keeps its digits; XLA would make octaves and values anew for every sum.
+    values, octave = jax.lax.optimization_barrier((values, _octave(expected, mean)))
+
+    def add(row: Array, totals: tuple[Array, ...]) -> tuple[Array, ...]:
+        of_row = functools.partial(jax.lax.dynamic_index_in_dim, index=row, axis=1)
+        near = _near(of_row(octave), jnp.asarray(OCTAVES, jnp.float32)[None, :, None])
+        return tuple(
+            total + of_row(value) * near for total, value in zip(totals, values, strict=True)
+        )
+
+    nothing = tuple(jnp.zeros((len(own), len(OCTAVES), own.shape[2])) for _ in values)
+    totals = jax.lax.fori_loop(0, own.shape[1], add, nothing)
+    return jnp.stack([jnp.sum(total, axis=-1) for total in totals], axis=1)
 
 
 @jax.jit
-def _interpolated(together: Array, mean: Array, shares: Array) -> Array:
-    octave = _octave(together, mean)
+def _mixed(
+    together: Array,
+    own: Array,
+    of_all: Array | None,
+    of_own: Array | None,
+    mean: Array,
+    shares: Array,
+) -> tuple[Array, Array | None]:
+    octave = jax.lax.optimization_barrier(_octave(together, mean))
     parts = (_near(octave, float(n)) * shares[..., k, None] for k, n in enumerate(OCTAVES))
-    return sum(parts, start=jnp.zeros_like(together))
+    share = sum(parts, start=jnp.zeros_like(together))
+    variance = None
+    if of_all is not None and of_own is not None:  # as if their errors were the same
+        variance = ((1 - share) * jnp.sqrt(of_all) + share * jnp.sqrt(of_own)) ** 2
+    return together + share * (own - together), variance
 
 
 def _octave(frame: Array, mean: Array) -> Array:
@@ -100,6 +126,6 @@ def _octave(frame: Array, mean: Array) -> Array:
     return jnp.clip(jnp.log2(jnp.maximum(ratio, 1e-9)), OCTAVES[0], OCTAVES[-1])
 
 
-def _near(octave: Array, node: float) -> Array:
+def _near(octave: Array, node: float | Array) -> Array:
     """Return what an octave counts for between two places of the interpolation."""
     return jnp.maximum(1 - jnp.abs(octave - node), 0.0)

@@ -7,13 +7,13 @@ corner that one frame leaves dark then glow faintly. A pixel alone cannot tell, 
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.ndimage import maximum_filter, uniform_filter
+from scipy.ndimage import maximum_filter
 from scipy.special import pdtr
 
 from smae_jax.finishing.evidence import Evidence
@@ -21,6 +21,7 @@ from smae_jax.finishing.spots import deviance
 from smae_jax.finishing.sums import added_up, compared
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
+from smae_jax.smoothing import boxes
 from smae_jax.stacks import over_windows
 
 WINDOWS = ((3, 3), (1, 9), (9, 1), (9, 9), (1, 33), (33, 1), (17, 17), (33, 33), (1, 129), (129, 1))
@@ -59,15 +60,19 @@ def keep_shadows(answers: Answers, evidence: Evidence, *, alone: bool = False) -
         return answers
     factor, dark = np.ones(data.spatial), np.zeros(data.spatial, bool)
     if data.frames > 1 and not alone:
-        expected, found, measured = added_up(counts, data.counts, data.exposure, kept)
+        expected, found, measured = added_up(counts, evidence.counts, data.exposure, kept)
         factor = darkening(expected, found, measured)
         dark = (factor < 1) & measured
     of_scan = jnp.asarray(factor[None], jnp.float32)
-    asked = piecewise(_may_be_dark, counts, data.counts, data.exposure, kept, of_scan)
+    asked = piecewise(_may_be_dark, counts, evidence.counts, data.exposure, kept, of_scan)
     found, variance = piecewise(_multiplied, counts, answers.variance, kept, of_scan)
     frames = np.flatnonzero(np.asarray(asked))
     if len(frames):
-        own = np.stack([_of_frame(evidence, found, kept, frame) for frame in frames.tolist()])
+        # Filled up, so that few numbers of frames compile.
+        own = np.ones((2 ** (len(frames) - 1).bit_length(), *data.spatial), np.float32)
+        for place, frame in enumerate(frames.tolist()):
+            own[place] = _of_frame(evidence, found, kept, frame)
+        frames = np.concatenate([frames, np.zeros(len(own) - len(frames), frames.dtype)])
         found = found.at[frames].multiply(own)
         # As that of photons, a variance falls as the answer does.
         variance = None if variance is None else variance.at[frames].multiply(own)
@@ -182,5 +187,5 @@ def _compare(
 
 def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Add up the window about every pixel, nothing outside; never below 0."""
-    mean = uniform_filter(image.astype(np.float64), cast(Any, window), mode="constant")
+    mean = boxes(image.astype(np.float64), window)
     return np.maximum(mean * (window[0] * window[1]), 0.0)

@@ -43,7 +43,7 @@ def keep_spots(answers: Answers, evidence: Evidence, *, sigmas: float = SIGMAS) 
         partial(_of_frames, sigmas=sigmas),
         answers.counts,
         answers.variance,
-        data.counts,
+        evidence.counts,
         data.exposure,
     )
     each = np.asarray(jnp.sum(kept, axis=(1, 2)))

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from scipy.ndimage import uniform_filter
 
 from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
@@ -19,7 +18,7 @@ from smae_jax.geometry import turn
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
-from smae_jax.smoothing import smooth_image, variance_of_smoothed
+from smae_jax.smoothing import boxes, smooth_image, variance_of_smoothed
 from smae_jax.stacks import total_of_frames
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -54,7 +53,9 @@ def keep_sums(answers: Answers, evidence: Evidence) -> Answers:
     if len(counts) < FEWEST_FRAMES or data.center is None:
         return answers
     center = center_of_partners(data)
-    correction = correct_sums(counts, data.counts, data.exposure, center=center, kept=answers.kept)
+    correction = correct_sums(
+        counts, evidence.counts, data.exposure, center=center, kept=answers.kept
+    )
     logarithm = np.log(correction.factor)[None]
     shares = correction.shares[:, None, None]
     found, variance = piecewise(
@@ -104,7 +105,7 @@ class Correction:
 
 def correct_sums(
     answer: Any,
-    counts: np.ndarray,
+    counts: Any,
     exposure: np.ndarray,
     *,
     center: tuple[float, float],
@@ -198,7 +199,7 @@ def factor_of_sums(
 
 
 def added_up(
-    answer: Any, counts: np.ndarray, exposure: np.ndarray, kept: Any
+    answer: Any, counts: Any, exposure: np.ndarray, kept: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Add up what all frames expect and count, where they are compared; arguments as of `correct_sums`.
 
@@ -309,6 +310,7 @@ def _change(
 
 def _average(image: np.ndarray, sigma: float) -> np.ndarray:
     """Smooth by three boxes, nearly a Gaussian, in a time that does not grow with sigma."""
+    side = 2 * round(sigma) + 1
     for _ in range(3):
-        image = np.asarray(uniform_filter(image, 2 * round(sigma) + 1, mode="constant"))
+        image = boxes(image, (side, side))
     return image

@@ -32,7 +32,7 @@ def conserve_totals(answers: Answers, evidence: Evidence) -> Answers:
         answers.counts,
         answers.variance,
         answers.kept,
-        data.counts,
+        evidence.counts,
         data.exposure,
     )
     what = "every frame has the total that it counted"

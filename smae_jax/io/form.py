@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +13,12 @@ from smae_jax.errors import UserError
 from smae_jax.io import text_files
 from smae_jax.io.answers import Answered
 from smae_jax.io.array_files import HDF5_SUFFIXES
+from smae_jax.io.hdf5_chunks import packed
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.outputs import suffix_of
 from smae_jax.io.packings import packing_options
 from smae_jax.io.parts import PACKING, Joined
+from smae_jax.overlap import in_threads, threads_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,19 +100,23 @@ class Stored:
         return self._answers.flags(name)
 
     def packed(self, name: str) -> Iterator[tuple[int, bytes]] | None:
-        """Yield (filters skipped, bytes) of each frame, where the parts are packed as the file is to be.
+        """Yield (filters skipped, bytes) of each frame, packed in threads, or as the parts have it.
 
         Args:
           name: `counts` or `sigma`.
 
         Returns:
-          None where they have to be packed anew.
+          None where HDF5 has to pack them.
         """
         numbers = self.form.numbers if name == "counts" else self.form.of_errors
-        as_parts = self.form.packing == PACKING and numbers.name == "float32"
-        return (
-            self._answers.packed(name) if as_parts and isinstance(self._answers, Joined) else None
-        )
+        if self.form.packing != PACKING or len(self.like.spatial) != 2:
+            return None
+        if isinstance(self._answers, Joined) and numbers.name == "float32":
+            return self._answers.packed(name)
+        frames = self.frames() if name == "counts" else self.sigmas()
+        works = (functools.partial(packed, frame) for frame in frames)
+        size = numbers.dtype.itemsize * math.prod(self.frame)
+        return ((0, found) for found in in_threads(works, threads_of(3 * size)))
 
     def replicas(self) -> Iterator[Iterator[np.ndarray]]:
         """Yield of each replica what it differs by from each frame's answer, float16."""

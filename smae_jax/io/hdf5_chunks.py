@@ -1,7 +1,7 @@
-"""Frames of an HDF5 dataset by its chunks: HDF5 reads their bytes, and any thread unpacks them.
+"""Frames of an HDF5 dataset by its chunks: HDF5 moves their bytes, and any thread packs and unpacks them.
 
-HDF5 unpacks one chunk after the other, under a lock. Detectors write a frame per chunk, packed by
-Bitshuffle-LZ4, which imagecodecs unpacks without a lock.
+HDF5 packs one chunk after the other, under a lock. Detectors write a frame per chunk, packed by
+Bitshuffle-LZ4, for which imagecodecs needs no lock.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ BITSHUFFLE = 32008
 """Number of the filter."""
 _LZ4 = 2
 """What the fifth of its numbers is where it packs by LZ4."""
+_BLOCK = 2**13
+"""Bytes of a block, as HDF5's filter has it: what is packed here has the bytes of what HDF5 packs."""
 _HEAD = 12
 """Bytes before the first block: the length of what is packed (8), and that of a block (4), big-endian."""
 
@@ -71,6 +73,22 @@ def unpacked(chunks: Sequence[Chunk], shape: tuple[int, ...], dtype: np.dtype) -
     return frames
 
 
+def packed(frame: np.ndarray) -> bytes:
+    """Pack one frame by Bitshuffle-LZ4, in any thread, as HDF5's own filter does."""
+    values = np.ascontiguousarray(frame).reshape(-1).view(f"u{frame.itemsize}")
+    group, block = 8 * frame.itemsize, max(_BLOCK // (8 * frame.itemsize), 16) * 8 * frame.itemsize
+    whole = values.nbytes - values.nbytes % group
+    encoded: Any = imagecodecs.bitshuffle_encode(
+        values, itemsize=frame.itemsize, blocksize=block // frame.itemsize
+    )
+    shuffled: Any = memoryview(encoded).cast("B")
+    parts = [values.nbytes.to_bytes(8, "big"), block.to_bytes(4, "big")]
+    for start in range(0, whole, block):
+        found = imagecodecs.lz4_encode(shuffled[start : min(start + block, whole)])
+        parts += [len(found).to_bytes(4, "big"), found]
+    return b"".join([*parts, shuffled[whole:]])
+
+
 def _unpack(packed: bytes, values: np.ndarray) -> None:
     """Unpack one chunk into `values`, (n,), unsigned."""
     size, itemsize = values.nbytes, values.itemsize
@@ -78,7 +96,8 @@ def _unpack(packed: bytes, values: np.ndarray) -> None:
     group = 8 * itemsize  # what bits are shuffled in; what is left of it stays as it is
     if told != size or block % group or not block:
         raise ValueError(f"a chunk is said to hold {told} bytes in blocks of {block}, not {size}")
-    shuffled, view, at = np.empty(size, np.uint8), memoryview(packed), _HEAD
+    shuffled, at = np.empty(size, np.uint8), _HEAD
+    view: Any = memoryview(packed)
     whole = size - size % group
     try:
         for start in range(0, whole, block):
@@ -86,7 +105,7 @@ def _unpack(packed: bytes, values: np.ndarray) -> None:
             at += 4
             if at + length > len(packed):
                 raise ValueError("a block of a chunk is cut off")
-            part = shuffled[start : min(start + block, whole)]
+            part: Any = shuffled[start : min(start + block, whole)]
             found = imagecodecs.lz4_decode(view[at : at + length], out=part)
             if len(found) != len(part):
                 raise ValueError("a block of a chunk is too short")

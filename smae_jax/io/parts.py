@@ -12,21 +12,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
+import math
 import os
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import h5py
 import numpy as np
 
 from smae_jax.errors import UserError
 from smae_jax.io.atomic import OutputError, atomic_path
+from smae_jax.io.hdf5_chunks import packed
 from smae_jax.io.hdf5_sink import create_hdf5
 from smae_jax.io.packings import packing_options
 from smae_jax.measurements import Measurements
+from smae_jax.overlap import in_threads, threads_of
 
 _RECORD = "made_of.json"
 _ARRAYS = ("counts", "sigma", "known", "filled")
@@ -150,24 +155,21 @@ class Parts:
           UserError: if there is no room or permission, or another process has begun this output anew.
         """
         self.refuse_replaced()
-        arrays = {
-            "counts": np.where(known, counts, np.nan).astype(np.float32),
-            "sigma": None if sigma is None else np.where(known, sigma, np.nan).astype(np.float32),
-            "known": _once(np.asarray(known, bool)),
-            "filled": _once(np.asarray(filled, bool)),
-        }
+        known = np.asarray(known, bool)
+        flags = {"known": _once(known), "filled": _once(np.asarray(filled, bool))}
         others = () if replicas is None else replicas
-        arrays |= {_REPLICA.format(number): one for number, one in enumerate(others)}
+        arrays = flags | {_REPLICA.format(number): one for number, one in enumerate(others)}
+        values = {"counts": counts} | ({} if sigma is None else {"sigma": sigma})
         with (
             atomic_path(self.path(block), overwrite=True) as temporary,
             create_hdf5(temporary) as file,
         ):
-            packed = packing_options(PACKING)
+            for name, array in values.items():
+                _write(
+                    file, name, np.float32, functools.partial(_answered, array, known), array.shape
+                )
             for name, array in arrays.items():
-                if array is not None:
-                    chunks = (1, *array.shape[1:])
-                    file.create_dataset(name, data=array, chunks=chunks, **packed)
-                    file[name].attrs["crc32"] = checksum(array)
+                _write(file, name, array.dtype, array.__getitem__, array.shape)
             file.attrs["done"] = json.dumps(list(done))
             file.attrs["made_of"] = self._stamp
 
@@ -217,9 +219,9 @@ class Parts:
                 return (
                     file.attrs["made_of"] == self._stamp
                     and len(_in(file, "counts")) == frames
-                    and all(checksum(array[()]) == array.attrs["crc32"] for array in arrays)
+                    and all(_is_sound(array) for array in arrays)
                 )
-        except (OSError, KeyError):
+        except (OSError, KeyError, RuntimeError):
             return False
 
 
@@ -298,6 +300,42 @@ class Joined:
                     yield np.asarray(dataset[index if len(dataset) > 1 else 0])
 
 
+def _answered(values: np.ndarray, known: np.ndarray, frame: int) -> np.ndarray:
+    """Return the values of one frame, NaN where there is no answer."""
+    return np.where(known[frame], values[frame], np.float32(np.nan)).astype(np.float32, copy=False)
+
+
+def _write(
+    file: h5py.File,
+    name: str,
+    dtype: np.dtype | type,
+    frame_of: Callable[[int], np.ndarray],
+    shape: tuple[int, ...],
+) -> None:
+    """Write an array frame by frame, packed in threads, with a checksum of each frame as it is packed."""
+    chunks = (1, *shape[1:])
+    dataset = file.create_dataset(name, shape, dtype, chunks=chunks, **packing_options(PACKING))
+
+    def of(frame: int) -> tuple[bytes, int]:
+        found = packed(frame_of(frame))
+        return found, zlib.crc32(found)
+
+    works = (functools.partial(of, frame) for frame in range(shape[0]))
+    size = math.prod(chunks) * dataset.dtype.itemsize
+    checksums = list[int]()
+    for frame, (found, one) in enumerate(in_threads(works, threads_of(3 * size))):
+        dataset.id.write_direct_chunk((frame, *(0 for _ in shape[1:])), found)
+        checksums.append(one)
+    dataset.attrs["crc32"] = np.array(checksums, np.uint32)
+
+
+def _is_sound(dataset: h5py.Dataset) -> bool:
+    """Whether every frame has the bytes that were written."""
+    place = (0,) * (dataset.ndim - 1)
+    found = (dataset.id.read_direct_chunk((frame, *place))[1] for frame in range(len(dataset)))
+    return np.array_equal([*map(zlib.crc32, found)], cast(Any, dataset.attrs["crc32"]))
+
+
 def _in(file: h5py.File, name: str) -> h5py.Dataset:
     found = file[name]
     if not isinstance(found, h5py.Dataset):
@@ -339,12 +377,13 @@ def _short(text: str) -> str:
 
 def _once(flags: np.ndarray) -> np.ndarray:
     """Return flags of one frame where all frames agree."""
-    return flags[:1] if (flags == flags[:1]).all() else flags
+    return flags[:1] if all(np.array_equal(one, flags[0]) for one in flags[1:]) else flags
 
 
 def checksum(*arrays: np.ndarray) -> int:
     """Return one checksum of some arrays."""
     found = 0
     for array in arrays:
-        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+        plain: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        found = zlib.crc32(plain, found)
     return found
