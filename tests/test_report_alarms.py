@@ -88,6 +88,42 @@ def test_peaks_that_moved_are_named():
     assert alarms.peaks_moved([]).state == "cannot tell"
 
 
+def directions(turned, *, astray=()):
+    """Directions of 40 frames, raw errors of 1 to 5 degrees, all `turned` by denoising; some fits astray."""
+    rng = np.random.default_rng(2)
+    true, sigma = rng.uniform(60, 120, 40), np.linspace(1, 5, 40)
+    raw = true + sigma * rng.normal(size=40)
+    sigma[list(astray)] = 0.5
+    raw[list(astray)] += 45
+    name, bars = ("peak direction", "ring", "degrees"), np.full(40, 0.3)
+    return Observable(*name, raw % 180, sigma, (true + turned) % 180, bars, period=180.0)
+
+
+def test_a_raw_fit_astray_moves_no_peak_and_widens_no_error():
+    one = directions(0.0, astray=[25])
+    assert abs(one.shift[0]) < 3 * one.shift[1]
+    assert alarms.peaks_moved([one]).state == "quiet"
+    np.testing.assert_allclose(one.widened().denoised_sigma, 0.3, atol=0.2)
+    rest = dataclasses.replace(
+        one, **{name: np.delete(values, 25) for name, values in one.columns.items()}
+    )
+    np.testing.assert_allclose(one.shift, rest.shift)
+
+
+@pytest.mark.parametrize("turned", [3.0, -20.0])
+def test_a_motion_of_all_frames_is_found_beside_fits_astray(turned):
+    one = directions(turned, astray=[4, 25])
+    shift, error = one.shift
+    assert error < 0.4
+    assert shift == pytest.approx(turned, abs=3 * error)
+    assert alarms.peaks_moved([one]).state == "rings"
+    assert np.all(one.widened().denoised_sigma > 0.8 * abs(turned))
+    # Frames of small errors tell a motion that is many of their own errors: none of them is astray.
+    sure = dataclasses.replace(one, raw=np.full(40, 90.0), raw_sigma=np.r_[0.01, np.full(39, 5.0)])
+    moved = dataclasses.replace(sure, denoised=sure.raw + turned)
+    np.testing.assert_allclose(moved.shift, (turned, 0.01), rtol=1e-3)
+
+
 def test_motion_that_denoising_takes_away_rings():
     rng = np.random.default_rng(5)
     true = 10 + np.linspace(-2, 2, 60)

@@ -99,14 +99,17 @@ class Observable:
         """Mean difference of denoised and raw over the scan, weighted, and its error.
 
         Raw values scatter about the truth, so their weighted mean tells what denoising changed in all frames
-        alike. NaN where no frame has both.
+        alike. Left out are fits that went astray: those far from the weighted median in their own errors. NaN
+        where no frame has both.
         """
         off = self.difference(self.denoised, self.raw)
-        use = np.isfinite(off) & (self.raw_sigma > 0)
+        use = np.isfinite(off) & np.isfinite(self.raw_sigma) & (self.raw_sigma > 0)
         if not use.any():
             return float("nan"), float("nan")
-        weight = 1 / self.raw_sigma[use] ** 2
-        return float((weight * off[use]).sum() / weight.sum()), float(1 / np.sqrt(weight.sum()))
+        off, sigma = off[use], self.raw_sigma[use]
+        usual = np.quantile(off, 0.5, weights=1 / sigma, method="inverted_cdf")
+        weight = np.where(strays((off - usual) / sigma), 0, 1 / sigma**2)
+        return float((weight * off).sum() / weight.sum()), float(1 / np.sqrt(weight.sum()))
 
     @property
     def motion(self) -> Motion:
