@@ -231,6 +231,7 @@ def main(given: list[str] | None = None) -> int:
         said = list(verdicts(results))
         bench.write(
             "physics",
+            exposures=", ".join(f"{photons:g}" for photons in exposures),
             frames=asked.frames,
             size=asked.size,
             steps=asked.steps,

@@ -111,6 +111,27 @@ def test_drawn_misses_have_the_power_that_was_measured_and_keep_totals():
     assert nothing.shared[:3].sum() < 0.1 * found.shared[:3].sum()
 
 
+def test_an_orientation_that_is_missed_on_all_rings_is_drawn():
+    places = Places(SHAPE, CENTER, symmetric=True)
+    rate = np.broadcast_to(60 * np.exp(-places.ring / 20.0), (24, *SHAPE)).astype(np.float32)
+    light, use = np.full(rate.shape, 0.5, np.float32), np.ones(rate.shape, bool)
+    rng = np.random.default_rng(0)
+    turned = rng.uniform(0, 2 * np.pi, (24, 1, 1))
+    missed = 0.1 * np.cos(2 * places.angle - turned) * rate
+    photons = rng.poisson(np.stack([rate, rate]) * light)
+    found = spectra_of_missed(np.stack([rate + missed] * 2), photons, light, use, places)
+    drawn = np.asarray(
+        draw_missed(jax.random.key(0), found, rate_about(rate, use), np.ones_like(rate), places)
+    )
+
+    def moment(images):
+        inside = (places.ring > 4) & (places.ring < 18)
+        return np.abs((images * np.exp(2j * places.angle))[:, inside].sum(axis=1))
+
+    sizes = [np.sqrt(np.mean(moment(images) ** 2)) for images in (missed, drawn)]
+    np.testing.assert_allclose(sizes[1], sizes[0], rtol=0.3)
+
+
 @pytest.mark.parametrize("fault", ["few", "no counts", "no centre"])
 def test_what_has_no_replicas_is_refused(fault):
     data = scan(0)

@@ -1,5 +1,7 @@
 """Peaks and orientation of profiles: found, fitted without bias, with errors that cover."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,24 @@ def test_direction_degree_and_their_errors():
         pulls = (one.raw - exact) / one.raw_sigma
         assert abs(pulls.mean()) < 0.2, one.name
         assert 0.85 < pulls.std() < 1.15, one.name
+
+
+def test_noise_of_raw_degrees_is_no_move_while_a_damped_degree_is():
+    faint = azimuthal(400, 31.0, 3.0, counts=2.0)
+    scatter = np.random.default_rng(1).normal(0, 0.01, (8, *faint.counts.shape)) * faint.denoised
+    right = dataclasses.replace(faint, replicas=scatter)
+    even = faint.denoised.mean(axis=1, keepdims=True)
+    damped = dataclasses.replace(right, denoised=even + 0.2 * (faint.denoised - even))
+    told, less = observed(right, BINS.azimuth, "ring"), observed(damped, BINS.azimuth, "ring")
+    for one, other in zip(told[1:], less[1:], strict=True):
+        apart = one.raw - one.denoised
+        assert apart.mean() > 5 * apart.std() / 20, one.name  # noise alone
+        shift, error = one.shift
+        assert abs(shift) < 3 * error, one.name
+        assert one.denoised_sigma.mean() < 0.3 * one.denoised.mean(), one.name
+        missed = one.denoised.mean() - other.denoised.mean()
+        assert other.shift[0] == pytest.approx(-missed, abs=3 * error), one.name
+        assert other.denoised_sigma.mean() == pytest.approx(missed, rel=0.4), one.name
 
 
 def test_limits_of_the_degree_and_of_hermans_factor():

@@ -4,6 +4,9 @@ What a network smooths away in both halves of the photons alike is in no differe
 taken for a random field: rate^(POWER / 2) times a field whose power is measured where the photons of either
 half judge the answer to the other. So it is as large, as sharp, as much along rings and as common to the
 frames of a scan as what was found, and quantities that are made of it later have errors of the right size.
+
+Along a ring means with few maxima around it, from 0 (the ring is too bright) to `MOST_MAXIMA`: an
+orientation or texture that is missed is missed on all rings of a frame alike, which no field of pixels has.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from smae_jax.smoothing import smooth
 _FFT: Any = scipy.fft
 POWER = 1.75
 """Squared errors grow with this power of the rate: noise as the rate, what is smoothed away as its square."""
+MOST_MAXIMA = 4
+"""Around a ring. With 2 it is oriented too much, too little or elsewhere; with 4 its arcs are too wide."""
 OCTAVES = 12
 """Of length; the first holds periods below 4 pixels, the last all that are longer."""
 ABOUT = 2.0
@@ -51,6 +56,28 @@ class Places:
         """Number of the ring of every pixel, each one pixel wide, (height, width), int32."""
         y, x = (np.arange(n) - c for n, c in zip(self.shape, self.center, strict=True))
         return np.floor(np.hypot(y[:, None], x)).astype(np.int32)
+
+    @functools.cached_property
+    def angle(self) -> np.ndarray:
+        """Azimuth of every pixel in radians, (height, width), float32."""
+        y, x = (np.arange(n) - c for n, c in zip(self.shape, self.center, strict=True))
+        return np.arctan2(y[:, None], x).astype(np.float32)
+
+    @property
+    def maxima(self) -> list[int]:
+        """Numbers of maxima around a ring that misses have; opposite pixels are alike where they are even."""
+        return list(range(0, MOST_MAXIMA + 1, 2 if self.symmetric else 1))
+
+    @property
+    def waves(self) -> list[tuple[int, int]]:
+        """Waves around a ring: (which of `maxima`, 0 = cosine and 1 = sine)."""
+        return [(k, part) for k, n in enumerate(self.maxima) for part in range(2 if n else 1)]
+
+    def around(self, wave: tuple[int, int], angle: Any) -> Any:
+        """Return a wave at azimuths, of NumPy or JAX."""
+        which, part = wave
+        array: Any = np if isinstance(angle, np.ndarray) else jnp
+        return (array.sin if part else array.cos)(self.maxima[which] * angle)
 
     @property
     def rings(self) -> int:
@@ -93,12 +120,13 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class Spectra:
-    """Power by octaves, (OCTAVES,) each, in units of rate^POWER.
+    """Power by octaves, in units of rate^POWER.
 
     Attributes:
-      own: of what each frame has by itself.
-      shared: of what all frames have alike.
-      own_rings, shared_rings: the same of what is alike all along a ring.
+      own: of what each frame has by itself, (OCTAVES,).
+      shared: of what all frames have alike, (OCTAVES,).
+      own_rings, shared_rings: the same of waves around rings, by octaves along the radius, for each number
+        of maxima, (maxima, OCTAVES).
     """
 
     own: np.ndarray
@@ -140,7 +168,7 @@ def spectra_of_missed(
     frames = len(rate)
     found = []
     for (of_each, noise), (of_sum, noise_of_sum) in zip(each, added, strict=True):
-        shared = np.zeros(OCTAVES)
+        shared = np.zeros_like(of_each)
         if frames > 1:
             shared = _clear((of_sum - of_each / frames) / (1 - 1 / frames), noise_of_sum)
         found += [_clear(of_each - shared, noise), shared]
@@ -165,14 +193,14 @@ def draw_missed(
     first, second, third = jax.random.split(key, 3)
     seeds = jax.random.bits(third, (len(rate), 2), jnp.uint32)
     shared, own = (
-        jnp.sqrt(jnp.asarray(np.stack(powers), jnp.float32))
+        tuple(jnp.sqrt(jnp.asarray(power, jnp.float32)) for power in powers)
         for powers in (
             (spectra.shared, spectra.shared_rings),
             (spectra.own, spectra.own_rings),
         )
     )
-    in_all = _field(first, shared[0], places), _line(second, shared[1], places)
-    draw = functools.partial(_draw, places, own, in_all)
+    in_all = _field(first, shared[0], places), _lines(second, shared[1], places)
+    draw = functools.partial(_draw, places, jnp.asarray(places.angle), own, in_all)
     return piecewise(draw, seeds, rate.astype(np.float32), exposure)
 
 
@@ -212,19 +240,24 @@ def _powers(
     """
     plane = Components.of(places.padded, places.octave)
     line = Components.of((places.line,), places.octave_of_line)
-    pixels, rings = np.zeros((2, OCTAVES))
-    square, square_of_rings = 0.0, 0.0
+    pixels, rings = np.zeros(OCTAVES), np.zeros((len(places.maxima), OCTAVES))
+    square, square_of_rings, whole_of_rings = 0.0, *np.zeros((2, len(places.maxima), 1))
     for frame, expected in enumerate(sign):
-        squares = _over_rings(expected**2, places)
-        parts = [_along_rings(one[frame], expected, squares, places) for one in seen]
-        pixels += plane.product(*(rest for _, rest in parts))
-        rings += line.product(*(np.sqrt(squares) * ring for ring, _ in parts))
+        squares = [_over_rings((expected * wave) ** 2, places) for wave in _waves(places)]
+        (first, rest), (second, other) = (
+            _along_rings(one[frame], expected, squares, places) for one in seen
+        )
+        pixels += plane.product(rest, other)
         square += float((expected > 0).sum()) ** 2
-        square_of_rings += float((squares > 0).sum()) ** 2
+        for k, (which, _) in enumerate(places.waves):
+            rings[which] += line.product(first[k], second[k])
+            square_of_rings[which] += float((squares[k] > 0).sum()) ** 2
+            whole_of_rings[which] += squares[k].sum()
     whole = max(float((sign.astype(np.float64) ** 2).sum()), 1e-30)
+    whole_of_rings = np.maximum(whole_of_rings, 1e-30)
     return (
         (pixels / whole, np.sqrt(square / plane.number) / whole),
-        (rings / whole, np.sqrt(square_of_rings / line.number) / whole),
+        (rings / whole_of_rings, np.sqrt(square_of_rings / line.number) / whole_of_rings),
     )
 
 
@@ -263,13 +296,25 @@ class Components:
         return total / self.number
 
 
+def _waves(places: Places) -> list[np.ndarray]:
+    """Return all waves around rings, (height, width) each, the even one first."""
+    return [places.around(wave, places.angle) for wave in places.waves]
+
+
 def _along_rings(
-    residual: np.ndarray, sign: np.ndarray, squares: np.ndarray, places: Places
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a residual has of `sign` on each ring, by least squares, and the rest of it."""
-    found = _over_rings(residual * sign, places)
-    ring = np.divide(found, squares, out=np.zeros_like(found), where=squares > 0)
-    return ring, residual - sign * ring[places.ring]
+    residual: np.ndarray, sign: np.ndarray, squares: list[np.ndarray], places: Places
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return what a residual has of `sign` times each wave on each ring, by least squares, and its rest.
+
+    In units of the residual's noise: amplitudes times the root of `squares`, those of `sign` times the wave.
+    """
+    found = []
+    for wave, square in zip(_waves(places), squares, strict=True):
+        along = _over_rings(residual * sign * wave, places)
+        ring = np.divide(along, square, out=np.zeros_like(along), where=square > 0)
+        residual = residual - sign * wave * ring[places.ring]
+        found.append(np.sqrt(square) * ring)
+    return found, residual
 
 
 def _over_rings(image: np.ndarray, places: Places) -> np.ndarray:
@@ -289,8 +334,16 @@ def _field(key: Array, amplitudes: Array, places: Places) -> Array:
     return jnp.where(there, (field + turned) * np.float32(np.sqrt(0.5)), field)
 
 
+def _lines(key: Array, amplitudes: Array, places: Places) -> list[Array]:
+    """Draw a value for every ring, (rings,), of every wave around it."""
+    keys = jax.random.split(key, len(places.waves))
+    return [
+        _line(one, amplitudes[which], places)
+        for one, (which, _) in zip(keys, places.waves, strict=True)
+    ]
+
+
 def _line(key: Array, amplitudes: Array, places: Places) -> Array:
-    """Draw a value for every ring, (rings,)."""
     amplitude = amplitudes[places.octave_of_line]
     white = jnp.fft.rfft(jax.random.normal(key, (places.line,), jnp.float32))
     return jnp.fft.irfft(white * amplitude, places.line)[: places.rings]
@@ -299,27 +352,32 @@ def _line(key: Array, amplitudes: Array, places: Places) -> Array:
 @functools.partial(jax.jit, static_argnums=0)
 def _draw(
     places: Places,
-    own: Array,
-    shared: tuple[Array, Array],
+    angle: Array,
+    own: tuple[Array, ...],
+    shared: tuple[Array, list[Array]],
     seeds: Array,
     rates: Array,
     exposures: Array,
 ) -> Array:
     """Draw the errors of some frames."""
+    ring = functools.partial(
+        jax.ops.segment_sum, segment_ids=places.ring.ravel(), num_segments=places.rings
+    )
 
     def of_frame(seed: Array, rate: Array, exposure: Array) -> Array:
         first, second = jax.random.split(jax.random.wrap_key_data(seed))
-        field = _field(first, own[0], places) + shared[0]
-        line = _line(second, own[1], places) + shared[1]
+        rest = _field(first, own[0], places) + shared[0]
         light = rate ** (POWER - 1) * exposure  # of a share of 1, squared, over its noise
-        ring = functools.partial(
-            jax.ops.segment_sum,
-            segment_ids=places.ring.ravel(),
-            num_segments=places.rings,
-        )
-        squares = ring(light.ravel())
-        mean = ring((light * field).ravel()) / jnp.where(squares > 0, squares, 1.0)
-        error = rate ** (POWER / 2) * (field + (line - mean)[places.ring])
+        waves = jnp.zeros_like(rest)
+        for wave, mine, all_alike in zip(
+            places.waves, _lines(second, own[1], places), shared[1], strict=True
+        ):
+            around = places.around(wave, angle)
+            squares = ring((light * around**2).ravel())
+            along = ring((light * around * rest).ravel()) / jnp.where(squares > 0, squares, 1.0)
+            rest -= around * along[places.ring]
+            waves += around * (mine + all_alike)[places.ring]
+        error = rate ** (POWER / 2) * (rest + waves)
         total = jnp.sum(jnp.sum(error * exposure, axis=1))
         of_rate = jnp.sum(jnp.sum(rate * exposure, axis=1))
         return error - rate * total / jnp.where(of_rate > 0, of_rate, 1.0)

@@ -181,7 +181,7 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
     return _alarm(
         name,
         bool(moved),
-        f"mean over the scan of denoised less raw: {found}; {limits}",
+        f"median over the frames of denoised less raw: {found}; {limits}",
         "Take these quantities from the raw counts, or correct them by what is said here. Train longer.",
     )
 

@@ -55,6 +55,8 @@ class Observable:
       denoised_sigma: one standard deviation: the scatter of replicas, see also `widened`; None = not known.
       reference: of the reference, (frames,); None = there is none.
       period: of an angle; 0 = it is none.
+      fair: raw values that noise makes neither larger nor smaller in the mean, (frames,), where `raw` are not
+        such; they judge the denoised ones. None = `raw` are.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Observable:
     denoised_sigma: np.ndarray | None = None
     reference: np.ndarray | None = None
     period: float = 0.0
+    fair: np.ndarray | None = None
 
     @property
     def label(self) -> str:
@@ -95,23 +98,31 @@ class Observable:
         return self.difference(self.denoised, self.raw) / sigma
 
     @property
-    def shift(self) -> tuple[float, float]:
-        """Mean difference of denoised and raw over the scan, weighted, and its error.
+    def judging(self) -> np.ndarray:
+        """Raw values without bias, (frames,)."""
+        return self.raw if self.fair is None else self.fair
 
-        Raw values scatter about the truth, so their weighted mean tells what denoising changed in all frames
-        alike. NaN where no frame has both.
+    @property
+    def shift(self) -> tuple[float, float]:
+        """Median difference of denoised and raw over the scan, and its error.
+
+        Raw values scatter about the truth, so their middle tells what denoising changed in all frames alike.
+        A mean weighted by errors would not: a fit that went astray may have the smallest error, and errors of
+        areas grow with the areas, so that those too small by chance would weigh most. The variance of the
+        median of normal values is pi / 2 that of their mean. NaN where no frame has both.
         """
-        off = self.difference(self.denoised, self.raw)
+        off = self.difference(self.denoised, self.judging)
         use = np.isfinite(off) & (self.raw_sigma > 0)
         if not use.any():
             return float("nan"), float("nan")
-        weight = 1 / self.raw_sigma[use] ** 2
-        return float((weight * off[use]).sum() / weight.sum()), float(1 / np.sqrt(weight.sum()))
+        error = np.sqrt(np.pi / 2 / use.sum()) * np.median(self.raw_sigma[use])
+        return float(np.median(off[use])), float(error)
 
     @property
     def motion(self) -> Motion:
         """How much the quantity changes from frame to frame, see `Motion`; NaN of fewer than `FEW` frames."""
-        off = self.difference(self.raw, np.full_like(self.raw, self.middle(self.raw)))
+        raw = self.judging
+        off = self.difference(raw, np.full_like(raw, self.middle(raw)))
         use = np.isfinite(off) & np.isfinite(self.denoised) & (self.raw_sigma > 0)
         use &= ~strays(np.where(use, off, np.nan))
         if use.sum() < FEW:

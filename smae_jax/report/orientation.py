@@ -46,13 +46,18 @@ def folded(values: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return values[..., half:] + values[..., :half], norm[..., half:] + norm[..., :half]
 
 
-def orientation_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orientation:
+def orientation_of(
+    sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray, about: np.ndarray | None = None
+) -> Orientation:
     """Find the orientation of frames; gaps that no side tells are bridged by a straight line.
 
     Args:
       sums: counts, (frames, azimuths).
       norm: exposures behind them, likewise; 0 where nothing was measured.
       azimuth: degrees from -180 on, (azimuths,).
+      about: directions that degree and Hermans' factor are taken about, degrees, (frames,); None = their own.
+        About a direction that does not follow the noise, noise makes neither larger in the mean; a degree is
+        then cos 2 (direction - about) times its own.
 
     Returns:
       NaN where too little of half a turn was measured, or nothing was counted.
@@ -65,11 +70,13 @@ def orientation_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> O
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
     _, second = _moment(intensity, angles)
     direction = np.angle(second) / 2
-    off = angles[None] - direction[:, None]
+    axis = direction if about is None else np.deg2rad(about)
+    off = angles[None] - axis[:, None]
     weight = intensity * np.abs(np.sin(off))
     whole = weight.sum(axis=1)
     mean = (weight * np.cos(off) ** 2).sum(axis=1) / np.where(whole > 0, whole, np.nan)
-    return Orientation(np.rad2deg(direction) % 180, np.abs(second), (3 * mean - 1) / 2)
+    degree = np.real(second * np.exp(-2j * axis))
+    return Orientation(np.rad2deg(direction) % 180, degree, (3 * mean - 1) / 2)
 
 
 def errors_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orientation:
@@ -103,6 +110,9 @@ def errors_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orient
 def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observable]:
     """Return direction, degree and Hermans' factor of a ring, of every frame.
 
+    Noise makes degree and factor of raw counts too large, as their direction follows it. Those about the
+    direction of the answer judge what denoising changed.
+
     Args:
       profile: I(chi) of the ring.
       azimuth: degrees from -180 on, (azimuths,).
@@ -111,6 +121,7 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
     raw = orientation_of(profile.counts, profile.norm, azimuth)
     error = errors_of(profile.counts, profile.norm, azimuth)
     denoised = orientation_of(profile.denoised, profile.norm, azimuth)
+    fair = orientation_of(profile.counts, profile.norm, azimuth, denoised.direction)
     known = None
     if profile.reference is not None and profile.reference_norm is not None:
         known = orientation_of(profile.reference[0], profile.reference_norm, azimuth)
@@ -135,13 +146,12 @@ def observed(profile: Profiles, azimuth: np.ndarray, where: str) -> list[Observa
             denoised=getattr(denoised, kind),
             reference=None if known is None else getattr(known, kind),
             period=period,
+            fair=getattr(fair, kind),
         )
         if others is not None:
             values = np.stack([getattr(other, kind) for other in others])
             off = apart(values, one.denoised, period)
-            one = dataclasses.replace(one, denoised_sigma=rms(off))
-            if period:  # raw degrees and factors are biased: noise makes them too large
-                one = one.widened()
+            one = dataclasses.replace(one, denoised_sigma=rms(off)).widened()
         found.append(one)
     return found
 

@@ -281,7 +281,7 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
     body = page.paragraph(
         f"{said} Every frame is fitted by itself: a straight line and the peak, whose width is the full one "
         "at half height. Values are medians over the frames. Raw errors are those of photons, denoised ones "
-        "are the scatter of replicas. Denoised less raw is the weighted mean over the frames: raw "
+        "are the scatter of replicas. Denoised less raw is the median over the frames: raw "
         "fits scatter about the truth, so it tells what denoising changes in all frames alike."
     )
     body += observed_table(found.observables)
