@@ -28,6 +28,7 @@ import numpy as np
 
 import smae_jax
 from benchmarks import markdown, runner
+from benchmarks.cases import DATA
 from benchmarks.speed_limits import measured_rates, products
 from smae_jax import losses, models, training
 from smae_jax.config import TrainConfig, TrainOptions
@@ -41,6 +42,8 @@ from smae_jax.run.hooks import Judge, Logger, Saver
 from smae_jax.simulate import simulate
 
 ROUNDS = 5
+SIMULATED = 8
+"""Devices that a CPU is taken for."""
 Works = dict[str, Callable[[], Any]]
 Row = dict[str, str]
 
@@ -124,9 +127,11 @@ def training_of(
     ), placed
 
 
-def steps_of(step: training.Step, placed: Any, drawn: Any, *, count: int) -> Callable[[], Any]:
+def steps_of(
+    step: training.Step, placed: Any, drawn: Any, *, count: int, devices: int = 1
+) -> Callable[[], Any]:
     """Return the call that does some steps, on the device in one dispatch where that is not a CPU."""
-    key, mesh, looped = jax.random.key(0), training.make_mesh(1), not on_cpu()
+    key, mesh, looped = jax.random.key(0), training.make_mesh(devices), not on_cpu()
     run = training.make_resident_run(step, drawn, key=key, data=placed, mesh=mesh, looped=looped)
     state = [training.compiled_begin(step, _patch_of(placed), mesh)(key)]
 
@@ -306,31 +311,59 @@ def limit(sizes: Sizes, seconds: float) -> dict[str, Row]:
 def wall(sizes: Sizes, seconds: float) -> dict[str, Row]:
     """Time `smae-jax train` by the clock: compiled programs to be made, and at hand."""
     del seconds
+    side, steps = (128 if sizes is not QUICK else 48), sizes.train_steps
     with tempfile.TemporaryDirectory() as name:
-        folder, side = Path(name), 128 if sizes is not QUICK else 48
         scan = simulate("saxs", frames=64, size=side, photons=1.0)
-        np.save(folder / "scan.npy", scan.counts.astype(np.uint16))
-        own = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path))),
-        }
-        own.pop("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", None)
-        command = [
-            *(sys.executable, "-m", "smae_jax.cli", "train", "--run", "r", "--overwrite"),
-            *("--data.path", "scan.npy", "--train.steps", str(sizes.train_steps)),
-        ]
-        took = []
-        for _ in range(3):
-            start = time.perf_counter()
-            subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)
-            took.append(time.perf_counter() - start)
-    what = f"`smae-jax train`, {sizes.train_steps} steps, 64 frames of {side} x {side}"
+        np.save(Path(name) / "scan.npy", scan.counts.astype(np.uint16))
+        asked = ("--data.path", "scan.npy", "--train.steps", str(steps))
+        return commands(Path(name), f"`train`, {steps} steps, 64 frames of {side} x {side}", asked)
+
+
+def spectra(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Time the training on four X-ray fluorescence spectra by the clock, with its shipped options."""
+    del seconds
+    config = Path(__file__).parents[1] / "configs" / "spectra.toml"
+    asked = ("--config", str(config), "--data.path", str(DATA / "xrf_spectra.csv"))
+    asked += ("--train.steps", str(sizes.train_steps)) if sizes is QUICK else ()
+    with tempfile.TemporaryDirectory() as name:
+        return commands(Path(name), "`train` on four spectra, `configs/spectra.toml`", asked)
+
+
+def commands(folder: Path, what: str, asked: tuple[str, ...]) -> dict[str, Row]:
+    """Time a training of the command line, first with nothing compiled."""
+    own = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parents[1], *sys.path))),
+    }
+    command = [sys.executable, "-m", "smae_jax.cli", "train", "--run", "r", "--overwrite", *asked]
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        subprocess.run(command, cwd=folder, env=own, check=True, capture_output=True)
+        took.append(time.perf_counter() - start)
+    usual = f"{statistics.median(took[1:]):.1f} s ({min(took[1:]):.1f} to {max(took[1:]):.1f})"
     return {
         f"{what}, nothing compiled": {"ours": f"{took[0]:.1f} s"},
-        f"{what}, compiled before": {
-            "ours": f"{statistics.median(took[1:]):.1f} s ({min(took[1:]):.1f} to {max(took[1:]):.1f})"
-        },
+        f"{what}, compiled before": {"ours": usual},
     }
+
+
+def devices(sizes: Sizes, seconds: float) -> dict[str, Row]:
+    """Compare steps on eight simulated devices of a CPU with the same steps on one."""
+    step, placed = training_of(
+        scan_of(16, 128),
+        model="unet",
+        method=smae_jax.Thinning(),
+        precision="float32",
+        patch=(64, 64),
+    )
+    drawn, count = functools.partial(draw, batch_size=16), max(1, sizes.steps // 4)
+    works = {
+        name: steps_of(step, placed, drawn, count=count, devices=number)
+        for name, number in (("ours", SIMULATED), ("one device", 1))
+    }
+    found = rates(in_turns(works, seconds=seconds), 16 * count, "samples/s")
+    return {f"training, 16 x 64 x 64, on {SIMULATED} simulated devices of a CPU": found}
 
 
 MEASURES: dict[str, Callable[[Sizes, float], dict[str, Row]]] = {
@@ -339,7 +372,9 @@ MEASURES: dict[str, Callable[[Sizes, float], dict[str, Row]]] = {
     "fit": fit,
     "limit": limit,
     "wall": wall,
+    "spectra": spectra,
     "large": large,
+    "devices": devices,
 }
 
 
@@ -349,6 +384,8 @@ def child(name: str, compiled: str, *, quick: bool, seconds: float) -> dict[str,
     command += ["--quick"] if quick else []
     root, own = Path(__file__).parents[1], os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     own |= {"JAX_COMPILATION_CACHE_DIR": compiled}
+    if name == "devices":
+        own |= {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(SIMULATED)}
     done = subprocess.run(command, env=own, capture_output=True, text=True, cwd=root, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -374,7 +411,7 @@ def main(given: list[str] | None = None) -> int:
                 found = child(name, compiled, quick=asked.quick, seconds=seconds)
                 print("\n".join(f"{row}: {cells}" for row, cells in found.items()), flush=True)
                 rows |= found
-        heads = ("ours", "PyTorch", "bare step", "at the limit", "ratio")
+        heads = ("ours", "PyTorch", "bare step", "one device", "at the limit", "ratio")
         keys = {head: head for head in heads if any(head in row for row in rows.values())}
         table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
         note = "PyTorch is not installed here (`pip install smae_jax[torch]`)."
