@@ -31,7 +31,7 @@ from benchmarks import markdown, runner
 from smae_jax.simulate import simulate
 
 FREE = "benchmarks.scale:Free"
-ALONE = ("--no-combine", "--keep-significant", "0", "--no-keep-sums")
+ALONE = ("--no-combine", "--keep-significant", "0", "--no-keep-sums", "--no-keep-shadows")
 """Options of `infer` that leave the network and the totals."""
 ROWS = ("memory", "stages", "large", "start", "latency", "kills", "shards")
 
