@@ -60,7 +60,7 @@ def piecewise(function: Callable[..., Any], *arrays: Any, axis: int = 0, values:
     for start in range(0, length, size):
         first = min(start, length - size)
         given = (
-            a if w else _part(a, first, size, axis) for a, w in zip(arrays, whole, strict=True)
+            a if w else part_of(a, first, size, axis) for a, w in zip(arrays, whole, strict=True)
         )
         found = function(*given)
         parts.append(found if first == start else _without(found, start - first, axis))
@@ -69,7 +69,8 @@ def piecewise(function: Callable[..., Any], *arrays: Any, axis: int = 0, values:
     return jax.tree.map(lambda *found: jnp.concatenate(found, axis=axis), *parts)
 
 
-def _part(array: Any, first: int, size: int, axis: int) -> Any:
+def part_of(array: Any, first: int, size: int, axis: int) -> Any:
+    """Return so many frames or rows of an array; of one on the device without compiling for every place."""
     if isinstance(array, np.ndarray):
         return array[(slice(None),) * axis + (slice(first, first + size),)]
     return _cut(array, first, size, axis)

@@ -25,7 +25,7 @@ from scipy.optimize import isotonic_regression
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.finishing.own import shares_of_own, with_own
 from smae_jax.methods.protocol import Answers
-from smae_jax.piecewise import piecewise
+from smae_jax.piecewise import part_of, piecewise
 from smae_jax.stacks import mean_over_frames
 
 SLAB = 2**22
@@ -55,11 +55,11 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
         evidence.memo["shares"] = [_shares(evidence, part) for part in parts]
     counts, variance = list[Array](), list[Array]()
     for part, (shares, apart) in zip(parts, evidence.memo["shares"], strict=True):
-        own = jnp.asarray(answers.counts[part])
+        own = _frames_of(answers.counts, part)
         together, weights = _together(own, shares)
         variances = None
         if answers.variance is not None:
-            of_own = jnp.asarray(answers.variance[part])
+            of_own = _frames_of(answers.variance, part)
             variances = combined(of_own, weights**2, use=_known(own)), of_own
         found, spread = with_own(together, own, variances, apart)
         counts.append(found)
@@ -69,14 +69,22 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     return answers.after(
         "combine",
         what,
-        counts=jnp.concatenate(counts),
-        variance=jnp.concatenate(variance) if variance else None,
+        counts=_joined(counts),
+        variance=_joined(variance) if variance else None,
     )
+
+
+def _frames_of(array: Any, part: slice) -> Array:
+    return jnp.asarray(array if len(array) == part.stop - part.start else array[part])
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
 def _shares(evidence: Evidence, part: slice) -> tuple[np.ndarray, np.ndarray]:
     """Return how much of each component, and of own answers, held-out photons confirm in some frames."""
-    told = jnp.asarray(evidence.halves[0].answers.counts[part])
+    told = _frames_of(evidence.halves[0].answers.counts, part)
     held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure_once
     exposure = exposure if len(exposure) == 1 else exposure[part]
     valid = evidence.valid[part].all(axis=0)
@@ -90,13 +98,16 @@ def _together(own: Array, shares: np.ndarray) -> tuple[Array, np.ndarray]:
     """Return combined answers, the answers themselves where one is not known, and the frames' weights."""
     use = _known(own)
     weights = weights_of_frames(own, shares, use=use)
-    summed = combined(own, weights, use=use)
-    return jnp.where(use[None], jnp.maximum(summed, 0), own), weights
+    return combined(own, weights, use=use), weights
+
+
+def _known(counts: Array) -> Array:
+    return piecewise(_finite, counts, axis=1)[0]
 
 
 @jax.jit
-def _known(counts: Array) -> Array:
-    return jnp.isfinite(counts).all(axis=0)
+def _finite(counts: Array) -> Array:
+    return jnp.isfinite(counts).all(axis=0, keepdims=True)
 
 
 def shares_of_components(
@@ -146,7 +157,7 @@ def weights_of_frames(answer: Any, shares: np.ndarray, *, use: Any) -> np.ndarra
 
 
 def combined(answer: Any, weights: np.ndarray, *, use: Any) -> Array:
-    """Return weighted sums of a scan's images where `use` is True, the images themselves elsewhere."""
+    """Return weighted sums, 0 or more, of images where `use` is True, the images themselves elsewhere."""
     apply = functools.partial(_weighted, jnp.asarray(weights, jnp.float32))
     return piecewise(apply, jnp.asarray(answer), jnp.asarray(use)[None], axis=1, values=SLAB)
 
@@ -165,9 +176,9 @@ def _added(
     total = np.zeros((len(answer), len(answer)))
     rows = max(1, SLAB * answer.shape[1] // answer.size)
     for start in range(0, answer.shape[1], rows):
-        some = slice(start, start + rows)
-        part = (array[:, some] for array in (answer, *others))
-        total += np.asarray(products(mean[:, some], use[None, some], *part))
+        number = min(rows, answer.shape[1] - start)
+        part = (part_of(array, start, number, 1) for array in (mean, use[None], answer, *others))
+        total += np.asarray(products(*part))
     return total
 
 
@@ -202,4 +213,4 @@ def _weighted(weights: Array, answer: Array, use: Array) -> Array:
     """Return weighted sums of some rows of all frames, where `use` is True."""
     flat = jnp.where(use, answer, 0.0).reshape(len(answer), -1)
     summed = jnp.matmul(weights, flat, precision="highest").reshape(answer.shape)
-    return jnp.where(use, summed, answer)
+    return jnp.where(use, jnp.maximum(summed, 0.0), answer)

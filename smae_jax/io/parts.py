@@ -221,7 +221,7 @@ class Parts:
                     and len(_in(file, "counts")) == frames
                     and all(_is_sound(array) for array in arrays)
                 )
-        except (OSError, KeyError, RuntimeError):
+        except (OSError, KeyError, RuntimeError, ValueError):
             return False
 
 
@@ -302,7 +302,9 @@ class Joined:
 
 def _answered(values: np.ndarray, known: np.ndarray, frame: int) -> np.ndarray:
     """Return the values of one frame, NaN where there is no answer."""
-    return np.where(known[frame], values[frame], np.float32(np.nan)).astype(np.float32, copy=False)
+    return np.where(known[frame % len(known)], values[frame], np.float32(np.nan)).astype(
+        np.float32, copy=False
+    )
 
 
 def _write(

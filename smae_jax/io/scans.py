@@ -202,8 +202,8 @@ class Assembly:
         """Take in frames of one file: those with the `wanted` indices, ascending; None = all."""
         wanted = range(frames.count) if wanted is None else wanted
         self._check(file, frames) if self.first else self._start(file, frames, len(wanted))
-        header, dtype = frames.header, np.dtype(frames.values.dtype).name
-        self.kinds.add(name, dtype=dtype, program=header.program)
+        header, dtype = frames.header, np.dtype(frames.values.dtype)
+        self.kinds.add(name, dtype=dtype.name, program=header.program)
         cutoff = header.count_cutoff if self.saturation is None else self.saturation
         room = self.filled + len(wanted)
 
@@ -214,7 +214,8 @@ class Assembly:
                     self.notes.append(f"{100 * bad.mean():.2f} % {_OWN_MASK}")
                 yield functools.partial(_decided, begun, cutoff, bad, self.marks)
 
-        for run, full in in_threads(decided(), threads_of(2 * RUN_BYTES)):
+        size = dtype.itemsize * int(np.prod(frames.values.shape[-2:]))
+        for run, full in in_threads(decided(), threads_of(2 * max(RUN_BYTES, size))):
             self._take(*run, room=room)
             if full:
                 whose = "the file's own cutoff" if self.saturation is None else "--data.saturation"
