@@ -330,9 +330,9 @@ def main(given: list[str] | None = None) -> int:
             for row, cells in found.items():
                 print(f"{row}: {cells['value']}", flush=True)
             rows |= found
-        keys = {"value": "measured", "target": "target"}
-        table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
-        bench.write("scale", table=table)
+            keys = {"value": "measured", "target": "target"}
+            table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
+            bench.write("scale", table=table)  # what is done so far
     return 0
 
 

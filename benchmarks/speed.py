@@ -406,18 +406,18 @@ def main(given: list[str] | None = None) -> int:
             print(json.dumps(MEASURES[asked.row](sizes, asked.seconds)))
             return 0
         rows, seconds = dict[str, Row](), 0.05 if asked.quick else asked.seconds
+        note = "PyTorch is not installed here (`pip install smae_jax[torch]`)."
+        if find_spec("torch"):
+            note = f"PyTorch {version('torch')}."
+        heads = ("ours", "PyTorch", "bare step", "one device", "at the limit", "ratio")
         with tempfile.TemporaryDirectory() as compiled:
             for name in asked.only:
                 found = child(name, compiled, quick=asked.quick, seconds=seconds)
                 print("\n".join(f"{row}: {cells}" for row, cells in found.items()), flush=True)
                 rows |= found
-        heads = ("ours", "PyTorch", "bare step", "one device", "at the limit", "ratio")
-        keys = {head: head for head in heads if any(head in row for row in rows.values())}
-        table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
-        note = "PyTorch is not installed here (`pip install smae_jax[torch]`)."
-        if find_spec("torch"):
-            note = f"PyTorch {version('torch')}."
-        bench.write("speed", table=table, notes=note)
+                keys = {head: head for head in heads if any(head in row for row in rows.values())}
+                table = markdown.scores("work", rows, keys, dict.fromkeys(keys, "{}"))
+                bench.write("speed", table=table, notes=note)  # what is done so far
     return 0
 
 
