@@ -1,6 +1,6 @@
 # make demo   install, then simulate, train, denoise and draw: runs/demo/
-# make test   install the test extras and run the tests (about 12 minutes on two cores)
-# make slow   the tests that take minutes each
+# make test   install the test extras and run the tests (about 6 minutes on two cores)
+# make slow   the long tests: those compiled fast, then those compiled as users compile
 # make notebooks   run the tutorials and keep their outputs: docs/tutorials/*.ipynb (a few minutes)
 # make lint   formatting, lint and types
 # make clean  remove what the above made, except runs/
@@ -8,6 +8,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+# Each process begins with a half that lies together, so that few modules are prepared for twice.
+SHARED_OUT := -n $(WORKERS) --dist worksteal
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 ...` chooses another.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -20,10 +22,11 @@ demo: $(VENV)/installed
 	$(BIN)/smae-jax demo --overwrite
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest $(SHARED_OUT)
 
 slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow -n $(WORKERS)
+	$(BIN)/python -m pytest -m "slow and not optimized" $(SHARED_OUT)
+	$(BIN)/python -m pytest -m "slow and optimized" $(SHARED_OUT)
 
 notebooks: $(VENV)/installed-notebooks
 	$(BIN)/python -m docs.run_notebook docs/tutorials/*.ipynb

@@ -15,21 +15,29 @@ from smae_jax import cli
 ROOT = Path(__file__).resolve().parents[1]
 
 # Before anything asks JAX for a device: eight simulated ones, so that data parallelism is tested on
-# any machine, and a cache that makes the second run of the suite short.
+# any machine, and a cache of every program: what one process has compiled, the others read.
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache" / "tests"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 # Strictness lives here, the library stays light: no shape is widened by silence, no random key used twice.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 
 
+# XLA's older emitter of loops, and one compilation unit for each program: half the time to compile.
+FAST_COMPILATION = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile fast rather than well, but for slow tests: tiny steps take longer to compile than to run."""
-    if config.option.markexpr != "slow":
+    """Compile fast rather than well: tiny steps take longer to compile than to run.
+
+    Tests marked `optimized` have a run of their own, which compiles as users do.
+    """
+    if config.option.markexpr != "slow and optimized":
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # of the processes that tests start
         jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILATION}".strip()
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +89,7 @@ SMALL = (
     *("--train.steps", 4, "--train.batch-size", 8, "--train.patch", 16, "--unet.widths", 8),
     *("--unet.blocks", 0, "--train.optimizer", "adam", "--train.validation-batches", 1),
     *("--train.log-every", 1, "--train.validate-every", 2, "--train.warmup-steps", 0),
+    *("--train.schedule", "constant"),  # one program, whatever the number of steps
 )
 
 
@@ -120,6 +129,7 @@ def trained_run(small_scan, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "run"
     data = ("--data.path", f"{small_scan}::counts", "--data.mask", f"{small_scan}::mask")
     arguments = ("train", "--run", run, *data, "--data.center", "17.5,14", *SMALL)
+    arguments = (*arguments, "--train.schedule", "cosine")  # of which the best step is not the last
     with open(os.devnull, "w") as nowhere, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", nowhere)
         assert cli.main([str(argument) for argument in arguments]) == 0

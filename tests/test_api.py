@@ -211,6 +211,7 @@ def test_spectra_are_trained_and_denoised(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_spectra_of_a_file_give_the_answer_of_the_command_line(smae, tmp_path):
     np.savetxt(
         tmp_path / "s.txt", np.column_stack([ENERGY, SPECTRA.T]), header="energy(keV) a b c d"

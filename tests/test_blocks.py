@@ -455,6 +455,7 @@ def test_a_large_scan_is_judged_by_frames_spread_over_it(scan, trained_run, smae
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_killed_at_any_moment_the_output_ends_with_the_same_bytes(scan, trained_run, tmp_path):
     """A real process and a real kill, again and again until it gets through."""
     out, undisturbed = tmp_path / "out.h5", tmp_path / "undisturbed.h5"

@@ -609,7 +609,8 @@ def test_best_step_is_what_inference_takes(trained_run, smae, small_scan):
 def test_restarts_and_accumulation_reach_a_scan(smae, small, small_scan):
     """The rate climbs to its peak again, and two steps together change the parameters once."""
     data = ("--data.path", f"{small_scan}::counts", "--data.center", "17.5,14")
-    changed = ("--train.restarts", 1, "--train.accumulate", 2, "--train.validation", "none")
+    changed = ("--train.schedule", "cosine", "--train.restarts", 1, "--train.accumulate", 2)
+    changed = (*changed, "--train.validation", "none")
     assert smae("train", "--run", "run", *data, *small, *changed).status == 0
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]

@@ -121,7 +121,7 @@ def small_demo(tmp_path, monkeypatch):
     config = tmp_path / "small.toml"
     config.write_text(
         "[train]\nsteps = 2\nbatch_size = 8\npatch = 16\nvalidate_every = 1\n"
-        "validation_batches = 1\nlog_every = 1\n[unet]\nwidths = [4, 8]\n"
+        "validation_batches = 1\nlog_every = 1\n[unet]\nwidths = [4]\nblocks = 0\n"
     )
     return DemoConfig(run=str(tmp_path / "demo"), config=str(config), photons=5.0)
 

@@ -176,6 +176,7 @@ def test_error_bars_are_written_beside_the_counts(smae):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize(("kind", "photons"), [("saxs", 1.0), ("waxd", 1.0)])
 def test_error_bars_cover_the_truth(smae, kind, photons):
     """68 % of the truths lie within one error bar, give or take 8 %; a smaller scan and fewer steps."""

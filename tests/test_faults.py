@@ -326,6 +326,7 @@ def test_an_error_of_ones_own_code_shows_where_it_came_from(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_sigterm_saves_and_resume_ends_with_the_same_bits(tmp_path):
     """All three are processes of their own: what is compared is the signal, not two kinds of process."""
 

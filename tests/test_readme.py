@@ -15,7 +15,16 @@ from smae_jax.cli import main
 from smae_jax.simulate import simulate
 
 ROOT = Path(__file__).parents[1]
-QUICK = ["--train.steps", "2", "--unet.widths", "8", "--train.batch-size", "8"]
+QUICK = [
+    "--train.steps",
+    "2",
+    "--unet.widths",
+    "8",
+    "--unet.blocks",
+    "0",
+    "--train.batch-size",
+    "8",
+]
 
 
 def commands():

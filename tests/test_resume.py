@@ -172,6 +172,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run_bitwise(options, tmp_path, 
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_killed_twice_at_different_places(options, tmp_path, whole):
     run = killed(options, tmp_path / "run", hooks.Judge, 4)
     with pytest.MonkeyPatch.context() as patch:
@@ -193,6 +194,7 @@ def test_best_of_the_last_checkpoint_outlives_a_better_one_after_it(options, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_half_a_line_and_half_a_checkpoint_do_not_hinder(options, tmp_path, whole):
     run = killed(options, tmp_path / "run", hooks.Logger, 5)
     with (run / "metrics.jsonl").open("a") as file:
@@ -206,6 +208,7 @@ def test_half_a_line_and_half_a_checkpoint_do_not_hinder(options, tmp_path, whol
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_real_kill_of_a_real_process(options, tmp_path):
     """Both runs are processes of their own: what is compared is the kill, not two kinds of process."""
     own = options.train
@@ -268,6 +271,7 @@ def test_real_kill_of_a_real_process(options, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_finished_run_goes_on_for_more_steps(options, tmp_path):
     """With a constant rate the first steps do not know how many will follow."""
     whole = start(options, tmp_path / "whole", schedule="constant", warmup_steps=0)
@@ -282,6 +286,7 @@ def test_finished_run_goes_on_for_more_steps(options, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_run_without_validation_resumes_and_has_its_last_step_as_best(options, tmp_path):
     run = killed(options, tmp_path / "run", hooks.Logger, 5, validation="none")
     for _ in range(2):

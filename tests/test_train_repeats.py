@@ -88,6 +88,7 @@ def test_run_folder_has_the_parts_of_any_run(smae, spectra, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_resume_is_bitwise(smae, spectra, tmp_path):
     assert train(smae, spectra, tmp_path / "whole", *N2N).status == 0
     short = (*N2N, "--train.schedule", "constant")

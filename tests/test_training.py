@@ -109,6 +109,7 @@ def assert_bitwise(a, b):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_eight_devices_train_as_one_with_unlike_masks(scan):
     # The fixture must be able to tell: patches of one batch have very unlike numbers of valid pixels.
     draw_key, pair_key = training.step_keys(jax.random.key(3), jnp.int32(0))

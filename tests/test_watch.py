@@ -374,6 +374,7 @@ def number_in(path):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["asked", "killed"])
 def test_a_watch_that_is_stopped_leaves_an_output_and_goes_on(trained_run, frames, tmp_path, end):
     folder, out = tmp_path / "in", tmp_path / "out.h5"
