@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import imagecodecs
 import numpy as np
 
 BITSHUFFLE = 32008
@@ -75,6 +74,8 @@ def unpacked(chunks: Sequence[Chunk], shape: tuple[int, ...], dtype: np.dtype) -
 
 def packed(frame: np.ndarray) -> bytes:
     """Pack one frame by Bitshuffle-LZ4, in any thread, as HDF5's own filter does."""
+    import imagecodecs  # not by those who read nothing of the kind
+
     values = np.ascontiguousarray(frame).reshape(-1).view(f"u{frame.itemsize}")
     group, block = 8 * frame.itemsize, max(_BLOCK // (8 * frame.itemsize), 16) * 8 * frame.itemsize
     whole = values.nbytes - values.nbytes % group
@@ -91,6 +92,8 @@ def packed(frame: np.ndarray) -> bytes:
 
 def _unpack(packed: bytes, values: np.ndarray) -> None:
     """Unpack one chunk into `values`, (n,), unsigned."""
+    import imagecodecs
+
     size, itemsize = values.nbytes, values.itemsize
     told, block = (int.from_bytes(packed[a:b], "big") for a, b in ((0, 8), (8, _HEAD)))
     group = 8 * itemsize  # what bits are shuffled in; what is left of it stays as it is

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from smae_jax.io.atomic import atomic_path
+from smae_jax.overlap import Behind
 from smae_jax.progress import Bar
 from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.training import Metrics, Parameters, TrainState, check_finite, copied
@@ -92,8 +93,9 @@ def _step_of(line: str) -> float:
 class Saver:
     """Save the whole state, and with it the best parameters so far and the notes that a resumed run needs.
 
-    The best that the newest checkpoint knows of stays until there is a newer one: a run that is killed goes
-    on from that checkpoint and finds its best again. Left in any other way, the best so far is written too.
+    A thread writes while the next steps are done; what goes wrong there is raised by the next save, or at the
+    end. The best that the newest checkpoint knows of stays until there is a newer one: a run that is killed
+    goes on from that checkpoint and finds its best again. Left in any other way, the best is written too.
     """
 
     def __init__(
@@ -103,34 +105,40 @@ class Saver:
         self.checkpoints, self.best = checkpoints, best
         self.notes = notes or {"best_step": 0, "best_loss": None}
         self._waiting: Any = None
+        self._behind = Behind()
 
     def note_best(self, step: int, average: Parameters, loss: float) -> None:
         """Remember the best parameters so far, which may be given away after this call."""
         self._waiting = step, copied(average), loss
 
-    def write_best(self) -> None:
-        """Write the best parameters so far, if they are not there."""
-        if self._waiting is None:
-            return
-        (step, average, loss), self._waiting = self._waiting, None
-        self.best.save(step, parameters=average, notes={"best_step": step, "best_loss": loss})
-        self.best.keep_only({step, self.notes["best_step"]})
-        self.notes = {"best_step": step, "best_loss": loss}
-
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Save a checkpoint."""
         if "loss" not in metrics:
             return
-        self.write_best()
-        self.checkpoints.save(step, parameters=state.average, state=state, notes=self.notes)
+        best, self._waiting = self._waiting, None
+        self._behind(self._write, *jax.device_get((best, step, state)))
+
+    def _write(self, best: Any, step: int = 0, state: TrainState | None = None) -> None:
+        """Write the best parameters so far, if they are not there, and then a checkpoint."""
+        if best is not None:
+            at, average, loss = best
+            notes = {"best_step": int(at), "best_loss": float(loss)}
+            self.best.save(int(at), parameters=average, notes=notes)
+            self.best.keep_only({int(at), self.notes["best_step"]})
+            self.notes = notes
+        if state is not None:
+            average = state.average
+            self.checkpoints.save(int(step), parameters=average, state=state, notes=self.notes)
 
     def __enter__(self) -> Saver:
         """Start."""
+        self._behind.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Write what waits, however the training ends."""
-        self.write_best()
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Wait for what is being written, and write the best, however the training ends."""
+        self._behind.__exit__(kind, error, trace)
+        self._write(jax.device_get(self._waiting))
 
 
 class Tracer:
