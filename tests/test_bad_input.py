@@ -508,20 +508,20 @@ def test_full_disk_under_a_checkpoint_and_going_on_when_there_is_room(
 
     data = ("--data.path", f"{small_scan}::counts", "--data.center", "17.5,14")
     saves = []
-    save = hooks.Saver.__call__
+    write = hooks.Saver._write
 
-    def save_on_a_small_disk(self, step, state, metrics):
-        saves.append(step)
+    def write_on_a_small_disk(self, best, step=0, state=None):
+        saves.append(int(step))
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         if step == 4:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
-            save(self, step, state, metrics)
+            write(self, best, step, state)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr(hooks.Saver, "__call__", save_on_a_small_disk)
+        patch.setattr(hooks.Saver, "_write", write_on_a_small_disk)
         answer = last_line(
             smae("train", "--run", "new", *data, *small, "--train.checkpoint-every", "2")
         )

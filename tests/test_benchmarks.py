@@ -164,21 +164,21 @@ def untrained(monkeypatch):
     monkeypatch.setattr(runner, "SIGMAS", (1.0, 2.0))
     finetune = importlib.import_module("benchmarks.finetune")
     monkeypatch.setattr(finetune.Tuning, "applied", lambda self, base, case: case.data.counts)
-    physics = importlib.import_module("benchmarks.physics")
+    # All are imported before one is changed: they hand functions to each other.
+    names = ("physics", "replicas", "ghosts")
+    physics, replicas, ghosts = (importlib.import_module(f"benchmarks.{name}") for name in names)
 
     def answers_of(run, data):
         off = np.ones((4, *data.counts.shape), np.float16)
         return physics.Answered(data.counts + 0.5, np.ones(data.counts.shape), off)
 
     monkeypatch.setattr(physics, "answers_of", answers_of)
-    replicas = importlib.import_module("benchmarks.replicas")
 
     def with_replicas(run, data, number):
         off = np.ones((number, *data.counts.shape), np.float16)
         return replicas.Answered(data.counts + 0.5, np.ones(data.counts.shape), off)
 
     monkeypatch.setattr(replicas, "answers_of", with_replicas)
-    ghosts = importlib.import_module("benchmarks.ghosts")
 
     def without_stages(run, data, without):
         return data.counts + 0.5, np.ones(data.counts.shape)

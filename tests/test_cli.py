@@ -335,6 +335,7 @@ def test_scan_on_the_host_or_the_device_trains_alike(
 ):
     """Also in a loop on the device, where metrics come less often."""
     device = losses_of(trained_run)
+    small = (*small, "--train.schedule", "cosine")
     train(smae, small_scan, small, "host", "--train.resident", "host")
     np.testing.assert_allclose(losses_of("host"), device, rtol=1e-4)
     looped = ("--train.steps-per-dispatch", 3, "--train.log-every", 4, "--train.validate-every", 4)

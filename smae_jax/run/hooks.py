@@ -116,7 +116,8 @@ class Saver:
         if "loss" not in metrics:
             return
         best, self._waiting = self._waiting, None
-        self._behind(self._write, *jax.device_get((best, step, state)))
+        # Copies: what is on a CPU is otherwise only looked at, and given away at the next step.
+        self._behind(self._write, *jax.tree.map(np.array, jax.device_get((best, step, state))))
 
     def _write(self, best: Any, step: int = 0, state: TrainState | None = None) -> None:
         """Write the best parameters so far, if they are not there, and then a checkpoint."""
