@@ -17,6 +17,7 @@ from smae_jax.cli import main
 from smae_jax.config import TrainConfig
 from smae_jax.placing import draw
 from smae_jax.run.build import build_network, build_optimizer
+from smae_jax.run.hooks import Tracer
 
 BATCH, PATCH = 16, 64
 OPERATIONS = 5.3e9
@@ -101,3 +102,19 @@ def test_no_step_brings_anything_from_the_host(step):
     state, _ = run(state, 1)
     with jax.transfer_guard("disallow"):
         run(state, 1)
+
+
+def test_a_trace_that_cannot_be_written_is_said_and_ends_no_training(tmp_path, monkeypatch):
+    said = []
+    tracer = Tracer(tmp_path / "profile", said.append)
+
+    def full():
+        raise jax.errors.JaxRuntimeError("OUT_OF_RANGE: the disk is full")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda folder: None)
+    monkeypatch.setattr(jax.profiler, "stop_trace", full)
+    for step in range(1, 5):
+        tracer(step, jnp.zeros(()), {"loss": 1.0})
+    (line,) = said
+    assert "profile" in line
+    assert "disk is full" in line

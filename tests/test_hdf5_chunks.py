@@ -136,3 +136,26 @@ def test_damage_is_an_error_of_one_line_that_names_the_file(tmp_path, place):
         source.read()
     assert "\n" not in str(error.value)
     assert source.read([0, 1, 3]).frames == 3
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_cut_tail_is_an_error_and_spreads_over_no_pixel(tmp_path, cut):
+    """What does not fill a group of eight values stands at the end as it is; here it is three bytes."""
+    path = written(tmp_path / "a.h5", stack_of((4, 5, 7), np.uint8), **PACKED)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        chunks = file["entry/data/data"].id
+        skipped, packed = chunks.read_direct_chunk((2, 0, 0))
+        chunks.write_direct_chunk((2, 0, 0), packed[:-cut], skipped)
+    with pytest.raises(UserError, match=r"a\.h5: cannot be read as an HDF5 file"):
+        open_source(path, marks="none").read()
+
+
+def test_marks_are_looked_for_without_hdf5s_own_filter(tmp_path):
+    """A damaged head makes that read beyond its memory."""
+    path = written(tmp_path / "a.h5", stack_of((4, 64, 64), np.uint16), **PACKED)
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        chunks = file["entry/data/data"].id
+        skipped, packed = chunks.read_direct_chunk((2, 0, 0))
+        chunks.write_direct_chunk((2, 0, 0), packed[:4] + b"\xff" * 8 + packed[12:], skipped)
+    with pytest.raises(UserError, match=r"a\.h5: cannot be read as an HDF5 file"):
+        open_source(path).read()

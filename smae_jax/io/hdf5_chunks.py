@@ -113,6 +113,8 @@ def _unpack(packed: bytes, values: np.ndarray) -> None:
             if len(found) != len(part):
                 raise ValueError("a block of a chunk is too short")
             at += length
+        if len(packed) - at != size - whole:
+            raise ValueError(f"a chunk ends with {len(packed) - at} bytes, not {size - whole}")
         shuffled[whole:] = np.frombuffer(view[at:], np.uint8)
         numbers = shuffled.view(values.dtype)
         imagecodecs.bitshuffle_decode(

@@ -130,7 +130,7 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
             most = min(FRAMES, max(4, _LOOKED_AT_BYTES // size))
             depth = frames.header.bit_depth
             for index in spread(frames.count, max(1, most // len(chosen))).tolist():
-                values = frames.part(index, index + 1)[0]
+                values = frames.begin(index, index + 1)()[0]
                 bad = frames.bad(index, index + 1)
                 tally.add(values, bad if bad is None else bad.reshape(here), depth)
     return decide_marks(tally, wanted)

@@ -44,7 +44,7 @@ def read_alone(
     cutoff = header.count_cutoff if saturation is None else saturation
     counts, valid = list[np.ndarray](), list[np.ndarray]()
     for first, last in frames.runs(wanted):
-        values, bad = frames.part(first, last), frames.bad(first, last)
+        values, bad = frames.begin(first, last)(), frames.bad(first, last)
         masks = [None] * len(values) if bad is None else np.broadcast_to(bad, values.shape)
         for frame, mask in zip(values, masks, strict=True):
             tally = Tally(asked.values)

@@ -64,7 +64,7 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
             stopping() as asked_to_stop,
             Logger(folder.metrics, schedule, steps=options.steps, start=start) as logger,
             Saver(checkpoints, best, notes) as saver,
-            Tracer(folder.profile) as tracer,
+            Tracer(folder.profile, say) as tracer,
         ):
 
             def logged(step: int, state: training.TrainState, metrics: training.Metrics) -> None:

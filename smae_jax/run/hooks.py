@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from smae_jax.io.atomic import atomic_path
+from smae_jax.methods.protocol import Say
 from smae_jax.overlap import Behind
 from smae_jax.progress import Bar
 from smae_jax.run.checkpoint import Checkpoints
@@ -143,11 +144,14 @@ class Saver:
 
 
 class Tracer:
-    """Write a trace of the steps between its second call and its third: what compiles is done by then."""
+    """Write a trace of the steps between its second call and its third: what compiles is done by then.
 
-    def __init__(self, folder: Path) -> None:
+    A trace that cannot be written is said, and the training goes on.
+    """
+
+    def __init__(self, folder: Path, say: Say) -> None:
         """Write into this folder, made when it is needed."""
-        self._folder, self._calls = folder, 0
+        self._folder, self._say, self._calls = folder, say, 0
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Begin, or end, after the steps so far have been done."""
@@ -158,7 +162,13 @@ class Tracer:
         if self._calls == 2:
             jax.profiler.start_trace(self._folder)
         elif self._calls == 3:
+            self._stop()
+
+    def _stop(self) -> None:
+        try:
             jax.profiler.stop_trace()
+        except (OSError, RuntimeError) as error:
+            self._say(f"note: no trace was written to {self._folder}: {error}")
 
     def __enter__(self) -> Tracer:
         """Start."""
@@ -167,7 +177,7 @@ class Tracer:
     def __exit__(self, *_: object) -> None:
         """Keep the trace of a training that ended before its third call."""
         if self._calls == 2:
-            jax.profiler.stop_trace()
+            self._stop()
 
 
 class Judge:
