@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import smae_jax
 from benchmarks import markdown, runner
 from benchmarks.cases import DATA
-from benchmarks.speed_limits import measured_rates, products
+from benchmarks.speed_limits import Product, measured_rates, products
 from smae_jax import losses, models, training
 from smae_jax.config import TrainConfig, TrainOptions
 from smae_jax.inference import Predictor
@@ -37,8 +38,8 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Batch, Method, Pair
 from smae_jax.placing import Placing, draw
 from smae_jax.run.build import build_network, build_optimizer
-from smae_jax.run.checkpoint import Checkpoints
-from smae_jax.run.hooks import Judge, Logger, Saver
+from smae_jax.run.fit import Training, fit_in_folder
+from smae_jax.run.folder import RunFolder
 from smae_jax.simulate import simulate
 
 ROUNDS = 5
@@ -53,6 +54,8 @@ class Sizes:
     """How large the cases are: quick, on a CPU, or on an accelerator."""
 
     published: tuple[tuple[int, int, int], tuple[int, int, int]]
+    scan: int
+    patch: int
     batches: tuple[int, ...]
     steps: int
     frames: int
@@ -62,9 +65,11 @@ class Sizes:
     copied: int
 
 
-QUICK = Sizes(((2, 32, 32), (2, 48, 24)), (2,), 2, 4, 48, 4, 64, 2**16)
-CPU = Sizes(((16, 64, 64), (8, 256, 128)), (16,), 20, 8, 256, 1500, 1024, 2**28)
-ACCELERATOR = Sizes(((16, 64, 64), (64, 256, 128)), (16, 256), 200, 64, 256, 1500, 8192, 2**32)
+QUICK = Sizes(((2, 32, 32), (2, 48, 24)), 48, 16, (2,), 2, 4, 48, 4, 64, 2**16)
+CPU = Sizes(((16, 64, 64), (8, 256, 128)), 128, 64, (16,), 20, 8, 256, 1500, 1024, 2**28)
+ACCELERATOR = Sizes(
+    ((16, 64, 64), (64, 256, 128)), 128, 64, (16, 256), 200, 64, 256, 1500, 8192, 2**32
+)
 
 
 def in_turns(works: Works, *, seconds: float) -> dict[str, list[float]]:
@@ -164,12 +169,36 @@ class Given(Method):
         return batch  # type: ignore[return-value]
 
 
-def bare_step(step: training.Step, placed: Any, batch: int, *, count: int) -> Callable[[], Any]:
-    """Return the call that does steps on one pair: network, loss and optimizer alone."""
-    key = jax.random.key(1)
-    pair = jax.jit(lambda k: step.method.pair(k, draw(k, placed, batch_size=batch)))
-    alone = dataclasses.replace(step, method=Given())
-    return steps_of(alone, pair(jax.random.clone(key)), lambda key, given: given, count=count)
+def default_training(side: int, patch: int) -> tuple[training.Step, Any]:
+    """Return the default step and its data, 64 frames of so many pixels a side."""
+    return training_of(
+        scan_of(64, side),
+        model="unet",
+        method=smae_jax.Thinning(),
+        precision="float32",
+        patch=(patch, patch),
+    )
+
+
+def pairs_of(step: training.Step, placed: Any, batch: int) -> Callable[[jax.Array], Pair]:
+    """Return what draws the examples of a step and pairs them: key -> pair."""
+
+    def pair(key: jax.Array) -> Pair:
+        drawing, pairing = jax.random.split(key)
+        return step.method.pair(pairing, draw(drawing, placed, batch_size=batch))
+
+    return pair
+
+
+def bare(step: training.Step) -> training.Step:
+    """Return a step on pairs that are there: network, loss and optimizer alone."""
+    return dataclasses.replace(step, method=Given())
+
+
+def bare_steps(step: training.Step, placed: Any, batch: int, *, count: int) -> Callable[[], Any]:
+    """Return the call that does bare steps, all on one pair."""
+    pair = jax.jit(pairs_of(step, placed, batch))(jax.random.key(1))
+    return steps_of(bare(step), pair, lambda key, given: given, count=count)
 
 
 def published(
@@ -227,79 +256,40 @@ def inference(sizes: Sizes, seconds: float) -> dict[str, Row]:
 
 def fit(sizes: Sizes, seconds: float) -> dict[str, Row]:
     """Compare the default training in full, with looks, log and checkpoints, with its bare steps."""
-    rows = {}
-    data = scan_of(64, 128 if sizes is not QUICK else 48)
+    rows, (step, placed) = {}, default_training(sizes.scan, sizes.patch)
     for batch in sizes.batches:
-        step, placed = training_of(
-            data,
-            model="unet",
-            method=smae_jax.Thinning(),
-            precision="float32",
-            patch=(64, 64) if sizes is not QUICK else (16, 16),
-        )
         works: Works = {
-            "ours": lambda s=step, p=placed, b=batch: whole_training(s, p, b, sizes.steps),  # type: ignore[misc]
-            "bare step": bare_step(step, placed, batch, count=sizes.steps),
+            "ours": functools.partial(whole_training, step, placed, batch, sizes.steps),
+            "bare step": bare_steps(step, placed, batch, count=sizes.steps),
         }
-        found = in_turns(works, seconds=seconds)
-        rows[f"default training in full, {batch} x 64 x 64, beside its bare step"] = rates(
-            found, batch * sizes.steps, "samples/s"
-        )
+        name = f"default training in full, {batch} x {sizes.patch} x {sizes.patch}, beside its bare step"
+        rows[name] = rates(in_turns(works, seconds=seconds), batch * sizes.steps, "samples/s")
     return rows
 
 
-def whole_training(step: training.Step, placed: Any, batch: int, steps: int) -> Any:
+def whole_training(step: training.Step, placed: Any, batch: int, steps: int) -> None:
     """Train as `smae-jax train` does, with all that goes into its folder."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        checkpoints, best = Checkpoints(folder / "checkpoints"), Checkpoints(folder / "best")
-        schedule = training.make_schedule("constant", learning_rate=1e-4, steps=steps)
-        with (
-            Logger(folder / "log", schedule, steps=steps, start=0) as logger,
-            Saver(checkpoints, best) as saver,
-        ):
-            done = training.fit(
-                step,
-                placed,
-                jax.random.key(0),
-                steps=steps,
-                hooks=[(10, logger), (50, Judge(saver, logger)), (200, saver)],
-                loop=training.Loop(batch_size=batch, devices=1),
-            )
-        checkpoints.close()
-        best.close()
-    return done.average
+        options = TrainOptions(steps=steps, batch_size=batch, devices=1)
+        work = Training(step.method, step.net, step.loss, placed)
+        fit_in_folder(
+            TrainConfig(run=name, train=options), RunFolder(Path(name)), work, lambda line: None
+        )
 
 
 def limit(sizes: Sizes, seconds: float) -> dict[str, Row]:
     """Compare the bare step with what its products take at the machine's measured rates."""
-    import jax.numpy as jnp
-
-    rows = {}
-    data = scan_of(64, 128 if sizes is not QUICK else 48)
+    rows, (step, placed) = {}, default_training(sizes.scan, sizes.patch)
     best = measured_rates(jnp.float32, side=sizes.matrix, copied=sizes.copied)
     for batch in sizes.batches:
-        step, placed = training_of(
-            data,
-            model="unet",
-            method=smae_jax.Thinning(),
-            precision="float32",
-            patch=(64, 64) if sizes is not QUICK else (16, 16),
-        )
-        pair = jax.eval_shape(
-            lambda k, b=batch, s=step, p=placed: s.method.pair(k, draw(k, p, batch_size=b)),
-            jax.random.key(0),
-        )
-        alone = dataclasses.replace(step, method=Given())
-        state = jax.eval_shape(lambda k, s=alone, p=placed: s.begin(k, p.patch), jax.random.key(0))
-        some = products(alone, state, jax.random.key(0), pair)
-        count = sizes.steps
-        found = in_turns({"ours": bare_step(step, placed, batch, count=count)}, seconds=seconds)[
-            "ours"
-        ]
-        least, took = best.seconds(some), statistics.median(found) / count
+        some = products_of(step, placed, batch)
+        works: Works = {"ours": bare_steps(step, placed, batch, count=sizes.steps)}
+        found = in_turns(works, seconds=seconds)["ours"]
+        least, took = best.seconds(some), statistics.median(found) / sizes.steps
         total = sum(p.operations for p in some)
-        rows[f"bare default step, {batch} x 64 x 64, of the machine's limit"] = {
+        rows[
+            f"bare default step, {batch} x {sizes.patch} x {sizes.patch}, of the machine's limit"
+        ] = {
             "ours": f"{1e6 * took:.0f} us a step, {total / 1e9:.3g} GFLOP",
             "at the limit": f"{1e6 * least:.0f} us, at {best.operations / 1e12:.3g} TFLOP/s and "
             f"{best.bytes / 1e9:.3g} GB/s",
@@ -308,10 +298,18 @@ def limit(sizes: Sizes, seconds: float) -> dict[str, Row]:
     return rows
 
 
+def products_of(step: training.Step, placed: Any, batch: int) -> list[Product]:
+    """List the convolutions and matrix products of a bare step; nothing is computed."""
+    alone, key = bare(step), jax.random.key(0)
+    pair = jax.eval_shape(pairs_of(step, placed, batch), key)
+    state = jax.eval_shape(lambda key: alone.begin(key, placed.patch), key)
+    return products(alone, state, key, pair)
+
+
 def wall(sizes: Sizes, seconds: float) -> dict[str, Row]:
     """Time `smae-jax train` by the clock: compiled programs to be made, and at hand."""
     del seconds
-    side, steps = (128 if sizes is not QUICK else 48), sizes.train_steps
+    side, steps = sizes.scan, sizes.train_steps
     with tempfile.TemporaryDirectory() as name:
         scan = simulate("saxs", frames=64, size=side, photons=1.0)
         np.save(Path(name) / "scan.npy", scan.counts.astype(np.uint16))
@@ -350,13 +348,7 @@ def commands(folder: Path, what: str, asked: tuple[str, ...]) -> dict[str, Row]:
 
 def devices(sizes: Sizes, seconds: float) -> dict[str, Row]:
     """Compare steps on eight simulated devices of a CPU with the same steps on one."""
-    step, placed = training_of(
-        scan_of(16, 128),
-        model="unet",
-        method=smae_jax.Thinning(),
-        precision="float32",
-        patch=(64, 64),
-    )
+    step, placed = default_training(128, 64)
     drawn, count = functools.partial(draw, batch_size=16), max(1, sizes.steps // 4)
     works = {
         name: steps_of(step, placed, drawn, count=count, devices=number)

@@ -240,12 +240,13 @@ def _powers(
     """
     plane = Components.of(places.padded, places.octave)
     line = Components.of((places.line,), places.octave_of_line)
+    waves = [places.around(wave, places.angle) for wave in places.waves]
     pixels, rings = np.zeros(OCTAVES), np.zeros((len(places.maxima), OCTAVES))
     square, square_of_rings, whole_of_rings = 0.0, *np.zeros((2, len(places.maxima), 1))
     for frame, expected in enumerate(sign):
-        squares = [_over_rings((expected * wave) ** 2, places) for wave in _waves(places)]
+        squares = [_over_rings((expected * wave) ** 2, places) for wave in waves]
         (first, rest), (second, other) = (
-            _along_rings(one[frame], expected, squares, places) for one in seen
+            _along_rings(one[frame], expected, waves, squares, places) for one in seen
         )
         pixels += plane.product(rest, other)
         square += float((expected > 0).sum()) ** 2
@@ -296,20 +297,19 @@ class Components:
         return total / self.number
 
 
-def _waves(places: Places) -> list[np.ndarray]:
-    """Return all waves around rings, (height, width) each, the even one first."""
-    return [places.around(wave, places.angle) for wave in places.waves]
-
-
 def _along_rings(
-    residual: np.ndarray, sign: np.ndarray, squares: list[np.ndarray], places: Places
+    residual: np.ndarray,
+    sign: np.ndarray,
+    waves: list[np.ndarray],
+    squares: list[np.ndarray],
+    places: Places,
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return what a residual has of `sign` times each wave on each ring, by least squares, and its rest.
 
     In units of the residual's noise: amplitudes times the root of `squares`, those of `sign` times the wave.
     """
     found = []
-    for wave, square in zip(_waves(places), squares, strict=True):
+    for wave, square in zip(waves, squares, strict=True):
         along = _over_rings(residual * sign * wave, places)
         ring = np.divide(along, square, out=np.zeros_like(along), where=square > 0)
         residual = residual - sign * wave * ring[places.ring]
