@@ -123,12 +123,10 @@ class Blur(nn.Module):
     @nn.compact
     def __call__(self, source):
         rates = [
-            rates_of(
-                smoothed_scales(source[..., k : k + 1], source[..., k + 1 : k + 2], sigmas=(1.5,))
-            )[1]
+            rates_of(smoothed_scales(source[..., k], source[..., k + 1], sigmas=(1.5,)))[1]
             for k in range(0, source.shape[-1], 2)
         ]
-        return jnp.concatenate(rates, axis=-1)
+        return jnp.stack(rates, axis=-1)
 
 
 @pytest.mark.parametrize("group", ["none", "flips", "d4"])

@@ -5,6 +5,7 @@ loop on the device. There a convolution is a matrix product of the shifted copie
 accelerators it is XLA's. Both have the same parameters and the same results.
 """
 
+import functools
 from itertools import product
 from typing import Any
 
@@ -15,6 +16,35 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
+
+FEATURES = 32
+"""Features whose kernels' gradient a CPU finds at once."""
+
+
+def many_features(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
+    """Convolve as `jax.lax.conv_general_dilated` does, with a quick gradient on a CPU.
+
+    There XLA takes three times as long for the gradient of a kernel with 56 features as for 32 and 24.
+    """
+    convolve = lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, *args, **options)  # noqa: E731
+    if jax.default_backend() != "cpu":
+        return convolve(x, kernel)
+
+    def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+        return convolve(x, kernel), (x, kernel)
+
+    def backward(saved: tuple[Array, Array], change: Array) -> tuple[Array, Array]:
+        x, kernel = saved
+        ends = list(range(FEATURES, kernel.shape[-1], FEATURES))
+        pieces = zip(*(jnp.split(array, ends, axis=-1) for array in (kernel, change)), strict=True)
+        with_x = functools.partial(convolve, x)
+        of_kernel = [jax.linear_transpose(with_x, one)(part)[0] for one, part in pieces]
+        of_x = jax.linear_transpose(lambda x: convolve(x, kernel), x)(change)[0]
+        return of_x, jnp.concatenate(of_kernel, axis=-1)
+
+    found = jax.custom_vjp(convolve)
+    found.defvjp(forward, backward)
+    return found(x, kernel)
 
 
 class EdgeConv(nn.Module):

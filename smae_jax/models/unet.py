@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from smae_jax.models.convolution import padded
+from smae_jax.models.convolution import many_features, padded
 
 
 def space_to_depth(x: Array, factor: int = 2) -> Array:
@@ -109,8 +109,12 @@ class UNet(nn.Module):
             )(skips[level])
             for block in range(self.blocks):
                 x = ResidualBlock(width, self.dtype, self.edge, name=f"dec{level}_{block}")(x)
-        x = conv(self.outputs * 2 ** len(spatial), kernel_init=nn.initializers.zeros, name="out")(
-            _around(nn.gelu(x), self.edge)
+        last = conv(
+            self.outputs * 2 ** len(spatial),
+            kernel_init=nn.initializers.zeros,
+            conv_general_dilated=many_features,
+            name="out",
         )
+        x = last(_around(nn.gelu(x), self.edge))
         x = depth_to_space(x).astype(jnp.float32)
         return x[(slice(None), *(slice(0, size) for size in spatial), slice(None))]
