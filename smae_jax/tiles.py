@@ -70,8 +70,12 @@ def tiled(
 def _windows(size: int, reach: int, core: int) -> list[tuple[int, int, slice]]:
     """Return (first pixel, last pixel + 1) of every tile along an axis, and what is kept of it.
 
-    The last tile ends where the image does, and may be a little shorter than the others.
+    Tiles are as large as each other, so that they overlap no more than they must; the last one ends where the
+    image does, and may be a little shorter.
     """
+    inner = max(size - 2 * reach, 1)
+    number = -(-inner // core)
+    core = -(-inner // (number * UNIT)) * UNIT
     side = core + 2 * reach
     windows, done = [], 0
     while done < size:

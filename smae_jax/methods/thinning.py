@@ -34,7 +34,7 @@ from smae_jax.measurements import Measurements, not_counted
 from smae_jax.methods.partner import choose_partner
 from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Region, Say, silent
 from smae_jax.methods.smae import assemble
-from smae_jax.methods.views import like, rate_of, registered_pair, view_shift
+from smae_jax.methods.views import bordered, like, moved_with, rate_of, stacked, view_shift
 from smae_jax.registration import displace
 from smae_jax.splitting import LARGEST, fission, local_variance, thin_counts
 
@@ -43,6 +43,18 @@ Rule = Literal["direct", "average", "symmetric"]
 Measurement = tuple[Array, Array]
 """Counts and the exposure behind them, (batch, *spatial) each."""
 SHARES = ((0.4, 0.4), (0.6, 0.6), (0.8, 0.8))
+
+
+_IMAGES = (
+    "counts",
+    "exposure",
+    "partner_counts",
+    "partner_exposure",
+    "eligible",
+    "identity",
+    "partner_identity",
+)
+"""What a pair is made of, of a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +190,11 @@ class Thinning(Method):
           weight (batch, *spatial, 1 or 2): the rest of each.
         """
         share_key, variant_key, move_key, hide_key, *split_keys = jax.random.split(key, 6)
+        # Moved before they are split, or a CPU would split them anew for every element of the group.
+        there = {name: getattr(batch, name) for name in _IMAGES}
+        images = {name: image for name, image in there.items() if image is not None}
+        images, shift = moved_with(move_key, images, group=self.augment, shift=self.shift)
+        batch = dataclasses.replace(batch, **images)
         chosen = jax.random.randint(share_key, batch.scale.shape, 0, len(self.shares))
         variant = jax.random.randint(variant_key, chosen.shape, 0, max(self.variants, 1))
         salts = _salts(chosen * max(self.variants, 1) + variant)
@@ -192,9 +209,7 @@ class Thinning(Method):
             source += [rate_of(kept[0] * shown[side], light, batch.scale), light]
             target.append(rate_of(*rest, batch.scale))
             weight.append(rest[1] * batch.eligible)
-        pair, shift = registered_pair(
-            move_key, source, target, weight, group=self.augment, shift=self.shift
-        )
+        pair = stacked(source, target, bordered(weight, self.shift))
         if shift is None:
             return pair
         return dataclasses.replace(

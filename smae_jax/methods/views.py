@@ -112,16 +112,43 @@ def registered_pair(
     Returns:
       (pair, displacement (y, x) moved as each example was, (batch, 2) pixels; None without a shift).
     """
+    arrays = (list(source), list(target), bordered(weight, shift))
+    arrays, displaced = moved_with(key, arrays, group=group, shift=shift)
+    return stacked(*arrays), displaced
+
+
+def moved_with(
+    key: Array, arrays: Tree, *, group: symmetry.GroupName, shift: tuple[float, float]
+) -> tuple[Tree, Array | None]:
+    """Move every example by a group element of its own, and a displacement with it.
+
+    Args:
+      key: typed random key.
+      arrays: pytree of (batch, *spatial).
+      group: "none", "flips" or "d4".
+      shift: displacement (y, x) in pixels.
+
+    Returns:
+      (arrays, displacement of each example, (batch, 2); None where there is none).
+    """
+    chex.assert_equal_shape(jax.tree.leaves(arrays))
+    keys = jax.random.split(key, len(jax.tree.leaves(arrays)[0]))
+    if not any(shift):
+        return moved(keys, arrays, group=group), None
+    ramps = jnp.broadcast_to(ramp_of(shift), (len(keys), 3, 3))
+    arrays, ramps = moved(keys, (arrays, ramps), group=group)
+    return arrays, slope_of(ramps)
+
+
+def stacked(source: Sequence[Array], target: Sequence[Array], weight: Sequence[Array]) -> Pair:
+    """Put the images of a pair, (batch, *spatial) each, beside each other as channels."""
     chex.assert_equal_shape([*source, *target, *weight])
-    keys = jax.random.split(key, len(source[0]))
-    arrays = (list(source), list(target), [without_border(w) if any(shift) else w for w in weight])
-    if any(shift):
-        ramps = jnp.broadcast_to(ramp_of(shift), (len(keys), 3, 3))
-        arrays, ramps = moved(keys, (arrays, ramps), group=group)
-    else:
-        arrays, ramps = moved(keys, arrays, group=group), None
-    pair = Pair(*(jnp.stack(part, axis=-1) for part in arrays))
-    return pair, None if ramps is None else slope_of(ramps)
+    return Pair(*(jnp.stack(part, axis=-1) for part in (source, target, weight)))
+
+
+def bordered(weight: Sequence[Array], shift: tuple[float, float]) -> list[Array]:
+    """Return weights that are 0 at the border where views are displaced."""
+    return [without_border(one) if any(shift) else one for one in weight]
 
 
 def without_border(weight: Array) -> Array:
