@@ -187,5 +187,5 @@ def _compare(
 
 def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """Add up the window about every pixel, nothing outside; never below 0."""
-    mean = boxes(image.astype(np.float64), window)
-    return np.maximum(mean * (window[0] * window[1]), 0.0)
+    mean = boxes(image.astype(np.float32), window)
+    return np.maximum(mean * np.float32(window[0] * window[1]), 0.0)
