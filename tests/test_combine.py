@@ -1,5 +1,6 @@
 """Frames of a scan share what held-out photons confirm: noise goes, what frames really differ in stays."""
 
+import dataclasses
 from importlib import import_module
 
 import h5py
@@ -11,6 +12,7 @@ from smae_jax.finishing.combine import (
     FEWEST_FRAMES,
     combine,
     combined,
+    components_of,
     shares_of_components,
     weights_of_frames,
 )
@@ -43,8 +45,9 @@ def seen(truth, rng, *, noise=0.1):
 def shared(truth, seed=0, *, noise=0.1, use=EVERYWHERE):
     """Combine answers of a truth: the answers before, after, and the shares."""
     answer, held_out = seen(truth, np.random.default_rng(seed), noise=noise)
-    shares = shares_of_components(answer, held_out, exposure=0.5, use=use)
-    weights = weights_of_frames(answer, shares, use=use)
+    components = components_of(answer, use)
+    shares = shares_of_components(answer, held_out, components, exposure=0.5, use=use)
+    weights = weights_of_frames(components, shares)
     return answer, combined(answer, weights, use=use), shares
 
 
@@ -88,7 +91,7 @@ def test_a_feature_of_one_frame_stays_there():
 
 def test_weights_add_up_and_full_shares_change_nothing():
     answer, _ = seen(drifting(), np.random.default_rng(2))
-    weights = weights_of_frames(answer, np.ones(32), use=EVERYWHERE)
+    weights = weights_of_frames(components_of(answer, EVERYWHERE), np.ones(32))
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-9)
     np.testing.assert_allclose(combined(answer, weights, use=EVERYWHERE), answer, rtol=1e-4)
 
@@ -100,8 +103,9 @@ def test_pixels_out_of_use_and_scans_without_light_stay_as_they_are():
     np.testing.assert_array_equal(found[:, ~use], answer[:, ~use])
     assert (found[:, use] != answer[:, use]).mean() > 0.9
     dark = np.zeros((16, 48, 48), np.float32)
-    shares = shares_of_components(dark, dark, exposure=0.5, use=EVERYWHERE)
-    weights = weights_of_frames(dark, shares, use=EVERYWHERE)
+    components = components_of(dark, EVERYWHERE)
+    shares = shares_of_components(dark, dark, components, exposure=0.5, use=EVERYWHERE)
+    weights = weights_of_frames(components, shares)
     assert (combined(dark, weights, use=EVERYWHERE) == 0).all()
 
 
@@ -111,6 +115,24 @@ def evidence(answers, held_out):
     data = Measurements(2 * held_out.astype(np.int32), light)
     half = Measurements(held_out.astype(np.int32), light / 2)
     return Evidence(data, (Half(half, answers),), (np.zeros_like(held_out), held_out))
+
+
+def test_a_frame_without_an_answer_keeps_no_other_from_being_combined():
+    answer, held_out = seen(drifting(), np.random.default_rng(3))
+    there = np.delete(np.arange(32), 5)
+    few = Answers(answer[there], np.ones((31, 48, 48), bool), np.zeros((31, 48, 48), bool))
+    expected = combine(few, evidence(few, held_out[there])).counts
+    answer[5] = np.nan
+    whole = Answers(answer, np.isfinite(answer), np.zeros(answer.shape, bool))
+    judged = evidence(whole, held_out)
+    light = np.ones(answer.shape, np.float32)
+    light[5] = 0
+    data = dataclasses.replace(judged.data, exposure=light)
+    half = dataclasses.replace(judged.halves[0].data, exposure=light / 2)
+    found = combine(whole, Evidence(data, (Half(half, whole),), judged.split))
+    assert "of 31 answers" in found.done[0][1]
+    assert np.isnan(found.counts[5]).all()
+    np.testing.assert_allclose(np.asarray(found.counts)[there], expected, rtol=1e-4)
 
 
 def test_long_scans_are_combined_in_parts_and_variances_with_them(monkeypatch):

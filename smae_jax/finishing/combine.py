@@ -11,6 +11,7 @@ same photons confirm.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -36,27 +37,46 @@ TOGETHER = 512
 """Most frames that are combined; more are taken in parts of about as many."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Components:
+    """The principal components of answers over the root of their mean, strongest first.
+
+    Attributes:
+      mean: of the answers, (1, height, width).
+      powers: of the components, (frames,) float64, 0 or more.
+      vectors: scores of every frame, (frames, component) float64.
+    """
+
+    mean: Array
+    powers: np.ndarray
+    vectors: np.ndarray
+
+
 def combine(answers: Answers, evidence: Evidence) -> Answers:
     """Let the answers of a block's frames share what they have in common, as held-out photons confirm.
 
     A variance becomes that of the weighted sum of independent answers. Fewer than `FEWEST_FRAMES` frames stay
-    as they are, and values that are no photon counts.
+    as they are, frames without any answer (all of their pixels are masked), and values that are no photon
+    counts.
 
     Args:
       answers: (frames, height, width) each.
       evidence: with answers to one half of the photons, which the other half judges.
     """
-    frames = len(answers.counts)
-    if frames < FEWEST_FRAMES or not evidence.halves:
+    if not evidence.halves:
+        return answers
+    answered = np.flatnonzero(np.asarray(piecewise(_any_finite, answers.counts)))
+    frames = len(answered)
+    if frames < FEWEST_FRAMES:
         return answers
     ends = np.linspace(0, frames, -(-frames // TOGETHER) + 1).round().astype(int)
-    parts = [slice(int(a), int(b)) for a, b in itertools.pairwise(ends)]
+    parts = [_as_slice(answered[a:b]) for a, b in itertools.pairwise(ends)]
     if "shares" not in evidence.memo:  # the halves are combined by the shares of the whole
         evidence.memo["shares"] = [_shares(evidence, part) for part in parts]
     counts, variance = list[Array](), list[Array]()
     for part, (shares, apart) in zip(parts, evidence.memo["shares"], strict=True):
         own = _frames_of(answers.counts, part)
-        together, weights = _together(own, shares)
+        together, weights = _together(own, shares, components_of(own, _known(own)))
         variances = None
         if answers.variance is not None:
             of_own = _frames_of(answers.variance, part)
@@ -69,36 +89,54 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     return answers.after(
         "combine",
         what,
-        counts=_joined(counts),
-        variance=_joined(variance) if variance else None,
+        counts=_joined(counts, answers.counts, answered),
+        variance=_joined(variance, answers.variance, answered) if variance else None,
     )
 
 
-def _frames_of(array: Any, part: slice) -> Array:
-    return jnp.asarray(array if len(array) == part.stop - part.start else array[part])
+Part = slice | np.ndarray
+"""Some frames: a range or indices."""
 
 
-def _joined(parts: list[Array]) -> Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+def _as_slice(frames: np.ndarray) -> Part:
+    """Return consecutive indices as a range, of which no copy is made."""
+    first, last = int(frames[0]), int(frames[-1])
+    return slice(first, last + 1) if last - first == len(frames) - 1 else frames
 
 
-def _shares(evidence: Evidence, part: slice) -> tuple[np.ndarray, np.ndarray]:
+def _frames_of(array: Any, part: Part) -> Array:
+    whole = isinstance(part, slice) and part == slice(0, len(array))
+    return jnp.asarray(array if whole else array[part])
+
+
+def _joined(parts: list[Array], before: Any, frames: np.ndarray) -> Array:
+    """Put parts together; frames that are in none stay as they were."""
+    joined = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    return joined if len(joined) == len(before) else jnp.asarray(before).at[frames].set(joined)
+
+
+@jax.jit
+def _any_finite(counts: Array) -> Array:
+    return jnp.isfinite(counts).any(axis=tuple(range(1, counts.ndim)))
+
+
+def _shares(evidence: Evidence, part: Part) -> tuple[np.ndarray, np.ndarray]:
     """Return how much of each component, and of own answers, held-out photons confirm in some frames."""
     told = _frames_of(evidence.halves[0].answers.counts, part)
     held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure_once
     exposure = exposure if len(exposure) == 1 else exposure[part]
     valid = evidence.valid[part].all(axis=0)
     use = valid & np.asarray(_known(told))
-    shares = shares_of_components(told, held_out, exposure=exposure, use=use)
-    together = _together(told, shares)[0]
+    components = components_of(told, use)
+    shares = shares_of_components(told, held_out, components, exposure=exposure, use=use)
+    together = _together(told, shares, components)[0]
     return shares, shares_of_own(told, together, held_out, exposure=exposure, use=valid)
 
 
-def _together(own: Array, shares: np.ndarray) -> tuple[Array, np.ndarray]:
+def _together(own: Array, shares: np.ndarray, components: Components) -> tuple[Array, np.ndarray]:
     """Return combined answers, the answers themselves where one is not known, and the frames' weights."""
-    use = _known(own)
-    weights = weights_of_frames(own, shares, use=use)
-    return combined(own, weights, use=use), weights
+    weights = weights_of_frames(components, shares)
+    return combined(own, weights, use=_known(own)), weights
 
 
 def _known(counts: Array) -> Array:
@@ -110,8 +148,20 @@ def _finite(counts: Array) -> Array:
     return jnp.isfinite(counts).all(axis=0, keepdims=True)
 
 
+def components_of(answer: Any, use: Any) -> Components:
+    """Find the principal components of answers, (frames, height, width), of the pixels of `use`."""
+    mean = mean_over_frames(answer)
+    values, vectors = np.linalg.eigh(_added(_products, answer, mean, use))
+    return Components(mean, np.maximum(values[::-1], 0.0), vectors[:, ::-1])
+
+
 def shares_of_components(
-    answer: Any, held_out: np.ndarray, *, exposure: np.ndarray | float, use: np.ndarray
+    answer: Any,
+    held_out: np.ndarray,
+    components: Components,
+    *,
+    exposure: np.ndarray | float,
+    use: np.ndarray,
 ) -> np.ndarray:
     """Measure how much of each principal component of a scan's answers held-out photons confirm.
 
@@ -121,17 +171,19 @@ def shares_of_components(
     Args:
       answer: expected counts per full frame, made without the held-out photons, (frames, height, width).
       held_out: photons, as `answer`.
+      components: of the answer.
       exposure: of the held-out photons, in full frames, (1 or frames, height, width) or one for all, above 0.
       use: where the answers of all frames are known and photons were counted, bool, (height, width).
 
     Returns:
       (frames,) float64 in 0..1, strongest component first.
     """
-    mean, values, vectors = _components(answer, use)
+    values, vectors = components.powers, components.vectors
     told = values > 0
     if not told.any():
         return np.ones(len(values))
-    products = _added(_confirmed, answer, mean, use, held_out, _as_frames(exposure, answer.shape))
+    light = _as_frames(exposure, answer.shape)
+    products = _added(_confirmed, answer, components.mean, use, held_out, light)
     confirmed = np.einsum("fk,fg,gk->k", vectors, products, vectors)
     slopes, weights = confirmed[told] / values[told], values[told]
     shares = np.zeros(len(values))
@@ -139,34 +191,25 @@ def shares_of_components(
     return np.clip(shares, 0.0, 1.0)
 
 
-def weights_of_frames(answer: Any, shares: np.ndarray, *, use: Any) -> np.ndarray:
+def weights_of_frames(components: Components, shares: np.ndarray) -> np.ndarray:
     """Return the weight of every answer in every frame: mean and components, each by its share.
 
     Args:
-      answer: expected counts, (frames, height, width).
-      shares: of the components, strongest first, (frames,).
-      use: where the answers of all frames are known, bool, (height, width).
+      components: of the answers.
+      shares: of the components, (frames,).
 
     Returns:
       (frames, frames) float64, rows add up to 1.
     """
-    _, _, vectors = _components(answer, use)
     # The mean is no component: what is left of it in weak ones is taken out.
-    vectors = vectors - vectors.mean(axis=0)
-    return 1 / len(answer) + (vectors * shares) @ vectors.T
+    vectors = components.vectors - components.vectors.mean(axis=0)
+    return 1 / len(vectors) + (vectors * shares) @ vectors.T
 
 
 def combined(answer: Any, weights: np.ndarray, *, use: Any) -> Array:
     """Return weighted sums, 0 or more, of images where `use` is True, the images themselves elsewhere."""
     apply = functools.partial(_weighted, jnp.asarray(weights, jnp.float32))
     return piecewise(apply, jnp.asarray(answer), jnp.asarray(use)[None], axis=1, values=SLAB)
-
-
-def _components(answer: Any, use: Any) -> tuple[Array, np.ndarray, np.ndarray]:
-    """Return the mean of answers, and powers and scores of the components over its root, strongest first."""
-    mean = mean_over_frames(answer)
-    values, vectors = np.linalg.eigh(_added(_products, answer, mean, use))
-    return mean, np.maximum(values[::-1], 0.0), vectors[:, ::-1]
 
 
 def _added(
