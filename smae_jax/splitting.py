@@ -119,9 +119,11 @@ def thin_counts(
             assert salts is not None, "identity and salts come together"
             salt = _mixed(salts + jnp.uint32(bit)).reshape(like)
             uniform = (_mixed(identity ^ salt) >> 8).astype(jnp.float32) * 2.0**-24
-        drawn = jnp.asarray(first)[chosen].reshape(like) + _above(
-            jnp.asarray(table)[chosen], uniform
+        # One share has one table, which serves all examples.
+        low, rows = (
+            jnp.asarray(x) if len(x) == 1 else jnp.asarray(x)[chosen] for x in (first, table)
         )
+        drawn = low.reshape(like) + _above(rows, uniform)
         kept += jnp.where((whole >> bit) & 1, drawn, 0)
     within = whole < 2 ** max(1, int(most).bit_length())
     return jnp.where(within, kept.astype(counts.dtype), jnp.nan)
@@ -173,13 +175,15 @@ def split_many(salts: Array, pixels: Array, counts: Array, *, most: int) -> Arra
 
 
 def _above(rows: Array, uniform: Array) -> Array:
-    """Count the entries of each example's row (batch, n) that lie at or below its numbers."""
+    """Count the entries of each example's row, (batch or 1, n), that lie at or below its numbers."""
     if rows.shape[1] <= 16:
         like = (-1,) + (1,) * (uniform.ndim - 1)
         return sum(
             ((uniform >= rows[:, k].reshape(like)).astype(jnp.int32) for k in range(rows.shape[1])),
             start=jnp.zeros(uniform.shape, jnp.int32),
         )
+    if len(rows) == 1:
+        return jnp.searchsorted(rows[0], uniform, side="right").astype(jnp.int32)
     search = jax.vmap(lambda row, u: jnp.searchsorted(row, u, side="right"))
     return search(rows, uniform).astype(jnp.int32)
 

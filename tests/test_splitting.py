@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smae_jax.finishing import split_photons
+from smae_jax.finishing import halves, split_photons
 from smae_jax.measurements import Measurements
 from smae_jax.methods import Thinning
 from smae_jax.splitting import (
@@ -205,3 +205,12 @@ def test_halves_that_judge_are_independent_of_the_splits_of_a_training():
         )
         found = np.corrcoef(np.asarray(shown).ravel(), half.ravel())[0, 1]
         assert abs(found) < 5 / np.sqrt(half.size)
+
+
+def test_bright_frames_are_split_a_few_pixels_at_a_time_and_alike(monkeypatch):
+    counts = np.random.default_rng(5).poisson(40_000.0, (3, 40, 40)).astype(np.int32)
+    data = Measurements(counts, np.ones((1, 40, 40), np.float32))
+    at_once = split_photons(jax.random.key(2), data)[0]
+    assert (at_once - counts / 2).std() == pytest.approx(100, rel=0.05)
+    monkeypatch.setattr(halves, "AT_ONCE", 1024)
+    np.testing.assert_array_equal(split_photons(jax.random.key(2), data)[0], at_once)

@@ -23,6 +23,10 @@ SMOOTHING = 3.0
 """Pixels over which a variance is averaged, as a multiple of the rate: of two halves it is itself noisy."""
 
 
+AT_ONCE = 2**20
+"""Pixels of many photons that are split at once, at most."""
+
+
 def with_halves(
     key: Array, answers: Answers, data: Measurements, *, wanted: int, variance: bool
 ) -> tuple[Answers, Evidence]:
@@ -73,21 +77,17 @@ def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarra
 def _half_of_many(
     salts: np.ndarray, left: np.ndarray, where: tuple[np.ndarray, ...], *, most: int
 ) -> np.ndarray:
-    """Split the pixels that have many photons; filled up, so that few numbers of them compile."""
+    """Split pixels of many photons, `AT_ONCE` at a time; filled up, so that few numbers compile."""
     number = len(where[0])
-    size = 2 ** max(10, (number - 1).bit_length())
-    pixels = np.ravel_multi_index(where[1:], left.shape[1:])
-
-    def filled(values: np.ndarray, dtype: type) -> Array:
-        return jnp.zeros(size, dtype).at[:number].set(jnp.asarray(values.astype(dtype)))
-
-    drawn = _split_many(
-        filled(salts[where[0]], np.uint32),
-        filled(pixels, np.int32),
-        filled(left[where], np.float32),
-        most=most,
-    )
-    return np.asarray(drawn)[:number].astype(np.int32)
+    size = min(2 ** max(10, (number - 1).bit_length()), AT_ONCE)
+    pixels = np.ravel_multi_index(where[1:], left.shape[1:]).astype(np.int32)
+    given = (salts[where[0]], pixels, left[where].astype(np.float32))
+    drawn = np.empty(number, np.int32)
+    for start in range(0, number, size):
+        part = slice(start, min(start + size, number))
+        full = (np.pad(values[part], (0, size - part.stop + start)) for values in given)
+        drawn[part] = np.asarray(_split_many(*full, most=most))[: part.stop - start]
+    return drawn
 
 
 def variance_of_halves(first: Array, second: Array, known: Array) -> Array:
