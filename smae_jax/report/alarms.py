@@ -16,7 +16,7 @@ from smae_jax.counting import USUAL
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike
-from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, Dark, contradicted
+from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, TELLING, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
 
@@ -277,6 +277,8 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
     name = "ghosts of other frames"
     if dark is None:
         return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
+    if len(names) < 2:
+        return Alarm(name, "cannot tell", "there is no other frame")
     seen = contradicted(dark)
     if not seen.can_tell.any():
         return Alarm(name, "cannot tell", "dark places expect too few photons, or no frame has any")
@@ -292,15 +294,16 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
     which = (
         f"in {counted(len(far), 'frame')} of {len(names)} a ghost cannot be excluded: {listed}"
         if far.size
-        else f"none of {frames} answers with more than it counted; the most is in {listed}"
+        else f"none of {frames} answers with clearly more than it counted; the most is in {listed}"
     )
     few = len(names) - int(seen.can_tell.sum())
     untold = f"; in {counted(few, 'frame')} too few photons are expected to tell" * (few > 0)
     return _alarm(
         name,
         bool(far.size),
-        f"where a frame is below {100 * SHARE:.0f} % of the scan's brightest: {which}{untold}; the limit is "
-        f"{100 * GHOST:.0f} %, and what noise alone shows in {CHANCE:g} of all scans",
+        f"where {100 * TELLING:g} % of a frame's photons say that it is below {100 * SHARE:.0f} % of the "
+        f"scan's brightest, beside its other photons: {which}{untold}; the limit is {100 * GHOST:.0f} %, and "
+        f"what noise alone shows in {CHANCE:g} of all scans",
         "Look at the dark places of these frames in the gallery beside their raw counts. Train longer; take "
         "faint features there from the raw counts.",
     )
