@@ -67,6 +67,28 @@ def test_residual_rings_where_structure_or_noise_was_followed():
     assert alarms.residual_not_white(None).state == "cannot tell"
 
 
+@pytest.mark.parametrize(("frames", "photons"), [(1, 0.05), (1, 0.5), (4, 0.05), (3, 20.0)])
+def test_noise_alone_leaves_the_residual_of_true_rates_quiet(frames, photons):
+    rang = []
+    for seed in range(100):
+        data, rate = scan(frames, photons, seed=seed)
+        rang.append(alarms.residual_not_white(residual_of(rate, data)).state == "rings")
+    assert sum(rang) <= 1
+
+
+@pytest.mark.parametrize("photons", [0.05, 0.5, 20.0])
+def test_scatter_of_the_residual_is_that_of_many_scans(photons):
+    found = [
+        residual_of(rate, data) for data, rate in (scan(2, photons, seed=s) for s in range(300))
+    ]
+    for told, each in (
+        (found[0].variance_error, [one.variance for one in found]),
+        (found[0].correlation_error, [one.correlation[0] for one in found]),
+        (found[0].block_variance_error, [one.block_variance for one in found]),
+    ):
+        assert told == pytest.approx(np.std(each), rel=0.15)
+
+
 def test_rings_that_moved_are_named():
     still = [Ring(0, 10, 0.2, 20.0), Ring(10, 20, -3.0, -2.0)]
     assert alarms.rings_moved(still, "pixel").state == "quiet"

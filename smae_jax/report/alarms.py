@@ -109,21 +109,29 @@ def residual_not_white(found: Whiteness | None) -> Alarm:
         return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
     variance, blocks = found.variance, found.block_variance
     neighbours = float(found.correlation[0])
+    of_variance, of_neighbours, of_blocks = (
+        SIGNIFICANT * error
+        for error in (found.variance_error, found.correlation_error, found.block_variance_error)
+    )
     low, high = WHITE
     reasons = [
         text
         for wrong, text in (
-            (variance < low, "the answer follows the noise"),
-            (variance > high, "structure was taken away"),
-            (abs(neighbours) > CORRELATED, "neighbouring residuals are alike"),
-            (blocks > WHITE_BLOCKS, "8 x 8 pixels together are off by more than noise"),
+            (variance < min(low, 1 - of_variance), "the answer follows the noise"),
+            (variance > max(high, 1 + of_variance), "structure was taken away"),
+            (abs(neighbours) > max(CORRELATED, of_neighbours), "neighbouring residuals are alike"),
+            (
+                blocks > max(WHITE_BLOCKS, 1 + of_blocks),
+                "8 x 8 pixels together are off by more than noise",
+            ),
         )
         if wrong
     ]
     numbers = (
-        f"variance {variance:.3f} ({low:g} to {high:g} is right), correlation of neighbours "
-        f"{neighbours:+.3f} (up to {CORRELATED:g}), variance of 8 x 8 pixels {blocks:.2f} (up to "
-        f"{WHITE_BLOCKS:g})"
+        f"variance {variance:.3f} +- {found.variance_error:.2g} ({low:g} to {high:g} is right), correlation "
+        f"of neighbours {neighbours:+.3f} +- {found.correlation_error:.2g} (up to {CORRELATED:g}), variance "
+        f"of 8 x 8 pixels {blocks:.2f} +- {found.block_variance_error:.2g} (up to {WHITE_BLOCKS:g}); the "
+        f"limit is {SIGNIFICANT:g} sigma besides"
     )
     return _alarm(
         name,
