@@ -175,6 +175,10 @@ def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run,
     ):
         answer = smae(*words)
         assert answer.status == 0, answer.err
+    assert "4 frames of 40 are answered apart from the others (--frames)" in answer.out
+    apart = "4 frames of 40 are answered apart"
+    assert apart in (tmp_path / "few" / "report.html").read_text()
+    assert apart not in (tmp_path / "out" / "report.html").read_text()
     numbers = [int(row["frame"]) for row in rows_of(tmp_path / "out" / "frames.csv")]
     assert numbers == [*range(40)]
     assert [int(row["frame"]) for row in rows_of(tmp_path / "few" / "frames.csv")] == [

@@ -23,7 +23,7 @@ from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
 from smae_jax.evaluation.folder import check_folder, write_tables
 from smae_jax.evaluation.judging import Judged, judge_frames, judge_repeats, refuse_same
-from smae_jax.evaluation.opening import open_judged, read_reference, reference_of
+from smae_jax.evaluation.opening import how_answered, open_judged, read_reference, reference_of
 from smae_jax.evaluation.repeats_scores import together
 from smae_jax.evaluation.with_reference import Reference
 from smae_jax.figures import save
@@ -187,6 +187,8 @@ def _judge_of_frames(config: EvaluateConfig, networks: Networks, whole: int) -> 
         f"{counted(data.frames, 'frame')}, {describe_mask(data)}",
         f"checkpoints of step {steps}",
     ]
+    if data.frames < whole:
+        notes.append(how_answered(data.frames, whole))
     if not config.reference:
         return Judge(tuple(notes))
     found = read_reference(config, networks.first)
