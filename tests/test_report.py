@@ -154,6 +154,14 @@ def test_a_raster_gives_maps(scan, trained_run, smae):
     refused = smae(*again, *options)
     assert refused.status == 2
     assert "--overwrite" in refused.err
+    Path("out/figures/mine.png").write_text("mine")
+    refused = smae(*again, *options, "--overwrite")
+    assert refused.status == 2
+    assert "holds figures/mine.png, which 'smae-jax report' did not write" in refused.err
+    Path("out/figures/mine.png").unlink()
+    short = (*options, "--physics", "off", "--overwrite")
+    assert smae(*again, *short).status == 0
+    assert not Path("out/figures/map_1.png").exists()
     Path("out/report.json").unlink()
     refused = smae(*again, *options, "--overwrite")
     assert "was not made by 'smae-jax report'" in refused.err
@@ -278,6 +286,20 @@ def test_a_choice_of_reference_frames_that_is_none_is_named_by_its_option(
     answer = smae("report", "--run", trained_run, *files, "--output", "out", *options)
     assert answer.status == 2
     assert "--reference-repeats: '7:9' chooses none of the 3 repeats" in answer.err
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate", "plan"])
+@pytest.mark.parametrize("place", ["run", "input"])
+def test_no_folder_is_written_into_what_is_read(scan, trained_run, smae, command, place, tmp_path):
+    (tmp_path / "frames").mkdir()
+    np.save(tmp_path / "frames" / "a.npy", np.load(scan / NAME)["counts"])
+    within = {"run": trained_run, "input": "frames"}[place]
+    base = (command, "--run", trained_run, "--input", "frames", "--output", f"{within}/sub")
+    more = ("--observable", "profile") if command == "plan" else ()
+    answer = smae(*base, *more)
+    assert answer.status == 2
+    assert f"/sub: lies in {within}, which is read; choose a folder outside" in answer.err
+    assert not (Path(within) / "sub").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "evaluate"])

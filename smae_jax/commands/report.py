@@ -25,7 +25,7 @@ from smae_jax.config_file import changed
 from smae_jax.counting import variance_over_mean
 from smae_jax.encodable import encodable
 from smae_jax.evaluation.estimators import subset
-from smae_jax.evaluation.folder import check_folder
+from smae_jax.evaluation.folder import check_folder, list_files
 from smae_jax.evaluation.inspection import Inspection, inspect_scan
 from smae_jax.evaluation.judging import Judged
 from smae_jax.evaluation.opening import (
@@ -88,6 +88,7 @@ def report(config: ReportConfig, say: Say) -> None:
         folder.mkdir()
         in_all = _in_all(opened, whole)
         _write(folder, config, _Found(opened, in_all, found, physics, judged, inspection, rung))
+        list_files(folder, files.RECORD)
     for alarm in rung:
         if alarm.state == "rings":
             say(f"ALARM: {alarm.name}: {alarm.found}")
@@ -116,7 +117,11 @@ def _check_places(config: ReportConfig) -> None:
         *(config.geometry, config.background, *files_of(config.dark, config.flat)),
     )
     check_folder(
-        Path(config.output), overwrite=config.overwrite, record=files.RECORD, made_by=files.MADE_BY
+        Path(config.output),
+        overwrite=config.overwrite,
+        read=(config.run, config.input),
+        record=files.RECORD,
+        made_by=files.MADE_BY,
     )
     refuse_unwritable(config.output)
 
