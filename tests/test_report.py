@@ -15,7 +15,7 @@ from browser import CHROMIUM, Browser
 from smae_jax.cli import command, parse
 from smae_jax.config import ReportConfig
 from smae_jax.geometry import Center, Geometry
-from smae_jax.report import extra
+from smae_jax.report import alarms, extra
 from smae_jax.report.cake import Cake
 from smae_jax.run.folder import RunFolder
 
@@ -118,6 +118,13 @@ def test_what_is_judged_is_what_infer_writes(made, scan, trained_run, smae, tmp_
     np.testing.assert_allclose(
         np.mean([float(row["filled_counts"]) for row in rows]), share, rtol=0.02
     )
+
+
+@pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
+def test_words_of_the_chi_square_hold_the_limit_of_the_alarm(made):
+    text = (made[0] / "report.html").read_text()
+    assert "above 1: it moved" not in text
+    assert f"{alarms.SIGNIFICANT:g} sigma and {alarms.LARGEST_MOVE:g} % of a ring" in text
 
 
 @pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
