@@ -932,7 +932,7 @@ class SomeFrames(ApplyOptions):
     """Frames of the input that are looked at."""
 
     frames: int = 0
-    """Frames that are judged, spread evenly over the scan; 0 = all."""
+    """Frames that are judged, spread evenly over the scan and answered apart from the others; 0 = all."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""

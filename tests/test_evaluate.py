@@ -123,6 +123,7 @@ def test_evaluation_without_reference(smae, trained_run, scan):
     assert answer.status == 0, answer.err
     record, rows = read("out")
     assert "3 frames" in record["notes"][0]
+    assert any("are answered apart from the others" in note for note in record["notes"])
     assert rows["raw"]["symmetry"] == pytest.approx(1, abs=0.15)
     assert rows["raw"]["deviance"] > min(row["deviance"] for row in rows.values())
     assert "psnr_db" not in rows["raw"]

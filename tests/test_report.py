@@ -15,7 +15,7 @@ from browser import CHROMIUM, Browser
 from smae_jax.cli import command, parse
 from smae_jax.config import ReportConfig
 from smae_jax.geometry import Center, Geometry
-from smae_jax.report import extra
+from smae_jax.report import alarms, extra
 from smae_jax.report.cake import Cake
 from smae_jax.run.folder import RunFolder
 
@@ -121,6 +121,13 @@ def test_what_is_judged_is_what_infer_writes(made, scan, trained_run, smae, tmp_
 
 
 @pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
+def test_words_of_the_chi_square_hold_the_limit_of_the_alarm(made):
+    text = (made[0] / "report.html").read_text()
+    assert "above 1: it moved" not in text
+    assert f"{alarms.SIGNIFICANT:g} sigma and {alarms.LARGEST_MOVE:g} % of a ring" in text
+
+
+@pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
 def test_physics_is_written_as_tables_and_nexus(made):
     out, _ = made
     rows = rows_of(out / "observables.csv")
@@ -154,6 +161,14 @@ def test_a_raster_gives_maps(scan, trained_run, smae):
     refused = smae(*again, *options)
     assert refused.status == 2
     assert "--overwrite" in refused.err
+    Path("out/figures/mine.png").write_text("mine")
+    refused = smae(*again, *options, "--overwrite")
+    assert refused.status == 2
+    assert "holds figures/mine.png, which 'smae-jax report' did not write" in refused.err
+    Path("out/figures/mine.png").unlink()
+    short = (*options, "--physics", "off", "--overwrite")
+    assert smae(*again, *short).status == 0
+    assert not Path("out/figures/map_1.png").exists()
     Path("out/report.json").unlink()
     refused = smae(*again, *options, "--overwrite")
     assert "was not made by 'smae-jax report'" in refused.err
@@ -175,6 +190,10 @@ def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run,
     ):
         answer = smae(*words)
         assert answer.status == 0, answer.err
+    assert "4 frames of 40 are answered apart from the others (--frames)" in answer.out
+    apart = "4 frames of 40 are answered apart"
+    assert apart in (tmp_path / "few" / "report.html").read_text()
+    assert apart not in (tmp_path / "out" / "report.html").read_text()
     numbers = [int(row["frame"]) for row in rows_of(tmp_path / "out" / "frames.csv")]
     assert numbers == [*range(40)]
     assert [int(row["frame"]) for row in rows_of(tmp_path / "few" / "frames.csv")] == [
@@ -274,6 +293,20 @@ def test_a_choice_of_reference_frames_that_is_none_is_named_by_its_option(
     answer = smae("report", "--run", trained_run, *files, "--output", "out", *options)
     assert answer.status == 2
     assert "--reference-repeats: '7:9' chooses none of the 3 repeats" in answer.err
+
+
+@pytest.mark.parametrize("command", ["report", "evaluate", "plan"])
+@pytest.mark.parametrize("place", ["run", "input"])
+def test_no_folder_is_written_into_what_is_read(scan, trained_run, smae, command, place, tmp_path):
+    (tmp_path / "frames").mkdir()
+    np.save(tmp_path / "frames" / "a.npy", np.load(scan / NAME)["counts"])
+    within = {"run": trained_run, "input": "frames"}[place]
+    base = (command, "--run", trained_run, "--input", "frames", "--output", f"{within}/sub")
+    more = ("--observable", "profile") if command == "plan" else ()
+    answer = smae(*base, *more)
+    assert answer.status == 2
+    assert f"/sub: lies in {within}, which is read; choose a folder outside" in answer.err
+    assert not (Path(within) / "sub").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "evaluate"])

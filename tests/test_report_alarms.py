@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from smae_jax.counting import variance_over_mean
 from smae_jax.evaluation.residuals import Whiteness
@@ -64,6 +65,28 @@ def test_residual_rings_where_structure_or_noise_was_followed():
     assert followed.state == "rings"
     assert "follows the noise" in followed.found
     assert alarms.residual_not_white(None).state == "cannot tell"
+
+
+@pytest.mark.parametrize(("frames", "photons"), [(1, 0.05), (1, 0.5), (4, 0.05), (3, 20.0)])
+def test_noise_alone_leaves_the_residual_of_true_rates_quiet(frames, photons):
+    rang = []
+    for seed in range(100):
+        data, rate = scan(frames, photons, seed=seed)
+        rang.append(alarms.residual_not_white(residual_of(rate, data)).state == "rings")
+    assert sum(rang) <= 1
+
+
+@pytest.mark.parametrize("photons", [0.05, 0.5, 20.0])
+def test_scatter_of_the_residual_is_that_of_many_scans(photons):
+    found = [
+        residual_of(rate, data) for data, rate in (scan(2, photons, seed=s) for s in range(300))
+    ]
+    for told, each in (
+        (found[0].variance_error, [one.variance for one in found]),
+        (found[0].correlation_error, [one.correlation[0] for one in found]),
+        (found[0].block_variance_error, [one.block_variance for one in found]),
+    ):
+        assert told == pytest.approx(np.std(each), rel=0.15)
 
 
 def test_rings_that_moved_are_named():
@@ -210,6 +233,31 @@ def test_frames_with_ghosts_of_others_are_named(photons):
     assert " b (" in found.found
     assert " c (" in found.found
     assert " d (" not in found.found
+
+
+@pytest.mark.parametrize("photons", [0.1, 1.0])
+@pytest.mark.parametrize("frames", [2, 6])
+@pytest.mark.parametrize(
+    "width", [0, 1, 2]
+)  # pixels over which the answer follows the counts; 0 = truth
+def test_chance_in_a_small_scan_is_no_ghost(photons, frames, width):
+    rate = photons * (0.3 + moving_arc(6)[[2] * frames])  # nothing moves
+    exposure, names = np.ones(rate.shape), "abcdef"[:frames]
+    exposure[:, 20:22] = 0
+    for seed in range(10):
+        counts = np.random.default_rng(seed).poisson(rate * exposure)
+        followed = [gaussian_filter(1.0 * c, width, axes=(1, 2)) for c in (counts, exposure)]
+        answer = followed[0] / np.maximum(followed[1], 1e-9) if width else rate
+        expected = np.where(exposure > 0, answer, np.nan)
+        dark = dark_places(expected, counts, exposure, seed=seed)
+        found = alarms.ghosts(dark, names)
+        assert found.state != "rings", found.found
+
+
+def test_one_frame_has_no_ghosts_of_others():
+    counts = np.random.default_rng(0).poisson(moving_arc(1))
+    dark = dark_places(moving_arc(1), counts, np.ones(counts.shape))
+    assert alarms.ghosts(dark, ("a",)).state == "cannot tell"
 
 
 def test_ghosts_cannot_be_told_without_photons():

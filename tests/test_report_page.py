@@ -60,6 +60,16 @@ def test_a_gallery_stays_within_its_budget(monkeypatch):
     assert [view.block for view in enlarged.views] == [2, 1]
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.021])
+def test_error_bars_use_the_scale_and_do_not_saturate_it(share):
+    y, x = np.mgrid[:60, :70]
+    rate = 0.01 + 5 * np.exp(-(((np.hypot(y - 30, x - 31) - 15) / 2) ** 2))
+    one = Shown(0, "frame", rate, rate, np.ones_like(rate), None, share * np.sqrt(rate))
+    scale = gallery.counts_scale(rate[None])
+    drawn = gallery.enlargement([one], scale) * one.sigma
+    assert 0.1 * scale.vmax < np.percentile(drawn, 99) <= scale.vmax
+
+
 def test_what_is_no_number_reads_as_a_dash_and_names_are_escaped():
     rows = [{"name": "<b>", "a": 1.25, "b": float("nan")}, {"name": "ours", "a": None, "b": 2}]
     text = page.table(rows, {"a": ("A & B", "{:.1f}"), "b": ("b", "{}")}, ours="ours")

@@ -21,9 +21,9 @@ from smae_jax.config import EvaluateConfig, check_given
 from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
 from smae_jax.evaluation.estimators import Estimator, subset
-from smae_jax.evaluation.folder import check_folder, write_tables
+from smae_jax.evaluation.folder import check_folder, list_files, write_tables
 from smae_jax.evaluation.judging import Judged, judge_frames, judge_repeats, refuse_same
-from smae_jax.evaluation.opening import open_judged, read_reference, reference_of
+from smae_jax.evaluation.opening import how_answered, open_judged, read_reference, reference_of
 from smae_jax.evaluation.repeats_scores import together
 from smae_jax.evaluation.with_reference import Reference
 from smae_jax.figures import save
@@ -148,6 +148,7 @@ def evaluate(config: EvaluateConfig, say: Say) -> None:
             save(figure, folder / name)
         if config.save_denoised:
             save_denoised(folder / "denoised", networks)
+        list_files(folder)
     pictures = ", figures" * (config.figures > 0)
     say(f"{config.output}: metrics.json, metrics.csv, table.md{pictures}")
 
@@ -159,7 +160,8 @@ def _check_places(config: EvaluateConfig) -> None:
         *(config.output, config.input, config.reference, *config.mask, config.monitor, config.run),
         *files_of(config.dark, config.flat),
     )
-    check_folder(Path(config.output), overwrite=config.overwrite)
+    read = (config.run, config.input)
+    check_folder(Path(config.output), overwrite=config.overwrite, read=read)
     refuse_unwritable(config.output)
 
 
@@ -187,6 +189,8 @@ def _judge_of_frames(config: EvaluateConfig, networks: Networks, whole: int) -> 
         f"{counted(data.frames, 'frame')}, {describe_mask(data)}",
         f"checkpoints of step {steps}",
     ]
+    if data.frames < whole:
+        notes.append(how_answered(data.frames, whole))
     if not config.reference:
         return Judge(tuple(notes))
     found = read_reference(config, networks.first)

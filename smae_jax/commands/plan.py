@@ -18,7 +18,7 @@ from smae_jax.config import PlanConfig, check_given, parse_tolerance
 from smae_jax.config_file import changed
 from smae_jax.encodable import encodable
 from smae_jax.errors import UserError
-from smae_jax.evaluation.folder import check_folder
+from smae_jax.evaluation.folder import check_folder, list_files
 from smae_jax.evaluation.opening import open_judged, refuse_repeats
 from smae_jax.evaluation.tables import as_csv, finite_or_none, without_infinities
 from smae_jax.figures.planning import plan_figure
@@ -78,6 +78,7 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
         _write(folder, config, plans)
+        list_files(folder, RECORD)
     for one in plans:
         say(one.sentence)
     say(f"{config.output}/plan.png: the errors against exposure")
@@ -91,7 +92,13 @@ def _check_places(config: PlanConfig) -> None:
         *(config.output, config.input, *config.mask, config.monitor, config.run, config.geometry),
         *files_of(config.dark, config.flat),
     )
-    check_folder(Path(config.output), overwrite=config.overwrite, record=RECORD, made_by=MADE_BY)
+    check_folder(
+        Path(config.output),
+        overwrite=config.overwrite,
+        read=(config.run, config.input),
+        record=RECORD,
+        made_by=MADE_BY,
+    )
     refuse_unwritable(config.output)
 
 

@@ -4,7 +4,8 @@ out/report.html  report.json  frames.csv  figures/*.png
     with extra `physics`: profile.csv  rings.csv  observables.csv  report.h5
         with --composition: structure_factor.csv  pdf.csv  shells.csv
 
-What is judged is what `infer` writes: the answers have gone through the same stages, block by block.
+What is judged is what `infer` writes: the answers have gone through the same stages, block by block. A part
+of the frames (--frames) is answered apart from the others, and the page says so.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from smae_jax.config_file import changed
 from smae_jax.counting import variance_over_mean
 from smae_jax.encodable import encodable
 from smae_jax.evaluation.estimators import subset
-from smae_jax.evaluation.folder import check_folder
+from smae_jax.evaluation.folder import check_folder, list_files
 from smae_jax.evaluation.inspection import Inspection, inspect_scan
 from smae_jax.evaluation.judging import Judged
 from smae_jax.evaluation.opening import (
+    how_answered,
     open_judged,
     read_reference,
     reference_of,
@@ -84,7 +86,9 @@ def report(config: ReportConfig, say: Say) -> None:
     rung = _alarms(opened, found, physics, inspection)
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
-        _write(folder, config, _Found(opened, found, physics, judged, inspection, rung))
+        in_all = _in_all(opened, whole)
+        _write(folder, config, _Found(opened, in_all, found, physics, judged, inspection, rung))
+        list_files(folder, files.RECORD)
     for alarm in rung:
         if alarm.state == "rings":
             say(f"ALARM: {alarm.name}: {alarm.found}")
@@ -94,9 +98,10 @@ def report(config: ReportConfig, say: Say) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """All that goes into the page."""
+    """All that goes into the page; `in_all` = frames of the scan, of which some may be left out."""
 
     opened: Opened
+    in_all: int
     collected: Collected
     physics: Physics | None
     judged: Judged
@@ -112,7 +117,11 @@ def _check_places(config: ReportConfig) -> None:
         *(config.geometry, config.background, *files_of(config.dark, config.flat)),
     )
     check_folder(
-        Path(config.output), overwrite=config.overwrite, record=files.RECORD, made_by=files.MADE_BY
+        Path(config.output),
+        overwrite=config.overwrite,
+        read=(config.run, config.input),
+        record=files.RECORD,
+        made_by=files.MADE_BY,
     )
     refuse_unwritable(config.output)
 
@@ -126,7 +135,7 @@ def _collected(
     some = opened if opened.large is None or not config.frames else _in_memory(opened)
     of_data = np.array(opened.data.origin.numbers or subset(whole, config.frames))
     numbers = of_data if some.large is None else np.arange(some.large.frames)
-    in_all = whole if opened.large is None else opened.large.frames
+    in_all = _in_all(opened, whole)
     read = read_reference(config, opened) if config.reference else None
 
     def paired(data: Measurements, which: np.ndarray) -> Reference:
@@ -151,9 +160,8 @@ def _collected(
         replicas=_number_of_replicas(config, opened, layout, say),
         room=room_beside(config.output),
     )
-    frames = counted(len(numbers), "frame")
-    say(f"{frames} {'is' if len(numbers) == 1 else 'are'} answered as by infer")
-    progress = functools.partial(each, desc=frames, unit="batch")
+    say(how_answered(len(numbers), in_all))
+    progress = functools.partial(each, desc=counted(len(numbers), "frame"), unit="batch")
     return collect(some, wanted, progress=progress), reference
 
 
@@ -169,6 +177,11 @@ def _number_of_replicas(
         )
         return 0
     return config.replicas
+
+
+def _in_all(opened: Opened, whole: int) -> int:
+    """Return the number of frames of the scan, in memory or not."""
+    return whole if opened.large is None else opened.large.frames
 
 
 def _in_memory(opened: Opened) -> Opened:
@@ -287,10 +300,13 @@ def _write(folder: Path, config: ReportConfig, found: _Found) -> None:
         if ringing
         else f"None of {len(found.alarms)} alarms rings."
     )
+    looked_at = len(collected.names)
+    if looked_at < found.in_all:
+        verdict += f" {how_answered(looked_at, found.in_all)}."
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     text = page.page(
         f"Report on {config.input}",
-        f"{counted(len(collected.names), 'frame')} denoised with {config.run}. {verdict}",
+        f"{counted(looked_at, 'frame')} denoised with {config.run}. {verdict}",
         parts,
         f"smae_jax {version()}, {now}",
     )

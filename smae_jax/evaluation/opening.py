@@ -19,7 +19,7 @@ from smae_jax.run.restore import Opened, calibrated_as_run, open_run, read_input
 
 
 def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
-    """Open a run on the frames that are judged.
+    """Open a run on the frames that are judged: where they are a part of the scan, they are answered alone.
 
     Args:
       options: which run, which frames, how many of them.
@@ -46,6 +46,21 @@ def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
             "look at, outside mask and hot pixels; was the shutter closed? Choose others with --repeats"
         )
     return opened, whole
+
+
+def how_answered(frames: int, whole: int) -> str:
+    """Say how frames of a scan are answered: what `infer` writes rests on all of them.
+
+    >>> print(how_answered(8, 8))
+    8 frames are answered as by infer
+    """
+    some, verb = counted(frames, "frame"), "is" if frames == 1 else "are"
+    if frames == whole:
+        return f"{some} {verb} answered as by infer"
+    return (
+        f"{some} of {whole} {verb} answered apart from the others (--frames); infer, which sees all of them, "
+        "may answer otherwise"
+    )
 
 
 def refuse_repeats(options: SomeFrames, opened: Opened) -> None:

@@ -17,7 +17,8 @@ class Whiteness:
 
     The 0.05 counts keep a photon where almost none was expected from deciding alone. What photon
     noise makes of z^2 is then mu / (mu + 0.05), and variances are divided by the mean of that: they
-    are 1 for the true rates, at any rate.
+    are 1 for the true rates, at any rate. What photon noise lets them scatter by follows from the fourth
+    cumulant of Poisson counts, which is mu.
     """
 
     pixels: float = 0.0
@@ -28,6 +29,9 @@ class Whiteness:
     pairs: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(len(LAGS)))
     block_squares: float = 0.0
     block_expected: float = 0.0
+    scatter: float = 0.0
+    product_scatter: float = 0.0
+    block_scatter: float = 0.0
 
     def add(self, counts: np.ndarray, expected: np.ndarray, valid: np.ndarray) -> None:
         """Add frames (frames, height, width); expected counts NaN count as not valid."""
@@ -39,6 +43,8 @@ class Whiteness:
         self.total += float(z.sum())
         self.squares += float((z * z).sum())
         self.expected += float(noise.sum())
+        fourth = np.where(use, noise / (mu + _SOFTENING), 0.0)
+        self.scatter += float((fourth + 2 * noise**2).sum())
         for k, lag in enumerate(LAGS):
             for axis in (-2, -1):
                 size = z.shape[axis]
@@ -47,11 +53,17 @@ class Whiteness:
                 near, far = np.arange(size - lag), np.arange(lag, size)
                 self.products[k] += float((z.take(near, axis) * z.take(far, axis)).sum())
                 self.pairs[k] += float((use.take(near, axis) & use.take(far, axis)).sum())
+                if lag == 1:
+                    both = noise.take(near, axis) * noise.take(far, axis)
+                    self.product_scatter += float(both.sum())
         height, width = (BLOCK * (n // BLOCK) for n in z.shape[-2:])
         cut = (len(z), height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-        sums, noises = (a[:, :height, :width].reshape(cut).sum(axis=(2, 4)) for a in (z, noise))
+        sums, noises, fourths = (
+            a[:, :height, :width].reshape(cut).sum(axis=(2, 4)) for a in (z, noise, fourth)
+        )
         self.block_squares += float((sums**2).sum())
         self.block_expected += float(noises.sum())
+        self.block_scatter += float((fourths + 2 * noises**2).sum())
 
     @property
     def mean(self) -> float:
@@ -64,6 +76,11 @@ class Whiteness:
         return self.squares / self.expected if self.expected > 0 else float("nan")
 
     @property
+    def variance_error(self) -> float:
+        """Standard deviation of `variance` for the true rates."""
+        return self.scatter**0.5 / self.expected if self.expected > 0 else float("nan")
+
+    @property
     def correlation(self) -> np.ndarray:
         """Correlation of z with z at `LAGS` pixels along rows and columns; 0 for the true rates."""
         if not self.squares > 0:
@@ -72,9 +89,21 @@ class Whiteness:
         return mean / (self.squares / self.pixels)
 
     @property
+    def correlation_error(self) -> float:
+        """Standard deviation of the correlation of neighbours for the true rates."""
+        pairs, square = float(self.pairs[0]), self.expected / max(self.pixels, 1.0)
+        return self.product_scatter**0.5 / (pairs * square) if pairs * square > 0 else float("nan")
+
+    @property
     def block_variance(self) -> float:
         """Variance of the sum of z over 8 x 8 pixels over that of photon noise; 1 for the true rates."""
         return self.block_squares / self.block_expected if self.block_expected > 0 else float("nan")
+
+    @property
+    def block_variance_error(self) -> float:
+        """Standard deviation of `block_variance` for the true rates."""
+        known = self.block_expected > 0
+        return self.block_scatter**0.5 / self.block_expected if known else float("nan")
 
 
 @dataclasses.dataclass

@@ -146,14 +146,14 @@ def refuse_input(output: str | Path, *inputs: str | Path, option: str = "--outpu
                 same = os.path.samestat(there, os.stat(file))
             except OSError:
                 continue
-            if same or _is_within(file, output):
+            if same or is_within(file, output):
                 what = "is an input" if same else f"holds the input {file}"
                 raise OutputError(
                     f"{option} {output}: {what}, which would be lost; choose another name"
                 )
 
 
-def _is_within(file: str, folder: str | Path) -> bool:
+def is_within(file: str, folder: str | Path) -> bool:
     """Whether a file, or the link to it, lies anywhere in a folder."""
     if not os.path.isdir(folder):
         return False

@@ -16,7 +16,7 @@ from smae_jax.counting import USUAL
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike
-from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, Dark, contradicted
+from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, TELLING, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
 
@@ -109,21 +109,29 @@ def residual_not_white(found: Whiteness | None) -> Alarm:
         return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
     variance, blocks = found.variance, found.block_variance
     neighbours = float(found.correlation[0])
+    of_variance, of_neighbours, of_blocks = (
+        SIGNIFICANT * error
+        for error in (found.variance_error, found.correlation_error, found.block_variance_error)
+    )
     low, high = WHITE
     reasons = [
         text
         for wrong, text in (
-            (variance < low, "the answer follows the noise"),
-            (variance > high, "structure was taken away"),
-            (abs(neighbours) > CORRELATED, "neighbouring residuals are alike"),
-            (blocks > WHITE_BLOCKS, "8 x 8 pixels together are off by more than noise"),
+            (variance < min(low, 1 - of_variance), "the answer follows the noise"),
+            (variance > max(high, 1 + of_variance), "structure was taken away"),
+            (abs(neighbours) > max(CORRELATED, of_neighbours), "neighbouring residuals are alike"),
+            (
+                blocks > max(WHITE_BLOCKS, 1 + of_blocks),
+                "8 x 8 pixels together are off by more than noise",
+            ),
         )
         if wrong
     ]
     numbers = (
-        f"variance {variance:.3f} ({low:g} to {high:g} is right), correlation of neighbours "
-        f"{neighbours:+.3f} (up to {CORRELATED:g}), variance of 8 x 8 pixels {blocks:.2f} (up to "
-        f"{WHITE_BLOCKS:g})"
+        f"variance {variance:.3f} +- {found.variance_error:.2g} ({low:g} to {high:g} is right), correlation "
+        f"of neighbours {neighbours:+.3f} +- {found.correlation_error:.2g} (up to {CORRELATED:g}), variance "
+        f"of 8 x 8 pixels {blocks:.2f} +- {found.block_variance_error:.2g} (up to {WHITE_BLOCKS:g}); the "
+        f"limit is {SIGNIFICANT:g} sigma besides"
     )
     return _alarm(
         name,
@@ -277,6 +285,8 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
     name = "ghosts of other frames"
     if dark is None:
         return Alarm(name, "cannot tell", "no photon counts to compare the answers with")
+    if len(names) < 2:
+        return Alarm(name, "cannot tell", "there is no other frame")
     seen = contradicted(dark)
     if not seen.can_tell.any():
         return Alarm(name, "cannot tell", "dark places expect too few photons, or no frame has any")
@@ -292,15 +302,16 @@ def ghosts(dark: Dark | None, names: Sequence[str]) -> Alarm:
     which = (
         f"in {counted(len(far), 'frame')} of {len(names)} a ghost cannot be excluded: {listed}"
         if far.size
-        else f"none of {frames} answers with more than it counted; the most is in {listed}"
+        else f"none of {frames} answers with clearly more than it counted; the most is in {listed}"
     )
     few = len(names) - int(seen.can_tell.sum())
     untold = f"; in {counted(few, 'frame')} too few photons are expected to tell" * (few > 0)
     return _alarm(
         name,
         bool(far.size),
-        f"where a frame is below {100 * SHARE:.0f} % of the scan's brightest: {which}{untold}; the limit is "
-        f"{100 * GHOST:.0f} %, and what noise alone shows in {CHANCE:g} of all scans",
+        f"where {100 * TELLING:g} % of a frame's photons say that it is below {100 * SHARE:.0f} % of the "
+        f"scan's brightest, beside its other photons: {which}{untold}; the limit is {100 * GHOST:.0f} %, and "
+        f"what noise alone shows in {CHANCE:g} of all scans",
         "Look at the dark places of these frames in the gallery beside their raw counts. Train longer; take "
         "faint features there from the raw counts.",
     )

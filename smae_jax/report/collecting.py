@@ -178,7 +178,9 @@ def _of_block(
         _added(whites),
         totals,
         coarse(data),
-        dark_places(expected, data.counts, data.full_exposure) if data.are_counts else None,
+        dark_places(expected, data.counts, data.full_exposure, seed=here.seed)
+        if data.are_counts
+        else None,
         tuple(_shown(data, answers, reference, wanted)),
         profile,
         rings,

@@ -139,7 +139,7 @@ def _bytes(views: list[View]) -> int:
 
 
 def enlargement(shown: list[Shown], scale: LogNorm) -> int:
-    """Return the power of ten by which error bars are multiplied to be seen on the scale of the counts."""
+    """Return the largest power of ten by which 99 % of the error bars stay on the scale of the counts."""
     known = [
         one.sigma[np.isfinite(one.sigma) & (one.sigma > 0)]
         for one in shown
@@ -148,8 +148,8 @@ def enlargement(shown: list[Shown], scale: LogNorm) -> int:
     seen = np.concatenate(known) if known else np.empty(0)
     if not seen.size:
         return 1
-    middle = math.sqrt((scale.vmin or 1.0) * (scale.vmax or 1.0))
-    return 10 ** max(0, round(math.log10(middle / float(np.median(seen)))))
+    room = (scale.vmax or 1.0) / float(np.percentile(seen, 99))
+    return 10 ** max(0, math.floor(math.log10(room)))
 
 
 def _view(name: str, shown: list[Shown], block: int, scale: LogNorm, larger: int) -> View:

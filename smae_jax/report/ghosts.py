@@ -1,7 +1,8 @@
 """What frames answer in dark places, where others of the scan are bright, beside what they counted there.
 
 A frame's own photons are unbiased. Light that an answer has from other frames is not in them: added up over
-many pixels, they contradict it.
+many pixels, they contradict it. Where a frame is dark, some of its photons tell, and the others are compared
+with the answer: places that were chosen for few photons have few of the same photons by choice alone.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri, pdtr
 
+from smae_jax.smoothing import smooth_image
+
 SHARE = 0.5
-"""A place of a frame is dark below this share of the scan's brightest answer there."""
+"""A place of a frame is dark below this share of what the scan's brightest frame counted about it."""
+TELLING = 0.125
+"""Share of a frame's photons that tell where it is dark; the others judge."""
+SMOOTHING = 3.0
+"""Pixels about a place, as a Gaussian's width, over which these are added up."""
 WINDOW = 32
 """Side of the squares, in pixels, whose dark places are added up; a ghost is a part of a frame."""
 GHOST = 0.1
@@ -20,10 +27,14 @@ GHOST = 0.1
 CHANCE = 1e-4
 """Probability that noise alone names a frame of a scan: one scan in ten thousand."""
 _LEAST = 1e-300
+_FAINTEST = 1e-3
 
 
 class Dark(NamedTuple):
-    """Photons of dark places, (frames, squares and the whole frame): expected of the answer, and counted."""
+    """Photons of dark places, (frames, squares and the whole frame): expected of the answer, and counted.
+
+    Both are of the photons that judge.
+    """
 
     expected: np.ndarray
     counted: np.ndarray
@@ -46,23 +57,38 @@ class Contradicted(NamedTuple):
     can_tell: np.ndarray
 
 
-def dark_places(expected: np.ndarray, counts: np.ndarray, exposure: np.ndarray) -> Dark:
+def dark_places(
+    expected: np.ndarray, counts: np.ndarray, exposure: np.ndarray, *, seed: int = 0
+) -> Dark:
     """Add up what is expected and counted of every frame where others are much brighter.
+
+    The photons of each frame are split at random: `TELLING` of them tell where it is dark, the others are
+    compared. For the true rates the two are independent, so noise alone chooses no places where too few of
+    the others were counted; answers that follow the counts follow both.
 
     Args:
       expected: counts of each frame, (frames, height, width); NaN where there is no answer.
-      counts: photons, as `expected`.
+      counts: photons, as `expected`, whole numbers.
       exposure: full frames behind each pixel, as `expected`; 0 = not measured.
+      seed: of the splitting.
+
+    Reference:
+      Neufeld et al. 2024, "Data thinning for convolution-closed distributions", section 2 (Poisson).
     """
-    shape = (expected.shape[1], expected.shape[2])
-    brightest = np.zeros(shape)
-    for frame, light in zip(expected, exposure, strict=True):
-        brightest = np.fmax(brightest, _rate(frame, light))
-    found = [
-        [_added(np.where(dark, image, 0)) for image in (frame, photons)]
-        for frame, photons, light in zip(expected, counts, exposure, strict=True)
-        for dark in [_rate(frame, light) < SHARE * brightest]
-    ]
+    brightest = np.zeros(expected.shape[1:])
+    for frame in zip(expected, counts, exposure, strict=True):
+        photons, light = _measured(*frame)
+        about = _about(light)
+        rate = np.where(about > _FAINTEST, _about(photons) / np.maximum(about, _FAINTEST), 0)
+        brightest = np.maximum(brightest, rate)
+    found, rng = [], np.random.default_rng(seed)
+    for frame in zip(expected, counts, exposure, strict=True):
+        photons, light = _measured(*frame)
+        telling = rng.binomial(photons, TELLING)
+        dark = _about(telling) / TELLING < SHARE * brightest * _about(light)
+        dark &= light > 0
+        judging = ((1 - TELLING) * frame[0], photons - telling)
+        found.append([_added(np.where(dark, image, 0)) for image in judging])
     return Dark(*(np.stack(sums) for sums in zip(*found, strict=True)))
 
 
@@ -88,10 +114,17 @@ def contradicted(dark: Dark) -> Contradicted:
     )
 
 
-def _rate(frame: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Return counts per unit of exposure; NaN where there are none."""
-    seen = light > 0
-    return np.where(seen, frame / np.where(seen, light, 1), np.nan)
+def _measured(
+    answer: np.ndarray, photons: np.ndarray, light: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return photons and exposure of one frame; 0 where it was not measured, or has no answer."""
+    use = (light > 0) & np.isfinite(answer)
+    return np.where(use, photons, 0).astype(np.int64), np.where(use, light, 0)
+
+
+def _about(image: np.ndarray) -> np.ndarray:
+    """Add up what is about each pixel."""
+    return smooth_image(image.astype(np.float64), SMOOTHING)
 
 
 def _added(image: np.ndarray) -> np.ndarray:

@@ -115,8 +115,8 @@ class Profiles:
     def chi_square(self) -> np.ndarray:
         """Mean of `sigmas`^2 over the bins of each frame, (frames,); NaN where no bin has counts enough.
 
-        1 for the true rates; below 1 where the answer follows the noise of its own photons; above 1 where it
-        moved.
+        1 for the true rates; below 1 where the answer follows the noise of its own photons; above 1 where
+        bins moved by more than photon noise.
         """
         squares = self.sigmas**2
         use = np.isfinite(squares)

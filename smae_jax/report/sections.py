@@ -20,7 +20,7 @@ from smae_jax.figures.losses import loss_figure, read_losses
 from smae_jax.figures.observables import Series, map_figure, series_figure
 from smae_jax.figures.profiles import Curve, profile_figure
 from smae_jax.report import page
-from smae_jax.report.alarms import Alarm
+from smae_jax.report.alarms import LARGEST_MOVE, SIGNIFICANT, Alarm
 from smae_jax.report.collecting import Collected
 from smae_jax.report.gallery import SIGMA, Gallery
 from smae_jax.report.observable import Observable
@@ -147,7 +147,7 @@ def pictures(shown: Gallery, done: Sequence[tuple[str, str]]) -> str:
         dots > 1
     )
     bars = (
-        "A sigma that is drawn times 10 or 100 is read off the scale of the counts and divided by it. "
+        "A sigma that is drawn times 10, 100, ... is read off the scale of the counts and divided by it. "
         if any(layer.startswith(SIGMA) for layer in shown.layers)
         else "Error bars were not asked for (--sigma). "
     )
@@ -222,7 +222,12 @@ def profiles(found: Physics, keep: Keep) -> str:
         [
             ("chi-square of denoised against raw, of the scan added up", _number(chi)),
             ("the same, mean over the frames", _number(_mean(each))),
-            ("what it says", "1: true rates; below 1: the noise was followed; above 1: it moved"),
+            (
+                "what it says",
+                "1: true rates; below 1: the noise was followed; above 1: bins moved by more than photon "
+                f"noise. The alarm of moved rings asks for {SIGNIFICANT:g} sigma and {LARGEST_MOVE:g} % of a "
+                "ring's total besides",
+            ),
         ]
     )
     image = keep("profile", _profile_figure(found, whole))
