@@ -65,13 +65,15 @@ def split_photons(key: Array, data: Measurements) -> tuple[np.ndarray, np.ndarra
     """Split the photons of every frame evenly, each frame in a way of its own: two arrays of int32."""
     keys = jax.random.split(jax.random.fold_in(key, STREAM), data.frames)
     salts = jax.vmap(lambda one: jax.random.bits(one, dtype=jnp.uint32))(keys)
-    first, left = (np.asarray(part) for part in piecewise(_split, salts, data.counts))
     most = largest_count(data)
-    if most >= WORD:
+    if most < WORD:
+        first = np.asarray(piecewise(_split_few, salts, data.counts))
+    else:
+        first, left = (np.asarray(part) for part in piecewise(_split, salts, data.counts))
         where = np.nonzero(left)
         first = first.copy()
         first[where] += _half_of_many(np.asarray(salts), left, where, most=most)
-    return first, (data.counts - first).astype(np.int32)
+    return first, np.subtract(data.counts, first, dtype=np.int32, casting="unsafe")
 
 
 def _half_of_many(
@@ -120,5 +122,6 @@ def _about(image: Array, known: Array) -> Array:
 
 
 _split = jax.jit(split_halves)
+_split_few = jax.jit(lambda salts, counts: split_halves(salts, counts)[0])
 _split_many = jax.jit(split_many, static_argnames="most")
 _variance = jax.jit(variance_of_halves)
