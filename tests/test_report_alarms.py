@@ -88,6 +88,21 @@ def test_peaks_that_moved_are_named():
     assert alarms.peaks_moved([]).state == "cannot tell"
 
 
+def test_quantities_that_hardly_any_frame_tells_are_named():
+    told, nothing = quantity(0.0), np.full(40, np.nan)
+    assert alarms.peaks_untold([told]).state == "quiet"
+    lost = dataclasses.replace(told, where="peak at 12 pixel", raw=nothing, denoised=nothing)
+    found = alarms.peaks_untold([told, lost])
+    assert found.state == "rings"
+    assert "peak at 12 pixel: position in 0 % of the frames" in found.found
+    assert "peak at 10 pixel" not in found.found
+    # Faint raw, but told when denoised; and a ring that is even or hardly covered has no direction.
+    assert alarms.peaks_untold([dataclasses.replace(lost, denoised=told.denoised)]).state == "quiet"
+    even = dataclasses.replace(lost, name="peak direction", where="ring 8 to 12 pixel")
+    assert alarms.peaks_untold([told, even]).state == "quiet"
+    assert alarms.peaks_untold([]).state == "cannot tell"
+
+
 def directions(turned, *, astray=()):
     """Directions of 40 frames, raw errors of 1 to 5 degrees, all `turned` by denoising; some fits astray."""
     rng = np.random.default_rng(2)

@@ -217,6 +217,7 @@ def _alarms(
         alarms.totals_drift(each_frame.total),
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
+        alarms.peaks_untold(() if physics is None else physics.all_observables),
         alarms.peaks_moved(() if physics is None else physics.all_observables),
         alarms.motion_damped(() if physics is None else physics.all_observables),
         alarms.ghosts(found.dark, found.names),

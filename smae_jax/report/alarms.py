@@ -39,6 +39,8 @@ LARGEST_TURN = 1.0
 """Degrees by which a direction may turn."""
 LEAST_MOTION = 0.7
 """Share of the change from frame to frame that raw values show, and denoised ones must."""
+HARDLY = 0.1
+"""Share of the frames that must tell a quantity, raw or denoised."""
 EXPOSURES = (0.5, 2.0)
 """Counts per pixel over those of the training."""
 FARTHEST = 0.05
@@ -202,6 +204,31 @@ def motion_damped(observables: Sequence[Observable]) -> Alarm:
         f"change over the frames that is left after denoising, of what raw values show: {shown}; the "
         f"limit is {100 * LEAST_MOTION:.0f} %",
         "Take the changes of these quantities from the raw counts, averaged over neighbouring frames.",
+    )
+
+
+def peaks_untold(observables: Sequence[Observable]) -> Alarm:
+    """Ring where hardly any frame tells a quantity of a peak, neither raw nor denoised; name them.
+
+    Rings do not count: an even one has no direction, and one that is covered too little is said on the page.
+    """
+    name = "peaks not told"
+    looked = [one for one in observables if not one.where.startswith("ring ")]
+    if not looked:
+        return Alarm(name, "cannot tell", "no peak was fitted (extra physics)")
+    untold: dict[str, list[str]] = {}
+    for one in looked:
+        told = max(float(np.isfinite(values).mean()) for values in (one.raw, one.denoised))
+        if told < HARDLY:
+            untold.setdefault(one.where, []).append(f"{one.name} in {100 * told:.0f} %")
+    listed = _some([f"{where}: {', '.join(said)}" for where, said in untold.items()])
+    found = f"{listed} of the frames" if untold else f"none of {len(looked)} quantities"
+    return _alarm(
+        name,
+        bool(untold),
+        f"told by hardly any frame, neither raw nor denoised: {found}; the limit is {100 * HARDLY:.0f} %",
+        "Look at mask and window there, and give another one with --peaks, or other --orders. A peak too "
+        "faint for single frames is told by the profile of the whole scan alone.",
     )
 
 

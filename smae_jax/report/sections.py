@@ -24,6 +24,7 @@ from smae_jax.report.alarms import Alarm
 from smae_jax.report.collecting import Collected
 from smae_jax.report.gallery import SIGMA, Gallery
 from smae_jax.report.observable import Observable
+from smae_jax.report.orientation import COVERED
 from smae_jax.report.physics import Physics
 from smae_jax.report.profiles import Profiles
 from smae_jax.report.scoring import OURS
@@ -285,6 +286,18 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
         "fits scatter about the truth, so it tells what denoising changes in all frames alike."
     )
     body += observed_table(found.observables)
+    bare = [
+        one.where
+        for one in found.observables
+        if one.where.startswith("ring ")
+        and one.name == "direction"
+        and not np.isfinite(one.raw).any()
+    ]
+    if bare:
+        body += page.paragraph(
+            f"Orientation needs {100 * COVERED:.0f} % of half a turn, which no frame has in "
+            f"{', '.join(bare)}."
+        )
     body += page.paragraph(
         "Directions are azimuths of the maximum, from right to down in the pictures. The degree goes from 0 "
         "(a ring) to 1 (two spots); Hermans' factor is 1 for two spots and 0 for a random orientation. Both "
