@@ -103,6 +103,20 @@ def test_quantities_that_hardly_any_frame_tells_are_named():
     assert alarms.peaks_untold([]).state == "cannot tell"
 
 
+def test_a_centre_of_the_profiles_that_is_not_that_of_the_answers_rings():
+    told = Center.given((19.5, 16.4), "from a.poni")
+    found = alarms.centres_differ(CENTER, told)
+    assert found.state == "rings"
+    assert "1.4 pixels apart" in found.found
+    assert "from a.poni" in found.found
+    assert "--center" in found.advice
+    assert alarms.centres_differ(CENTER, Center.given((19.9, 15.3), "from a.poni")).state == "quiet"
+    guess = dataclasses.replace(CENTER, trusted=False)
+    assert alarms.centres_differ(guess, told).state == "cannot tell"
+    assert alarms.centres_differ(CENTER, CENTER).state == "quiet"
+    assert alarms.centres_differ(CENTER, None).state == "cannot tell"
+
+
 def directions(turned, *, astray=()):
     """Directions of 40 frames, raw errors of 1 to 5 degrees, all `turned` by denoising; some fits astray."""
     rng = np.random.default_rng(2)

@@ -81,6 +81,8 @@ def report(config: ReportConfig, say: Say) -> None:
             )
     judged = _scores(config, opened, reference, say)
     inspection = inspect_scan(opened.data)
+    if layout is not None:
+        inspection = dataclasses.replace(inspection, geometry=layout.cake.geometry)
     rung = _alarms(opened, found, physics, inspection)
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
@@ -204,6 +206,7 @@ def _alarms(
     each_frame = found.frames
     return [
         alarms.guessed_centre(center),
+        alarms.centres_differ(center, physics.layout.cake.center if physics else None),
         alarms.symmetry_broken(
             inspection.asymmetry.relative,
             inspection.asymmetry.sigmas,

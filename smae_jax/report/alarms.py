@@ -39,6 +39,9 @@ LARGEST_TURN = 1.0
 """Degrees by which a direction may turn."""
 LEAST_MOTION = 0.7
 """Share of the change from frame to frame that raw values show, and denoised ones must."""
+LARGEST_OFFSET = 1.0
+"""Pixels between the centre of the profiles and that of the answers. A bin is as wide, so that pixels of one
+ring would go to other bins; and opposite pixels would differ by 8 %."""
 HARDLY = 0.1
 """Share of the frames that must tell a quantity, raw or denoised."""
 EXPOSURES = (0.5, 2.0)
@@ -384,6 +387,36 @@ def guessed_centre(center: Center) -> Alarm:
         not center.trusted,
         f"the centre is y {y:g}, x {x:g}, {center.source}{doubt}",
         "Give the centre with --center y,x. Until then no pixel is filled from its partner.",
+    )
+
+
+def centres_differ(used: Center, of_profiles: Center | None) -> Alarm:
+    """Ring where profiles are made about another centre than the answers are.
+
+    Args:
+      used: of the answers: the one that pixels have their partners about.
+      of_profiles: of the geometry that profiles are made with; None = there are no profiles.
+    """
+    name = "profiles about another centre"
+    if of_profiles is None:
+        return Alarm(name, "cannot tell", "there are no profiles (extra physics)")
+    off = float(np.hypot(*np.subtract(of_profiles.subpixel, used.subpixel)))
+    if off <= LARGEST_OFFSET:
+        return Alarm(name, "quiet", f"profiles and answers have one centre within {off:.2g} pixels")
+    (y, x), (there_y, there_x) = used.subpixel, of_profiles.subpixel
+    found = (
+        f"profiles are about y {there_y:.2f}, x {there_x:.2f} ({of_profiles.source}), answers about "
+        f"y {y:.2f}, x {x:.2f} ({used.source}): {off:.3g} pixels apart; the limit is {LARGEST_OFFSET:g} "
+        "pixel, the width of a bin"
+    )
+    if not used.trusted:
+        return Alarm(name, "cannot tell", f"{found}; the centre of the answers is a guess")
+    return Alarm(
+        name,
+        "rings",
+        found,
+        "One of them is wrong, and with that of the profiles every place, width and orientation. Calibrate "
+        "again, or give the right one with --center.",
     )
 
 

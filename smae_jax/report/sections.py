@@ -221,6 +221,7 @@ def profiles(found: Physics, keep: Keep) -> str:
     )
     body += page.facts(
         [
+            ("made about", found.layout.cake.center.in_words()),
             ("chi-square of denoised against raw, of the scan added up", _number(chi)),
             ("the same, mean over the frames", _number(_mean(each))),
             ("what it says", "1: true rates; below 1: the noise was followed; above 1: it moved"),
