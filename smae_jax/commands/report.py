@@ -204,6 +204,9 @@ def _alarms(
     rings, unit = _rings(found, physics)
     partner = getattr(opened.method, "partner", "channel")
     each_frame = found.frames
+    of_pair = []
+    if physics is not None and physics.pair is not None:
+        of_pair = [alarms.pair_doubtful(physics.pair.below)]
     return [
         alarms.guessed_centre(center),
         alarms.centres_differ(center, physics.layout.cake.center if physics else None),
@@ -227,6 +230,7 @@ def _alarms(
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),
+        *of_pair,
     ]
 
 

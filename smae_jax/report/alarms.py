@@ -19,6 +19,7 @@ from smae_jax.likeness import Unlike
 from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
+from smae_jax.report.shells import Below
 
 State = Literal["rings", "quiet", "cannot tell"]
 
@@ -42,6 +43,12 @@ LEAST_MOTION = 0.7
 LARGEST_OFFSET = 1.0
 """Pixels between the centre of the profiles and that of the answers. A bin is as wide, so that pixels of one
 ring would go to other bins; and opposite pixels would differ by 8 %."""
+BENT, FROM_NOISE = 0.2, 2.0
+"""Deviation of G(r) below the first shell from -4 pi density r, over its maximum, and over its noise. Right
+compositions of a simulated metallic glass and silica leave 0.01 to 0.18 of the maximum, wrong ones 0.3 to
+4 at 15 1/angstrom."""
+LEAST_Q_MAX = 8.0
+"""1/angstrom, below which even sharp shells of right compositions bend that line."""
 HARDLY = 0.1
 """Share of the frames that must tell a quantity, raw or denoised."""
 EXPOSURES = (0.5, 2.0)
@@ -232,6 +239,29 @@ def peaks_untold(observables: Sequence[Observable]) -> Alarm:
         f"told by hardly any frame, neither raw nor denoised: {found}; the limit is {100 * HARDLY:.0f} %",
         "Look at mask and window there, and give another one with --peaks, or other --orders. A peak too "
         "faint for single frames is told by the profile of the whole scan alone.",
+    )
+
+
+def pair_doubtful(below: Below) -> Alarm:
+    """Ring where G(r) is not that of no atoms where none are: composition, density or background is wrong."""
+    name = "pair distribution in doubt"
+    share, noise = below.off / below.height, below.noise / below.height
+    found = (
+        f"below the first shell the raw G(r) of the scan is off -4 pi density r by {100 * share:.0f} % of "
+        f"its maximum, and its noise is {100 * noise:.2g} %; the limit is {100 * BENT:.0f} %, and "
+        f"{FROM_NOISE:g} times the noise"
+    )
+    if below.q_max < LEAST_Q_MAX:
+        why = f"data up to {below.q_max:.3g} 1/angstrom, {LEAST_Q_MAX:g} are needed"
+        return Alarm(name, "cannot tell", f"{found}; {why}")
+    if not (np.isfinite(share) and noise < BENT):
+        return Alarm(name, "cannot tell", f"{found}; too few photons")
+    return _alarm(
+        name,
+        share > BENT and share > FROM_NOISE * noise,
+        found,
+        "Check --composition, --density (g/cm^3) and --background with its scale, then absorption and "
+        "fluorescence. Until then trust no area of a shell.",
     )
 
 

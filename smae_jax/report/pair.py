@@ -11,9 +11,11 @@ from smae_jax.report.observable import Observable
 from smae_jax.report.pair_curves import Curves, PairLayout, curves_of, raw_of
 from smae_jax.report.profiles import Profiles, rms
 from smae_jax.report.shells import (
+    Below,
     Shell,
     about_maximum,
     areas,
+    below_shells,
     centroids,
     core,
     maxima,
@@ -35,6 +37,7 @@ class Pair:
       whole_structure: S(Q) of all frames added up, as one.
       whole_functions: G(r) of these.
       observables: position, centroid and area of every shell.
+      below: what the raw G(r) of all frames shows below the first shell.
     """
 
     layout: PairLayout
@@ -43,6 +46,7 @@ class Pair:
     whole_structure: Curves
     whole_functions: Curves
     observables: tuple[Observable, ...]
+    below: Below
 
 
 def pair_of(layout: PairLayout, profile: Profiles) -> Pair:
@@ -57,7 +61,12 @@ def pair_of(layout: PairLayout, profile: Profiles) -> Pair:
     observables = [
         one for shell in layout.shells for one in _observed(layout, profile, functions, shell)
     ]
-    return Pair(layout, structure, functions, whole_structure, whole_functions, tuple(observables))
+    raw, sigma = whole_functions.raw[0], whole_functions.raw_sigma[0]
+    transform = layout.transform
+    density, q_max = -transform.total / (2 * np.pi**2), float(transform.q[-1])
+    below = below_shells(transform.r, raw, sigma, q_max=q_max, density=density)
+    curves = structure, functions, whole_structure, whole_functions
+    return Pair(layout, *curves, tuple(observables), below)
 
 
 def _observed(
