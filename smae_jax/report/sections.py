@@ -15,13 +15,14 @@ from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.evaluation.inspection import Inspection
 from smae_jax.evaluation.judging import Judged
+from smae_jax.figures.axes import count_frames, plain
 from smae_jax.figures.curves import agreement_figure, rings_figure
 from smae_jax.figures.losses import loss_figure, read_losses
 from smae_jax.figures.observables import Series, map_figure, series_figure
 from smae_jax.figures.profiles import Curve, profile_figure
 from smae_jax.report import page
 from smae_jax.report.alarms import Alarm
-from smae_jax.report.collecting import Collected
+from smae_jax.report.collecting import Collected, PerFrame
 from smae_jax.report.gallery import SIGMA, Gallery
 from smae_jax.report.observable import Observable
 from smae_jax.report.orientation import COVERED
@@ -84,29 +85,27 @@ def measured(inspection: Inspection, found: Collected, said: Sequence[str], keep
         body += page.table(causes, columns, first="masked by")
     body += "".join(page.paragraph(line, "soft") for line in said)
     return body + page.figure(
-        keep("frames", _frames_figure(found)),
+        keep("frames", frames_figure(found.numbers, found.frames)),
         "Counts of every frame, and what is left of them in the residual: 1 is photon noise.",
     )
 
 
-def _frames_figure(found: Collected) -> Figure:
+def frames_figure(numbers: np.ndarray, each: PerFrame) -> Figure:
+    """Draw the counts of every frame, and the variance of its residual, against its number."""
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     style = {"linewidth": 0, "marker": ".", "markersize": 4}
-    each = found.frames
-    upper.plot(found.numbers, each.total, color="#2a6fbb", **style)
+    upper.plot(numbers, each.total, color="#2a6fbb", **style)
     upper.set_ylabel("counts per pixel")
     lower.axhline(1, color="black", linewidth=0.8)
-    lower.plot(found.numbers, each.variance, color="#8a8a8a", label="residual of pixels", **style)
-    lower.plot(found.numbers, each.blocks, color="#c1272d", label="of 8 x 8 pixels", **style)
-    lower.set(xlabel="frame", ylabel="variance / photons'")
+    lower.plot(numbers, each.variance, color="#8a8a8a", label="residual of pixels", **style)
+    lower.plot(numbers, each.blocks, color="#c1272d", label="of 8 x 8 pixels", **style)
+    lower.set_ylabel("variance / photons'")
     lower.legend(frameon=False, fontsize=8)
     for axes in (upper, lower):
-        axes.grid(color="#eeeeee", linewidth=0.8)
-        axes.set_axisbelow(True)
+        plain(axes)
         axes.ticklabel_format(axis="y", useOffset=False)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+    count_frames(lower, numbers)
     return figure
 
 
