@@ -326,6 +326,15 @@ def test_what_cannot_be_true_below_the_first_shell_is_an_alarm(frames, options, 
     assert found.state == state, found
 
 
+def test_values_that_are_no_counts_have_no_errors_but_may_be_in_doubt(frames):
+    right, wrong = made(frames).without_noise(), made(frames, composition="U").without_noise()
+    assert np.isnan(right.whole_functions.raw_sigma).all()
+    assert np.isnan(right.observables[0].raw_sigma).all()
+    assert pair_doubtful(right.below).state == "quiet"
+    assert pair_doubtful(wrong.below).state == "rings"
+    assert "noise" not in pair_doubtful(wrong.below).found
+
+
 def test_noise_below_the_first_shell_is_no_doubt(frames):
     rates, *rest = frames
     noisy = np.random.default_rng(5).poisson(0.02 * rates).astype(float)

@@ -229,6 +229,15 @@ def test_values_that_are_no_counts_get_a_page_without_what_needs_photons(
     assert states["residual is not photon noise"] == "cannot tell"
     text = (tmp_path / "out" / "report.html").read_text()
     assert "no photon counts, which cannot be split" in text
+    assert not re.search(r"[0-9] sigma\b", "".join(answer.out))
+    assert states["rings moved"] == states["peaks moved"] == "cannot tell"
+    if PHYSICS:
+        assert "errors of raw profiles and fits are not known" in text
+        rows = rows_of(tmp_path / "out" / "observables.csv")
+        assert any(row["raw"] for row in rows)
+        assert not any(row["raw_sigma"] for row in rows)
+        rows = rows_of(tmp_path / "out" / "profile.csv")
+        assert not any(row["raw_sigma"] or row["difference_sigmas"] for row in rows)
 
 
 @pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit")

@@ -86,6 +86,9 @@ def test_peaks_that_moved_are_named():
     assert alarms.peaks_moved([quantity(0.5, period=180.0)]).state == "quiet"  # half a degree
     assert alarms.peaks_moved([quantity(1.5, period=180.0)]).state == "rings"
     assert alarms.peaks_moved([]).state == "cannot tell"
+    scaled = alarms.peaks_moved([quantity(0.5).without_noise()])
+    assert (scaled.state, scaled.found) == ("cannot tell", "no raw value has an error")
+    assert quantity(0.5).without_noise().summary()["shift"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_quantities_that_hardly_any_frame_tells_are_named():

@@ -74,6 +74,8 @@ def report(config: ReportConfig, say: Say) -> None:
         progress = functools.partial(each, desc="fits", unit="frame")
         profiles = found.profile, found.rings, found.meridian
         physics = physics_of(layout, *profiles, progress=progress)
+        if not opened.data.are_counts:
+            physics = physics.without_noise()
         if config.orders and len(physics.orders) < len(config.orders):
             shown = ", ".join(str(order.number) for order in physics.orders) or "none"
             say(
@@ -201,7 +203,7 @@ def _alarms(
     if kept is not None and kept.counts.shape[1:] == found.coarse.counts.shape[1:]:
         frames = likeness.unlike(found.coarse, kept)
         training = likeness.unlike(kept, kept, but_itself=True)
-    rings, unit = _rings(found, physics)
+    rings, unit = _rings(found, physics) if data.are_counts else ([], "")
     partner = getattr(opened.method, "partner", "channel")
     each_frame = found.frames
     of_pair = []

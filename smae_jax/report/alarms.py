@@ -149,7 +149,7 @@ def rings_moved(rings: Sequence[Ring], unit: str) -> Alarm:
     """Ring where denoised totals of rings differ from the raw ones, which are unbiased; name them."""
     name = "rings moved"
     if not rings:
-        return Alarm(name, "cannot tell", "no ring has counts enough")
+        return Alarm(name, "cannot tell", "no ring has photon counts enough")
     moved = [
         ring
         for ring in rings
@@ -176,7 +176,8 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
     name = "peaks moved"
     known = [one for one in observables if np.isfinite(one.shift[0]) and one.shift[1] > 0]
     if not known:
-        return Alarm(name, "cannot tell", "no peak was fitted (extra physics)")
+        why = "no raw value has an error" if observables else "no peak was fitted (extra physics)"
+        return Alarm(name, "cannot tell", why)
     moved = []
     for one in known:
         shift, error = one.shift
@@ -248,17 +249,18 @@ def pair_doubtful(below: Below) -> Alarm:
     share, noise = below.off / below.height, below.noise / below.height
     found = (
         f"below the first shell the raw G(r) of the scan is off -4 pi density r by {100 * share:.0f} % of "
-        f"its maximum, and its noise is {100 * noise:.2g} %; the limit is {100 * BENT:.0f} %, and "
-        f"{FROM_NOISE:g} times the noise"
+        f"its maximum; the limit is {100 * BENT:.0f} %"
     )
+    if np.isfinite(noise):
+        found += f", and {FROM_NOISE:g} times the noise of {100 * noise:.2g} %"
     if below.q_max < LEAST_Q_MAX:
         why = f"data up to {below.q_max:.3g} 1/angstrom, {LEAST_Q_MAX:g} are needed"
         return Alarm(name, "cannot tell", f"{found}; {why}")
-    if not (np.isfinite(share) and noise < BENT):
+    if not np.isfinite(share) or noise >= BENT:
         return Alarm(name, "cannot tell", f"{found}; too few photons")
     return _alarm(
         name,
-        share > BENT and share > FROM_NOISE * noise,
+        share > BENT and not share <= FROM_NOISE * noise,
         found,
         "Check --composition, --density (g/cm^3) and --background with its scale, then absorption and "
         "fluorescence. Until then trust no area of a shell.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -47,6 +48,14 @@ class Pair:
     whole_functions: Curves
     observables: tuple[Observable, ...]
     below: Below
+
+    def without_noise(self) -> Pair:
+        """Return the same of values that are no photon counts: raw ones have no errors then."""
+        names = ("structure", "functions", "whole_structure", "whole_functions")
+        curves = {name: getattr(self, name).without_noise() for name in names}
+        observables = tuple(one.without_noise() for one in self.observables)
+        below = self.below._replace(noise=math.nan)
+        return dataclasses.replace(self, **curves, observables=observables, below=below)
 
 
 def pair_of(layout: PairLayout, profile: Profiles) -> Pair:

@@ -213,10 +213,9 @@ def profiles(found: Physics, keep: Keep) -> str:
     chi = whole.chi_square[0]
     each = found.profile.chi_square
     body = page.paragraph(
-        f"Profiles are {bins.said}. Raw profiles are sums of photons over sums of exposures: unbiased, with "
-        "exact Poisson errors. Denoised ones take the same pixels. Their band is the scatter of "
-        "replicas: plausible answers to parts of the photons, with what such answers miss. So it holds the "
-        "correlation of denoised pixels. Solid angles are corrected, polarisation is not."
+        f"Profiles are {bins.said}. {_of_raw(found.profile)} Denoised ones take the same pixels. Their band "
+        "is the scatter of replicas: plausible answers to parts of the photons, with what such answers miss. "
+        "So it holds the correlation of denoised pixels. Solid angles are corrected, polarisation is not."
     )
     body += page.facts(
         [
@@ -243,6 +242,13 @@ def profiles(found: Physics, keep: Keep) -> str:
         )
         body += page.figure(keep(f"chi_{number}", drawn), caption)
     return body
+
+
+def _of_raw(profile: Profiles) -> str:
+    """Say what raw profiles are."""
+    if not profile.photons:
+        return "These values are no photon counts: errors of raw profiles and fits are not known."
+    return "Raw profiles are sums of photons over sums of exposures: unbiased, with exact Poisson errors."
 
 
 def _profile_figure(found: Physics, whole: Profiles) -> Figure:

@@ -22,7 +22,7 @@ class Below(NamedTuple):
 
     Attributes:
       off: rms deviation from a straight line through 0, 1/angstrom^2.
-      noise: one standard deviation of G(r) there, rms.
+      noise: one standard deviation of G(r) there, rms; NaN where it is not known.
       height: largest G(r) beyond.
       q_max: 1/angstrom, of the data.
     """
