@@ -45,6 +45,7 @@ from smae_jax.report.gallery import make_gallery
 from smae_jax.report.physics import Layout, Physics, lay_out, physics_of
 from smae_jax.report.profiles import Ring, in_rings
 from smae_jax.report.scoring import scores_of
+from smae_jax.report.uneven import unevenness
 from smae_jax.run.background import read_background
 from smae_jax.run.restore import Opened, files_of
 from smae_jax.run.scratch import room_beside
@@ -225,6 +226,7 @@ def _alarms(
         alarms.totals_drift(each_frame.total),
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
+        alarms.unevenly_masked({} if physics is None else _unevenness(physics)),
         alarms.peaks_untold(() if physics is None else physics.all_observables),
         alarms.peaks_moved(() if physics is None else physics.all_observables),
         alarms.motion_damped(() if physics is None else physics.all_observables),
@@ -234,6 +236,12 @@ def _alarms(
         ),
         *of_pair,
     ]
+
+
+def _unevenness(physics: Physics) -> dict[str, np.ndarray]:
+    layout = physics.layout
+    names = (layout.name_of(ring) for ring in layout.rings)
+    return {name: unevenness(ring) for name, ring in zip(names, physics.rings, strict=True)}
 
 
 def _rings(found: Collected, physics: Physics | None) -> tuple[list[Ring], str]:

@@ -6,7 +6,7 @@ An alarm rings, is quiet, or cannot tell; it says what was found, beside the lim
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,8 @@ LEAST_MOTION = 0.7
 LARGEST_OFFSET = 1.0
 """Pixels between the centre of the profiles and that of the answers. A bin is as wide, so that pixels of one
 ring would go to other bins; and opposite pixels would differ by 8 %."""
+UNEVEN = 0.1
+"""Share by which a mask may take the mean of a ring's pixels off that of all azimuths."""
 BENT, FROM_NOISE = 0.2, 2.0
 """Deviation of G(r) below the first shell from -4 pi density r, over its maximum, and over its noise. Right
 compositions of a simulated metallic glass and silica leave 0.01 to 0.18 of the maximum, wrong ones 0.3 to
@@ -240,6 +242,30 @@ def peaks_untold(observables: Sequence[Observable]) -> Alarm:
         f"told by hardly any frame, neither raw nor denoised: {found}; the limit is {100 * HARDLY:.0f} %",
         "Look at mask and window there, and give another one with --peaks, or other --orders. A peak too "
         "faint for single frames is told by the profile of the whole scan alone.",
+    )
+
+
+def unevenly_masked(rings: Mapping[str, np.ndarray]) -> Alarm:
+    """Ring where a mask over an uneven ring takes profiles off those of the whole ring; name them.
+
+    Args:
+      rings: name -> mean of the measured pixels over that of all azimuths, less 1, (frames,), see `uneven`.
+    """
+    name = "rings unevenly masked"
+    known = {ring: off[np.isfinite(off)] for ring, off in rings.items()}
+    usual = {ring: float(np.median(off)) for ring, off in known.items() if off.size}
+    if not usual:
+        return Alarm(name, "cannot tell", "no ring is covered enough (extra physics)")
+    far = {ring: off for ring, off in usual.items() if abs(off) > UNEVEN}
+    ring, off = max(usual.items(), key=lambda one: abs(one[1]))
+    listed = _some([f"{ring}: {100 * off:+.0f} %" for ring, off in (far or {ring: off}).items()])
+    return _alarm(
+        name,
+        bool(far),
+        f"mean of the measured pixels against that of all azimuths, median of the frames: {listed}; the "
+        f"limit is {100 * UNEVEN:.0f} %",
+        "I(q) and areas of peaks there are those of the measured pixels. Compare them only among frames of "
+        "one direction, or take the peak areas around the ring.",
     )
 
 

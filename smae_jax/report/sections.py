@@ -248,7 +248,11 @@ def _of_raw(profile: Profiles) -> str:
     """Say what raw profiles are."""
     if not profile.photons:
         return "These values are no photon counts: errors of raw profiles and fits are not known."
-    return "Raw profiles are sums of photons over sums of exposures: unbiased, with exact Poisson errors."
+    return (
+        "Raw profiles are sums of photons over sums of exposures: unbiased for the pixels that were "
+        "measured, with exact Poisson errors. Where a ring is uneven and partly masked, these are not the "
+        "whole ring."
+    )
 
 
 def _profile_figure(found: Physics, whole: Profiles) -> Figure:
