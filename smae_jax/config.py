@@ -12,8 +12,8 @@ from typing import Literal
 import tyro
 
 from smae_jax.errors import UserError
-from smae_jax.geometry import LONGEST_M, WAVELENGTHS_M
 from smae_jax.memory import parse_memory
+from smae_jax.plausible import LONGEST_M, WAVELENGTHS_M
 
 
 def check_given(options: object, *names: str) -> None:

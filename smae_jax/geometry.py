@@ -8,10 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 HEADER = "the file's header"
-WAVELENGTHS_M = (1e-13, 1e-8)
-"""What scatters: gamma rays and electrons to soft X-rays and cold neutrons."""
-LONGEST_M = 100.0
-"""Metres from sample to detector; no camera is so long, and 200 is 200 mm."""
 FEWEST_PARTNERS = 0.01
 """Share of the valid pixels below which partners are not worth a canvas about the centre."""
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from smae_jax.errors import UserError
-from smae_jax.geometry import LONGEST_M, WAVELENGTHS_M, Geometry
+from smae_jax.geometry import Geometry
+from smae_jax.plausible import LONGEST_M, WAVELENGTHS_M
 
 _LARGEST = 2**20  # bytes; a calibration is one kilobyte, and logs of many are appended to one file
 _FARTHEST = 100  # frames from the middle of one to the beam: beyond, a length is not in metres
