@@ -13,6 +13,7 @@ import tyro
 
 from smae_jax.errors import UserError
 from smae_jax.memory import parse_memory
+from smae_jax.plausible import LONGEST_M, WAVELENGTHS_M
 
 
 def check_given(options: object, *names: str) -> None:
@@ -1030,12 +1031,17 @@ class ProfileOptions(SomeFrames):
         super().__post_init__()
         parse_ranges(self.rings, option="--rings")
         parse_ranges(self.peaks, option="--peaks")
-        for name in ("pixel_size", "distance", "wavelength"):
-            value = getattr(self, name)
-            if not 0 <= value < math.inf:
-                raise UserError(
-                    f"--{name.replace('_', '-')}: expected a number above 0, got {value:g}"
-                )
+        if not 0 <= self.pixel_size < math.inf:
+            raise UserError(f"--pixel-size: expected a number above 0, got {self.pixel_size:g}")
+        if not 0 <= self.distance <= LONGEST_M:
+            raise UserError(
+                f"--distance: expected metres above 0 and up to {LONGEST_M:g}, got {self.distance:g}"
+            )
+        low, high = (1e10 * length for length in WAVELENGTHS_M)
+        if self.wavelength and not low <= self.wavelength <= high:
+            raise UserError(
+                f"--wavelength: expected angstroms from {low:g} to {high:g}, got {self.wavelength:g}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ LAYERS = (
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
         *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
         *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
-        *("muon", "standing_out"),
+        *("muon", "standing_out", "plausible"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

@@ -9,7 +9,7 @@ from smae_jax.config import ReportConfig
 from smae_jax.errors import UserError
 from smae_jax.geometry import Center, Geometry
 from smae_jax.measurements import Measurements
-from smae_jax.report.alarms import peaks_moved
+from smae_jax.report.alarms import pair_doubtful, peaks_moved
 from smae_jax.report.profiles import Profiles
 from smae_jax.report.shells import areas, centroids, maxima, shell_in, shells_of
 
@@ -306,6 +306,43 @@ def test_range_and_options_are_kept(frames):
 
 
 @pytest.mark.parametrize(
+    ("options", "state"),
+    [
+        ({}, "quiet"),
+        ({"density": 6.9}, "quiet"),
+        ({"lorch": False}, "quiet"),
+        ({"q_max": 11.0}, "quiet"),
+        ({"q_max": 7.0}, "cannot tell"),
+        ({"density": 14.0}, "rings"),
+        ({"density": 1000.0}, "rings"),
+        ({"composition": "U"}, "rings"),
+        ({"composition": "H2O"}, "rings"),
+        ({"composition": "Al"}, "rings"),
+        ({"empty": 40.0, "background": "air.tif", "background_scale": 0.5}, "rings"),
+    ],
+)
+def test_what_cannot_be_true_below_the_first_shell_is_an_alarm(frames, options, state):
+    found = pair_doubtful(made(frames, **options).below)
+    assert found.state == state, found
+
+
+def test_values_that_are_no_counts_have_no_errors_but_may_be_in_doubt(frames):
+    right, wrong = made(frames).without_noise(), made(frames, composition="U").without_noise()
+    assert np.isnan(right.whole_functions.raw_sigma).all()
+    assert np.isnan(right.observables[0].raw_sigma).all()
+    assert pair_doubtful(right.below).state == "quiet"
+    assert pair_doubtful(wrong.below).state == "rings"
+    assert "noise" not in pair_doubtful(wrong.below).found
+
+
+def test_noise_below_the_first_shell_is_no_doubt(frames):
+    rates, *rest = frames
+    noisy = np.random.default_rng(5).poisson(0.02 * rates).astype(float)
+    for k in range(2):
+        assert pair_doubtful(made((noisy[k : k + 1], *rest)).below).state != "rings"
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"without": True}, "need q, and profiles are over the radius in pixels"),
@@ -315,6 +352,11 @@ def test_range_and_options_are_kept(frames):
             "expected scattering up to 5 1/angstrom, got a profile up to 1.* with --q-max 2",
         ),
         ({"r_max": 90.0}, "--r-max 90: bins of"),
+        ({"r_max": 0.01}, "--r-max 0.01: expected more than 1.2 angstrom"),
+        (
+            {"empty": 8.0, "background": "air.tif", "background_scale": 500.0},
+            "--background-scale 500: .* in 100 % of the bins",
+        ),
         ({"shells": ("2:3", "20:30")}, "--shells 20:30: expected a range"),
         ({"composition": "Xx"}, "--composition"),
     ],

@@ -117,6 +117,12 @@ def test_orientation_turns_rows_and_columns(tmp_path, orientation, turned):
     np.testing.assert_allclose(here[1], place, atol=1)
 
 
+def test_a_detector_that_is_swung_far_out_is_no_mistake(tmp_path):
+    """The beam meets its plane at x = -33,000, but the plane is square to the direction of its pixels."""
+    found = read_poni(poni(tmp_path, {"Distance": 1.0, "Rot1": 1.4}), SHAPE, Geometry())
+    assert found.center[1] < -33000
+
+
 def test_of_several_calibrations_the_last_counts(tmp_path):
     path = poni(tmp_path)
     with open(path, "a") as file:
@@ -130,8 +136,13 @@ def test_of_several_calibrations_the_last_counts(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"Distance": "nan"}, "Distance: expected a number above 0, got 'nan'"),
-        ({"Distance": -1}, "Distance: expected a number above 0, got '-1'"),
+        ({"Distance": "nan"}, "Distance: expected metres above 0 and up to 100, got 'nan'"),
+        ({"Distance": -1}, "Distance: expected metres above 0 and up to 100, got '-1'"),
+        ({"Distance": 200}, "Distance: expected metres above 0 and up to 100, got '200'"),
+        ({"Wavelength": 1.0}, "Wavelength: expected metres from 1e-13 to 1e-08, got '1.0'"),
+        ({"Wavelength": -1e-10}, "Wavelength: expected metres from 1e-13 to 1e-08, got '-1e-10'"),
+        ({"Wavelength": 0}, "Wavelength: expected metres from 1e-13 to 1e-08, got '0'"),
+        ({"Poni1": 50}, "the beam is 289654 pixels off a frame of 1043 x 981"),
         ({"Poni1": "1e300"}, "Poni1: expected a number, got '1e300'"),
         ({"Poni2": "__import__('os')"}, "Poni2: expected a number"),
         ({"Rot1": "None of these"}, "Rot1: expected a number"),

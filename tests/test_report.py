@@ -92,10 +92,10 @@ def test_record_and_tables_say_the_same_as_the_page(made):
     out, _ = made
     record = json.loads((out / "report.json").read_text())
     text = (out / "report.html").read_text()
-    assert len(record["alarms"]) == 12
+    assert len(record["alarms"]) == 15
     assert {alarm["state"] for alarm in record["alarms"]} <= {"rings", "quiet", "cannot tell"}
-    assert f"{sum(a['state'] == 'rings' for a in record['alarms'])} of 12 alarms" in text or (
-        "None of 12 alarms" in text
+    assert f"{sum(a['state'] == 'rings' for a in record['alarms'])} of 15 alarms" in text or (
+        "None of 15 alarms" in text
     )
     kinds = {row["table"] for row in record["scores"]}
     assert kinds == {"With the reference", "Without a reference"}
@@ -248,12 +248,44 @@ def test_values_that_are_no_counts_get_a_page_without_what_needs_photons(
     assert states["residual is not photon noise"] == "cannot tell"
     text = (tmp_path / "out" / "report.html").read_text()
     assert "no photon counts, which cannot be split" in text
+    assert not re.search(r"[0-9] sigma\b", "".join(answer.out))
+    assert states["rings moved"] == states["peaks moved"] == "cannot tell"
+    if PHYSICS:
+        assert "errors of raw profiles and fits are not known" in text
+        rows = rows_of(tmp_path / "out" / "observables.csv")
+        assert any(row["raw"] for row in rows)
+        assert not any(row["raw_sigma"] for row in rows)
+        rows = rows_of(tmp_path / "out" / "profile.csv")
+        assert not any(row["raw_sigma"] or row["difference_sigmas"] for row in rows)
+
+
+@pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit")
+def test_a_geometry_of_another_centre_is_an_alarm_and_what_it_tells_is_shown(
+    scan, trained_run, smae, tmp_path
+):
+    told = {"Detector": "Detector", "Distance": 0.2, "Poni1": 18e-4, "Poni2": 24.5e-4}
+    told |= {"PixelSize1": 1e-4, "PixelSize2": 1e-4, "Wavelength": 1e-10}
+    (tmp_path / "off.poni").write_text("".join(f"{k}: {v}\n" for k, v in told.items()))
+    files = ("--run", trained_run, "--input", f"{scan / NAME}::counts", "--geometry", "off.poni")
+    short = ("--no-sigma", "--no-scores", "--gallery", 1, "--replicas", 0)
+    answer = smae("report", *files, "--output", "out", *short)
+    assert answer.status == 0, answer.err
+    assert "ALARM: profiles about another centre: " in answer.out
+    assert "10 pixels apart" in answer.out
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "geometry</dt><dd>distance 0.2 m (from off.poni)" in text
+    assert "wavelength 1 angstrom (from off.poni)" in text
+    assert "<dt>made about</dt><dd>centre y 17.5, x 24 (from off.poni" in text
+    planned = smae("plan", *files, "--output", "plan", "--halvings", 1, "--draws", 1)
+    assert "ALARM: profiles about another centre: " in planned.out
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--gallery", 0), "--gallery"),
+        (("--wavelength", 1e10), "--wavelength: expected angstroms from 0.001 to 100, got 1e+10"),
+        (("--distance", 200), "--distance: expected metres above 0 and up to 100, got 200"),
         (("--rings", "9:7"), "--rings"),
         (("--physics", "off", "--rings", "7:9"), "--rings"),
         (("--wavelength", -1), "--wavelength"),

@@ -109,6 +109,38 @@ def test_peaks_that_moved_are_named():
     assert alarms.peaks_moved([quantity(0.5, period=180.0)]).state == "quiet"  # half a degree
     assert alarms.peaks_moved([quantity(1.5, period=180.0)]).state == "rings"
     assert alarms.peaks_moved([]).state == "cannot tell"
+    scaled = alarms.peaks_moved([quantity(0.5).without_noise()])
+    assert (scaled.state, scaled.found) == ("cannot tell", "no raw value has an error")
+    assert quantity(0.5).without_noise().summary()["shift"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_quantities_that_hardly_any_frame_tells_are_named():
+    told, nothing = quantity(0.0), np.full(40, np.nan)
+    assert alarms.peaks_untold([told]).state == "quiet"
+    lost = dataclasses.replace(told, where="peak at 12 pixel", raw=nothing, denoised=nothing)
+    found = alarms.peaks_untold([told, lost])
+    assert found.state == "rings"
+    assert "peak at 12 pixel: position in 0 % of the frames" in found.found
+    assert "peak at 10 pixel" not in found.found
+    # Faint raw, but told when denoised; and a ring that is even or hardly covered has no direction.
+    assert alarms.peaks_untold([dataclasses.replace(lost, denoised=told.denoised)]).state == "quiet"
+    even = dataclasses.replace(lost, name="peak direction", where="ring 8 to 12 pixel")
+    assert alarms.peaks_untold([told, even]).state == "quiet"
+    assert alarms.peaks_untold([]).state == "cannot tell"
+
+
+def test_a_centre_of_the_profiles_that_is_not_that_of_the_answers_rings():
+    told = Center.given((19.5, 16.4), "from a.poni")
+    found = alarms.centres_differ(CENTER, told)
+    assert found.state == "rings"
+    assert "1.4 pixels apart" in found.found
+    assert "from a.poni" in found.found
+    assert "--center" in found.advice
+    assert alarms.centres_differ(CENTER, Center.given((19.9, 15.3), "from a.poni")).state == "quiet"
+    guess = dataclasses.replace(CENTER, trusted=False)
+    assert alarms.centres_differ(guess, told).state == "cannot tell"
+    assert alarms.centres_differ(CENTER, CENTER).state == "quiet"
+    assert alarms.centres_differ(CENTER, None).state == "cannot tell"
 
 
 def directions(turned, *, astray=()):

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("lmfit")
 
-from smae_jax.report.azimuthal import SHAPES, fit_around, fitted_around
+from smae_jax.report.azimuthal import LIMITS, SHAPES, fit_around, fitted_around
 from smae_jax.report.profiles import Profiles
 from smae_jax.truths import axial_width
 
@@ -52,13 +52,23 @@ def test_a_gap_has_no_weight():
 
 
 def test_a_wide_peak_and_a_level_are_told_apart():
-    """A cosine is as wide as a peak can be; its area is what rises above the lowest azimuth."""
+    """A cosine has 90 degrees; its area is what rises above the lowest azimuth."""
     values = 7 + 2 * np.cos(2 * np.deg2rad(HALF - 20))
     fit = fit_around(values, np.full(90, 0.05), HALF)
     assert fit is not None
     np.testing.assert_allclose(fit.told[:, 0], [20, 90, 360], rtol=5e-3)
     np.testing.assert_allclose(fit.expected, values, rtol=1e-3)
     assert (fit.told[:, 1] < [0.2, 2, 10]).all()
+
+
+def test_a_peak_wider_than_a_cosine_has_a_flat_top_and_up_to_140_degrees():
+    """As the guide says; a wider one would be a dip."""
+    assert axial_width(LIMITS["von_mises"][0]) == pytest.approx(140, abs=0.5)
+    values = 2 + SHAPES["von_mises"](HALF, 300.0, 20.0, -1.5)
+    fit = fit_around(values, np.full(90, 0.02), HALF)
+    assert fit is not None
+    np.testing.assert_allclose(fit.told[:, 0], [20, axial_width(-1.5), 300], rtol=2e-2)
+    assert axial_width(-1.5) == pytest.approx(124.8, abs=0.1)
 
 
 def test_an_even_ring_has_no_direction():

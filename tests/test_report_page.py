@@ -9,7 +9,9 @@ from PIL import Image
 
 from smae_jax.figures.observables import Series, map_figure, series_figure
 from smae_jax.report import gallery, page
+from smae_jax.report.collecting import PerFrame
 from smae_jax.report.gallery import Shown, make_gallery, png
+from smae_jax.report.sections import frames_figure
 
 
 def shown(number, shape=(90, 70), *, sigma=True):
@@ -22,6 +24,22 @@ def shown(number, shape=(90, 70), *, sigma=True):
     return Shown(
         number, f"frame {number}", before, rate, light, None, 0.1 * rate if sigma else None
     )
+
+
+@pytest.mark.parametrize("frames", [1, 2, 6, 40])
+def test_frames_have_whole_numbers(frames):
+    numbers, values = 3 + np.arange(frames), np.linspace(1, 2, frames)
+    one = Series("position", "position / nm", values, 0.1 * values, values)
+    counts = frames_figure(numbers, PerFrame(*[values] * 5))
+    for figure in (counts, series_figure([one, one], numbers=numbers)):
+        figure.canvas.draw()
+        axes = figure.axes[1]
+        low, high = axes.get_xlim()
+        ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert ticks
+        assert all(tick == round(tick) for tick in ticks)
+        assert low < numbers[0]
+        assert numbers[-1] < high
 
 
 def test_pictures_show_values_on_the_scale_and_nothing_where_there_are_none():

@@ -65,6 +65,26 @@ def test_a_peak_that_is_not_seen_has_an_area_and_no_position():
     assert np.isfinite(area.raw).all()
 
 
+@pytest.mark.parametrize("empty", [[73], [50, 51, 52], [70, 71, 72]])
+def test_bins_without_a_pixel_are_left_out_of_every_frame(empty):
+    """One within the peak, those at the window's beginning (under a beamstop), and a gap on the flank."""
+    pytest.importorskip("lmfit")
+    whole = scan(40)
+    masked = dataclasses.replace(whole)
+    for values in (masked.counts, masked.norm, masked.denoised, masked.replicas):
+        assert values is not None
+        values[..., empty] = 0
+    (peak,) = peaks_of(BINS, masked, [(0.7, 1.16)], shape="gaussian")
+    for one, truth in zip(
+        fitted(BINS, masked, peak)[1:], (CENTER, 2.3548 * SIGMA, AREA), strict=True
+    ):
+        assert np.isfinite(one.raw).all(), one.name
+        pulls = (one.raw - truth) / one.raw_sigma
+        assert abs(pulls.mean()) < 3 / np.sqrt(40), one.name
+        assert 0.7 < pulls.std() < 1.35, one.name
+        assert np.isfinite(one.denoised_sigma).all(), one.name
+
+
 def azimuthal(frames, direction, spread, *, counts=400.0, gap=None, seed=0):
     """I(chi) of two opposite spots on a ring."""
     chi = np.deg2rad(BINS.azimuth)

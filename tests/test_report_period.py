@@ -57,6 +57,19 @@ def test_orders_asked_for_need_two_and_found_ones_three():
     assert orders_of(bins(), scan(20, orders=())) == ()
 
 
+def test_an_order_with_a_gap_of_the_detector_tells_the_period_too():
+    pytest.importorskip("lmfit")
+    found = scan(20)
+    gap = np.abs(AXIS - 3 * FIRST - 0.012) < 0.006
+    counts, norm, answer = (np.where(gap, 0, a) for a in (found.counts, found.norm, found.denoised))
+    cut = Profiles(counts, norm, answer)
+    orders = orders_of(bins(), cut)
+    assert [one.number for one in orders] == [1, 3, 5]
+    period, _, *areas = fitted_period(bins(), cut, orders)
+    np.testing.assert_allclose(period.denoised, 2 * np.pi / FIRST, rtol=1e-3)
+    assert all(np.isfinite(area.raw).all() for area in areas)
+
+
 @pytest.mark.parametrize(
     ("places", "asked", "numbers"),
     [

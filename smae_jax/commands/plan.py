@@ -26,7 +26,7 @@ from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.writing import refuse_input
 from smae_jax.methods.protocol import Say
 from smae_jax.progress import each
-from smae_jax.report import extra
+from smae_jax.report import alarms, extra
 from smae_jax.report.ladder import Ladder, Place, Quantity, with_counts
 from smae_jax.report.physics import Layout, lay_out
 from smae_jax.report.planning import Plan, Rung
@@ -60,6 +60,10 @@ def plan(config: PlanConfig, say: Say) -> tuple[Plan, ...]:
     for line in cautions(opened.data, options="--"):
         say(line)
     layout = lay_out(config, opened.data)
+    if opened.data.center is not None:
+        alarm = alarms.centres_differ(opened.data.center, layout.cake.center)
+        if alarm.state == "rings":
+            say(f"ALARM: {alarm.name}: {alarm.found}")
     quantity = _quantity(config)
     _check_layout(config, quantity, layout, opened.data.frames)
     number = config.halvings * config.draws

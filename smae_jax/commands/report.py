@@ -47,6 +47,7 @@ from smae_jax.report.gallery import make_gallery
 from smae_jax.report.physics import Layout, Physics, lay_out, physics_of
 from smae_jax.report.profiles import Ring, in_rings
 from smae_jax.report.scoring import scores_of
+from smae_jax.report.uneven import unevenness
 from smae_jax.run.background import read_background
 from smae_jax.run.restore import Opened, files_of
 from smae_jax.run.scratch import room_beside
@@ -76,6 +77,8 @@ def report(config: ReportConfig, say: Say) -> None:
         progress = functools.partial(each, desc="fits", unit="frame")
         profiles = found.profile, found.rings, found.meridian
         physics = physics_of(layout, *profiles, progress=progress)
+        if not opened.data.are_counts:
+            physics = physics.without_noise()
         if config.orders and len(physics.orders) < len(config.orders):
             shown = ", ".join(str(order.number) for order in physics.orders) or "none"
             say(
@@ -83,6 +86,8 @@ def report(config: ReportConfig, say: Say) -> None:
             )
     judged = _scores(config, opened, reference, say)
     inspection = inspect_scan(opened.data)
+    if layout is not None:
+        inspection = dataclasses.replace(inspection, geometry=layout.cake.geometry)
     rung = _alarms(opened, found, physics, inspection)
     with atomic_path(config.output, overwrite=config.overwrite) as folder:
         folder.mkdir()
@@ -212,11 +217,15 @@ def _alarms(
     if kept is not None and kept.counts.shape[1:] == found.coarse.counts.shape[1:]:
         frames = likeness.unlike(found.coarse, kept)
         training = likeness.unlike(kept, kept, but_itself=True)
-    rings, unit = _rings(found, physics)
+    rings, unit = _rings(found, physics) if data.are_counts else ([], "")
     partner = getattr(opened.method, "partner", "channel")
     each_frame = found.frames
+    of_pair = []
+    if physics is not None and physics.pair is not None:
+        of_pair = [alarms.pair_doubtful(physics.pair.below)]
     return [
         alarms.guessed_centre(center),
+        alarms.centres_differ(center, physics.layout.cake.center if physics else None),
         alarms.symmetry_broken(
             inspection.asymmetry.relative,
             inspection.asymmetry.sigmas,
@@ -230,13 +239,22 @@ def _alarms(
         alarms.totals_drift(each_frame.total),
         alarms.residual_not_white(found.residual),
         alarms.rings_moved(rings, unit),
+        alarms.unevenly_masked({} if physics is None else _unevenness(physics)),
+        alarms.peaks_untold(() if physics is None else physics.all_observables),
         alarms.peaks_moved(() if physics is None else physics.all_observables),
         alarms.motion_damped(() if physics is None else physics.all_observables),
         alarms.ghosts(found.dark, found.names),
         alarms.filled_dominates(
             float(each_frame.filled.mean()), float(each_frame.filled_counts.mean())
         ),
+        *of_pair,
     ]
+
+
+def _unevenness(physics: Physics) -> dict[str, np.ndarray]:
+    layout = physics.layout
+    names = (layout.name_of(ring) for ring in layout.rings)
+    return {name: unevenness(ring) for name, ring in zip(names, physics.rings, strict=True)}
 
 
 def _rings(found: Collected, physics: Physics | None) -> tuple[list[Ring], str]:

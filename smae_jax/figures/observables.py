@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from smae_jax.figures.axes import plain
+from smae_jax.figures.axes import count_frames, plain
 from smae_jax.figures.profiles import DENOISED, RAW, REFERENCE
 
 _CYCLIC, _PLAIN = "twilight", "viridis"
@@ -57,8 +57,7 @@ def series_figure(series: list[Series], *, numbers: np.ndarray) -> Figure:
         axes.set_ylabel(one.label.split(" / ")[-1] if " / " in one.label else "", fontsize=9)
         axes.set_ylim(*_limits(one))
         plain(axes)
-    panels[-1].set_xlabel("frame")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    count_frames(panels[-1], numbers)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=3, fontsize=9, frameon=False)
     return figure

@@ -68,6 +68,9 @@ def profile_figure(
     lower.axhspan(-1, 1, color="#dddddd", linewidth=0)
     lower.plot(axis, sigmas, ".", color=DENOISED, markersize=3)
     known = np.abs(sigmas[np.isfinite(sigmas)])
+    if not known.size:
+        place = {"transform": lower.transAxes, "ha": "center", "va": "center"}
+        lower.text(0.5, 0.5, "too few photons, or no photon counts", **place)
     reach = max(4.0, 1.15 * float(known.max(initial=0)))
     lower.set(ylim=(-reach, reach), xlabel=label, ylabel="difference\n/ sigma of raw")
     for axes in (upper, lower):

@@ -10,8 +10,10 @@ from typing import Any
 
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
+from smae_jax.plausible import LONGEST_M, WAVELENGTHS_M
 
 _LARGEST = 2**20  # bytes; a calibration is one kilobyte, and logs of many are appended to one file
+_FARTHEST = 100  # frames from the middle of one to the beam: beyond, a length is not in metres
 _KNOWN = {"pilatus": 172e-6, "eiger": 75e-6}  # whole families of detectors have one pixel size
 
 
@@ -40,7 +42,8 @@ def read_poni(path: str, shape: tuple[int, int], header: Geometry) -> Geometry:
       pyFAI, `geometry/fit2d.py:convert_to_Fit2d`, which `getFit2D` calls, with its tilt written out.
     """
     values = _values(path)
-    distance = _number(path, values, "Distance", least=0.0)
+    longest = f"metres above 0 and up to {LONGEST_M:g}"
+    distance = _number(path, values, "Distance", within=(1e-9, LONGEST_M), expected=longest)
     poni1, poni2 = (_number(path, values, key) for key in ("Poni1", "Poni2"))
     rot1, rot2, rot3 = (_number(path, values, f"Rot{axis}", default=0.0) for axis in (1, 2, 3))
     if min(math.cos(rot1), math.cos(rot2)) <= 1e-6:
@@ -57,17 +60,21 @@ def read_poni(path: str, shape: tuple[int, int], header: Geometry) -> Geometry:
         )
     y = (poni1 + distance * math.tan(rot2) / math.cos(rot1)) / size[0] - 0.5
     x = (poni2 - distance * math.tan(rot1)) / size[1] - 0.5
+    _refuse_far_beam(path, (y, x), (poni1 / size[0], poni2 / size[1]), shape)
     # Orientation 3 has rows and columns as they are; a mirror turns the rotations about the other axes.
     orientation = config.get("orientation", 3)
     if orientation in (1, 2):
         y, rot2, rot3 = shape[0] - 1 - y, -rot2, -rot3
     if orientation in (1, 4):
         x, rot1, rot3 = shape[1] - 1 - x, -rot1, -rot3
-    wavelength = _number(path, values, "Wavelength", default=0.0)
+    usual = "metres from {:g} to {:g}".format(*WAVELENGTHS_M)
+    wavelength = _number(
+        path, values, "Wavelength", default=0.0, within=WAVELENGTHS_M, expected=usual
+    )
     fields: dict[str, Any] = {
         "center": (y, x),
         "pixel_size_m": size,
-        "wavelength_m": wavelength if wavelength > 0 else None,
+        "wavelength_m": wavelength or None,
         "distance_m": distance / (math.cos(rot1) * math.cos(rot2)),
         "rotations_rad": (rot1, rot2, rot3),
     }
@@ -99,7 +106,8 @@ def _number(
     key: str,
     *,
     default: float | None = None,
-    least: float | None = None,
+    within: tuple[float, float] = (-1e6, 1e6),
+    expected: str = "a number",
 ) -> float:
     text = values.get(key.lower(), "")
     if default is not None and text.lower() in ("", "none"):
@@ -108,10 +116,35 @@ def _number(
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < 1e6 or (least is not None and not value > least):
-        expected = "a number" if least is None else f"a number above {least:g}"
+    if not within[0] <= value <= within[1]:
         raise UserError(f"{path}: {key}: expected {expected}, got '{text}'; calibrate it again")
     return value
+
+
+def _refuse_far_beam(
+    path: str, beam: tuple[float, float], foot: tuple[float, float], shape: tuple[int, int]
+) -> None:
+    """Refuse a detector whose beam and whose foot (Poni1, Poni2) both lie far off the frame.
+
+    A detector that is swung out by a rotation has its beam far off, but not its foot.
+
+    Args:
+      path: of the file.
+      beam: where it meets the detector's plane, (y, x) in pixels.
+      foot: of the perpendicular from the sample to that plane, likewise.
+      shape: (height, width) of the frames.
+    """
+    off = [
+        max(abs(place - n / 2) / n for place, n in zip(one, shape, strict=True))
+        for one in (beam, foot)
+    ]
+    if min(off) <= _FARTHEST:
+        return
+    away = max(max(-place, place - n) for place, n in zip(beam, shape, strict=True))
+    raise UserError(
+        f"{path}: Poni1, Poni2: the beam is {away:.0f} pixels off a frame of {shape[0]} x {shape[1]}; "
+        "expected metres, calibrate it again"
+    )
 
 
 def _config(path: str, values: dict[str, str]) -> dict[str, Any]:
@@ -137,7 +170,8 @@ def _pixel_size(
             given["pixel1"],
             given["pixel2"],
         ):
-            y, x = (_number(path, given, key, least=1e-9) for key in ("pixel1", "pixel2"))
+            above = {"within": (1e-9, 1e6), "expected": "a number above 1e-09"}
+            y, x = (_number(path, given, key, **above) for key in ("pixel1", "pixel2"))
             return y, x
     name = values.get("detector", "")
     for family, size in _KNOWN.items():

@@ -6,7 +6,7 @@ An alarm rings, is quiet, or cannot tell; it says what was found, beside the lim
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from smae_jax.likeness import Unlike
 from smae_jax.report.ghosts import CHANCE, GHOST, SHARE, TELLING, Dark, contradicted
 from smae_jax.report.observable import Observable
 from smae_jax.report.profiles import Ring
+from smae_jax.report.shells import Below
 
 State = Literal["rings", "quiet", "cannot tell"]
 
@@ -39,6 +40,19 @@ LARGEST_TURN = 1.0
 """Degrees by which a direction may turn."""
 LEAST_MOTION = 0.7
 """Share of the change from frame to frame that raw values show, and denoised ones must."""
+LARGEST_OFFSET = 1.0
+"""Pixels between the centre of the profiles and that of the answers. A bin is as wide, so that pixels of one
+ring would go to other bins; and opposite pixels would differ by 8 %."""
+UNEVEN = 0.1
+"""Share by which a mask may take the mean of a ring's pixels off that of all azimuths."""
+BENT, FROM_NOISE = 0.2, 2.0
+"""Deviation of G(r) below the first shell from -4 pi density r, over its maximum, and over its noise. Right
+compositions of a simulated metallic glass and silica leave 0.01 to 0.18 of the maximum, wrong ones 0.3 to
+4 at 15 1/angstrom."""
+LEAST_Q_MAX = 8.0
+"""1/angstrom, below which even sharp shells of right compositions bend that line."""
+HARDLY = 0.1
+"""Share of the frames that must tell a quantity, raw or denoised."""
 EXPOSURES = (0.5, 2.0)
 """Counts per pixel over those of the training."""
 FARTHEST = 0.05
@@ -145,7 +159,7 @@ def rings_moved(rings: Sequence[Ring], unit: str) -> Alarm:
     """Ring where denoised totals of rings differ from the raw ones, which are unbiased; name them."""
     name = "rings moved"
     if not rings:
-        return Alarm(name, "cannot tell", "no ring has counts enough")
+        return Alarm(name, "cannot tell", "no ring has photon counts enough")
     moved = [
         ring
         for ring in rings
@@ -172,7 +186,8 @@ def peaks_moved(observables: Sequence[Observable]) -> Alarm:
     name = "peaks moved"
     known = [one for one in observables if np.isfinite(one.shift[0]) and one.shift[1] > 0]
     if not known:
-        return Alarm(name, "cannot tell", "no peak was fitted (extra physics)")
+        why = "no raw value has an error" if observables else "no peak was fitted (extra physics)"
+        return Alarm(name, "cannot tell", why)
     moved = []
     for one in known:
         shift, error = one.shift
@@ -210,6 +225,79 @@ def motion_damped(observables: Sequence[Observable]) -> Alarm:
         f"change over the frames that is left after denoising, of what raw values show: {shown}; the "
         f"limit is {100 * LEAST_MOTION:.0f} %",
         "Take the changes of these quantities from the raw counts, averaged over neighbouring frames.",
+    )
+
+
+def peaks_untold(observables: Sequence[Observable]) -> Alarm:
+    """Ring where hardly any frame tells a quantity of a peak, neither raw nor denoised; name them.
+
+    Rings do not count: an even one has no direction, and one that is covered too little is said on the page.
+    """
+    name = "peaks not told"
+    looked = [one for one in observables if not one.where.startswith("ring ")]
+    if not looked:
+        return Alarm(name, "cannot tell", "no peak was fitted (extra physics)")
+    untold: dict[str, list[str]] = {}
+    for one in looked:
+        told = max(float(np.isfinite(values).mean()) for values in (one.raw, one.denoised))
+        if told < HARDLY:
+            untold.setdefault(one.where, []).append(f"{one.name} in {100 * told:.0f} %")
+    listed = _some([f"{where}: {', '.join(said)}" for where, said in untold.items()])
+    found = f"{listed} of the frames" if untold else f"none of {len(looked)} quantities"
+    return _alarm(
+        name,
+        bool(untold),
+        f"told by hardly any frame, neither raw nor denoised: {found}; the limit is {100 * HARDLY:.0f} %",
+        "Look at mask and window there, and give another one with --peaks, or other --orders. A peak too "
+        "faint for single frames is told by the profile of the whole scan alone.",
+    )
+
+
+def unevenly_masked(rings: Mapping[str, np.ndarray]) -> Alarm:
+    """Ring where a mask over an uneven ring takes profiles off those of the whole ring; name them.
+
+    Args:
+      rings: name -> mean of the measured pixels over that of all azimuths, less 1, (frames,), see `uneven`.
+    """
+    name = "rings unevenly masked"
+    known = {ring: off[np.isfinite(off)] for ring, off in rings.items()}
+    usual = {ring: float(np.median(off)) for ring, off in known.items() if off.size}
+    if not usual:
+        return Alarm(name, "cannot tell", "no ring is covered enough (extra physics)")
+    far = {ring: off for ring, off in usual.items() if abs(off) > UNEVEN}
+    ring, off = max(usual.items(), key=lambda one: abs(one[1]))
+    listed = _some([f"{ring}: {100 * off:+.0f} %" for ring, off in (far or {ring: off}).items()])
+    return _alarm(
+        name,
+        bool(far),
+        f"mean of the measured pixels against that of all azimuths, median of the frames: {listed}; the "
+        f"limit is {100 * UNEVEN:.0f} %",
+        "I(q) and areas of peaks there are those of the measured pixels. Compare them only among frames of "
+        "one direction, or take the peak areas around the ring.",
+    )
+
+
+def pair_doubtful(below: Below) -> Alarm:
+    """Ring where G(r) is not that of no atoms where none are: composition, density or background is wrong."""
+    name = "pair distribution in doubt"
+    share, noise = below.off / below.height, below.noise / below.height
+    found = (
+        f"below the first shell the raw G(r) of the scan is off -4 pi density r by {100 * share:.0f} % of "
+        f"its maximum; the limit is {100 * BENT:.0f} %"
+    )
+    if np.isfinite(noise):
+        found += f", and {FROM_NOISE:g} times the noise of {100 * noise:.2g} %"
+    if below.q_max < LEAST_Q_MAX:
+        why = f"data up to {below.q_max:.3g} 1/angstrom, {LEAST_Q_MAX:g} are needed"
+        return Alarm(name, "cannot tell", f"{found}; {why}")
+    if not np.isfinite(share) or noise >= BENT:
+        return Alarm(name, "cannot tell", f"{found}; too few photons")
+    return _alarm(
+        name,
+        share > BENT and not share <= FROM_NOISE * noise,
+        found,
+        "Check --composition, --density (g/cm^3) and --background with its scale, then absorption and "
+        "fluorescence. Until then trust no area of a shell.",
     )
 
 
@@ -368,6 +456,36 @@ def guessed_centre(center: Center) -> Alarm:
         not center.trusted,
         f"the centre is y {y:g}, x {x:g}, {center.source}{doubt}",
         "Give the centre with --center y,x. Until then no pixel is filled from its partner.",
+    )
+
+
+def centres_differ(used: Center, of_profiles: Center | None) -> Alarm:
+    """Ring where profiles are made about another centre than the answers are.
+
+    Args:
+      used: of the answers: the one that pixels have their partners about.
+      of_profiles: of the geometry that profiles are made with; None = there are no profiles.
+    """
+    name = "profiles about another centre"
+    if of_profiles is None:
+        return Alarm(name, "cannot tell", "there are no profiles (extra physics)")
+    off = float(np.hypot(*np.subtract(of_profiles.subpixel, used.subpixel)))
+    if off <= LARGEST_OFFSET:
+        return Alarm(name, "quiet", f"profiles and answers have one centre within {off:.2g} pixels")
+    (y, x), (there_y, there_x) = used.subpixel, of_profiles.subpixel
+    found = (
+        f"profiles are about y {there_y:.2f}, x {there_x:.2f} ({of_profiles.source}), answers about "
+        f"y {y:.2f}, x {x:.2f} ({used.source}): {off:.3g} pixels apart; the limit is {LARGEST_OFFSET:g} "
+        "pixel, the width of a bin"
+    )
+    if not used.trusted:
+        return Alarm(name, "cannot tell", f"{found}; the centre of the answers is a guess")
+    return Alarm(
+        name,
+        "rings",
+        found,
+        "One of them is wrong, and with that of the profiles every place, width and orientation. Calibrate "
+        "again, or give the right one with --center.",
     )
 
 

@@ -37,7 +37,10 @@ _STARTS: dict[str, tuple[float, ...]] = {
     "pseudo_voigt": (5.0, 12.0, 25.0),
 }
 """Concentrations, or standard deviations in degrees, from which fits start."""
-_LIMITS = {"von_mises": (-3.0, 500.0), "gaussian": (1.0, 45.0), "pseudo_voigt": (1.0, 45.0)}
+LIMITS = {"von_mises": (-3.0, 500.0), "gaussian": (1.0, 45.0), "pseudo_voigt": (1.0, 45.0)}
+"""Concentrations, or standard deviations in degrees, that a fit may end at. Below 0 a von Mises peak is wider
+than a cosine, with a flat top: noise takes fits to a wide peak there as often as above. At -3 it has 140
+degrees; a still wider one would be a dip."""
 
 
 def von_mises(x: np.ndarray, amplitude: float, center: float, spread: float) -> np.ndarray:
@@ -173,7 +176,7 @@ def fit_around(
     start = _start(x, y, weights, shape)
     parameters = model.make_params(**start)
     parameters["amplitude"].set(min=0)
-    parameters["spread"].set(min=_LIMITS[shape][0], max=_LIMITS[shape][1])
+    parameters["spread"].set(min=LIMITS[shape][0], max=LIMITS[shape][1])
     if "fraction" in parameters:
         parameters["fraction"].set(min=0, max=1)
     try:

@@ -63,6 +63,7 @@ class Cake:
           center: of the beam.
           shape: (height, width) in pixels.
         """
+        self.geometry, self.center = geometry, center
         size, known = geometry.pixel_size_m, geometry.distance_m is not None
         physical = size is not None and known and geometry.wavelength_m is not None
         self._unit = "q_nm^-1" if physical else "r_mm"

@@ -256,7 +256,7 @@ def profiles_of(
             sectors.append(sector)
             directions.append(direction)
 
-    def stacked(each: list[dict[str, np.ndarray]], axis: int = -2) -> dict[str, np.ndarray]:
+    def stacked(each: list[dict[str, np.ndarray]], axis: int = -2) -> dict[str, Any]:
         return {name: np.stack([one[name] for one in each], axis=axis) for name in each[0]}
 
     around, *rings = (Profiles(**stacked(each)) for each in found)
@@ -318,11 +318,9 @@ def _shown(
 def joined(parts: list[Profiles | None]) -> Profiles:
     """Join the profiles of blocks, in their order."""
     known = [part for part in parts if part is not None]
-    sums = {}
-    for field in dataclasses.fields(Profiles):
-        values = [getattr(part, field.name) for part in known]
-        sums[field.name] = None if values[0] is None else np.concatenate(values, axis=-2)
-    return Profiles(**sums)
+    each = [part.sums for part in known]
+    sums = {name: np.concatenate([one[name] for one in each], axis=-2) for name in each[0]}
+    return dataclasses.replace(known[0], **sums)
 
 
 def _joined_along(parts: list[Along | None]) -> Along:

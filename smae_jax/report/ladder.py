@@ -254,7 +254,8 @@ def in_ring(
 ) -> Profiles:
     """Sum the bins of a ring over the radius, exposures by their weights: I(chi) of every frame."""
     fields = {"counts": first, "norm": norm, "denoised": second}
-    return Profiles(**{name: over_ring(name, sums, weights) for name, sums in fields.items()})
+    summed: dict[str, Any] = {n: over_ring(n, sums, weights) for n, sums in fields.items()}
+    return Profiles(**summed)
 
 
 def _named(quantity: Quantity, observables: list[Observable]) -> Observable:

@@ -109,12 +109,13 @@ class Observable:
         Raw values scatter about the truth, so their middle tells what denoising changed in all frames alike.
         A mean weighted by errors would not: a fit that went astray may have the smallest error, and errors of
         areas grow with the areas, so that those too small by chance would weigh most. The variance of the
-        median of normal values is pi / 2 that of their mean. NaN where no frame has both.
+        median of normal values is pi / 2 that of their mean. NaN where no frame has both; the error is NaN
+        where no raw value has one.
         """
         off = self.difference(self.denoised, self.judging)
         use = np.isfinite(off) & (self.raw_sigma > 0)
         if not use.any():
-            return float("nan"), float("nan")
+            return _typical(off), float("nan")
         error = np.sqrt(np.pi / 2 / use.sum()) * np.median(self.raw_sigma[use])
         return float(np.median(off[use])), float(error)
 
@@ -149,6 +150,10 @@ class Observable:
             gap = max(0.0, np.sqrt(motion.raw) - np.sqrt(motion.denoised))
             missed += max(0.0, gap**2 - motion.error**2 / (4 * motion.raw))
         return dataclasses.replace(self, denoised_sigma=np.sqrt(self.denoised_sigma**2 + missed))
+
+    def without_noise(self) -> Observable:
+        """Return the same of values whose noise is not known, as they are no photon counts."""
+        return dataclasses.replace(self, raw_sigma=np.full_like(self.raw, np.nan))
 
     def summary(self) -> dict[str, float | str]:
         """Return the numbers that a table shows."""

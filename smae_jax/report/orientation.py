@@ -66,7 +66,7 @@ def orientation_of(
       Hermans and Platzek 1939; the average with |sin phi| is that over a sphere about the direction, as for
       fibres (Alexander, X-Ray Diffraction Methods in Polymer Science, 1969, section 4-3).
     """
-    intensity, _ = _bridged(*folded(sums, norm))
+    intensity, _ = bridged(*folded(sums, norm))
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
     _, second = _moment(intensity, angles)
     direction = np.angle(second) / 2
@@ -85,7 +85,7 @@ def errors_of(sums: np.ndarray, norm: np.ndarray, azimuth: np.ndarray) -> Orient
     The error of Hermans' factor is that at a fixed direction.
     """
     counts, light = folded(sums, norm)
-    intensity, measured = _bridged(counts, light)
+    intensity, measured = bridged(counts, light)
     safe = np.where(measured, light, 1)
     variance = np.where(measured, np.maximum(counts, 1) / safe**2, 0)
     angles = np.deg2rad(azimuth[len(azimuth) // 2 :])
@@ -164,7 +164,7 @@ def _moment(intensity: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.n
         return total, (intensity * np.exp(2j * angles)).sum(axis=1) / total
 
 
-def _bridged(counts: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bridged(counts: np.ndarray, norm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (intensity without gaps, where it was measured); all NaN where too little was."""
     measured = norm > 0
     intensity = np.where(measured, counts / np.where(measured, norm, 1), np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -11,9 +12,11 @@ from smae_jax.report.observable import Observable
 from smae_jax.report.pair_curves import Curves, PairLayout, curves_of, raw_of
 from smae_jax.report.profiles import Profiles, rms
 from smae_jax.report.shells import (
+    Below,
     Shell,
     about_maximum,
     areas,
+    below_shells,
     centroids,
     core,
     maxima,
@@ -35,6 +38,7 @@ class Pair:
       whole_structure: S(Q) of all frames added up, as one.
       whole_functions: G(r) of these.
       observables: position, centroid and area of every shell.
+      below: what the raw G(r) of all frames shows below the first shell.
     """
 
     layout: PairLayout
@@ -43,6 +47,15 @@ class Pair:
     whole_structure: Curves
     whole_functions: Curves
     observables: tuple[Observable, ...]
+    below: Below
+
+    def without_noise(self) -> Pair:
+        """Return the same of values that are no photon counts: raw ones have no errors then."""
+        names = ("structure", "functions", "whole_structure", "whole_functions")
+        curves = {name: getattr(self, name).without_noise() for name in names}
+        observables = tuple(one.without_noise() for one in self.observables)
+        below = self.below._replace(noise=math.nan)
+        return dataclasses.replace(self, **curves, observables=observables, below=below)
 
 
 def pair_of(layout: PairLayout, profile: Profiles) -> Pair:
@@ -57,7 +70,12 @@ def pair_of(layout: PairLayout, profile: Profiles) -> Pair:
     observables = [
         one for shell in layout.shells for one in _observed(layout, profile, functions, shell)
     ]
-    return Pair(layout, structure, functions, whole_structure, whole_functions, tuple(observables))
+    raw, sigma = whole_functions.raw[0], whole_functions.raw_sigma[0]
+    transform = layout.transform
+    density, q_max = -transform.total / (2 * np.pi**2), float(transform.q[-1])
+    below = below_shells(transform.r, raw, sigma, q_max=q_max, density=density)
+    curves = structure, functions, whole_structure, whole_functions
+    return Pair(layout, *curves, tuple(observables), below)
 
 
 def _observed(

@@ -52,6 +52,10 @@ class Curves:
     denoised_sigma: np.ndarray | None = None
     reference: np.ndarray | None = None
 
+    def without_noise(self) -> Curves:
+        """Return the same without errors of raw."""
+        return dataclasses.replace(self, raw_sigma=np.full_like(self.raw, np.nan))
+
 
 def curves_of(layout: PairLayout, profile: Profiles) -> tuple[Curves, Curves]:
     """Return S(Q) and G(r) of every frame."""

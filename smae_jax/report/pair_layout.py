@@ -12,10 +12,10 @@ from smae_jax.form_factors import composition_of, scattering_of
 from smae_jax.geometry import Geometry
 from smae_jax.measurements import Measurements, mean_of_frames
 from smae_jax.report.cake import Cake
-from smae_jax.report.pair_curves import PairLayout, curves_of
+from smae_jax.report.pair_curves import PairLayout, curves_of, raw_of
 from smae_jax.report.pdf import Transform, make_transform, polarization
 from smae_jax.report.profiles import Profiles
-from smae_jax.report.shells import Shell, shell_in, shells_of
+from smae_jax.report.shells import NEAREST, Shell, shell_in, shells_of
 
 PER_NM = 10.0
 """Profiles are over 1/nm, S(Q) over 1/angstrom."""
@@ -25,6 +25,8 @@ FARTHEST = 12.0
 """Angstrom that G(r) is shown to, where the bins tell it so far."""
 STEP = 0.02
 """Angstrom."""
+MOST_HIDDEN = 0.5
+"""Share of the bins of Q in which a background may leave nothing beyond noise."""
 COVERED = 0.5
 """Share of the fullest ring that a ring has to have, up to the end of the default range of Q."""
 
@@ -75,6 +77,8 @@ def lay_out_pair(
     )
     said = _said(config, axis, transform, density)
     layout = PairLayout(transform, (), empty[:, transform.bins], tuple(said))
+    if background is not None:
+        _refuse_high_background(config, layout, profile)
     shells = _shells(config, layout, profile)
     return dataclasses.replace(layout, shells=tuple(shells))
 
@@ -88,6 +92,19 @@ def _empty(config: ReportConfig, cake: Cake, background: Measurements | None) ->
     safe = np.where(norm > 0, norm, np.nan)
     scale = config.background_scale
     return np.stack([scale * counts / safe, scale**2 * np.maximum(counts, 1) / safe**2])
+
+
+def _refuse_high_background(config: ReportConfig, layout: PairLayout, scan: Profiles) -> None:
+    """Refuse a background that leaves nothing of the scan's scattering in most bins of Q."""
+    raw, variance = raw_of(layout, scan)
+    share = float(np.mean(raw[0] <= np.sqrt(variance[0])))
+    if share <= MOST_HIDDEN and np.isfinite(layout.transform.scale(raw)).all():
+        return
+    raise UserError(
+        f"--background-scale {config.background_scale:g}: the background is as high as the scattering or "
+        f"higher in {100 * share:.0f} % of the bins of Q; expected frames without the sample; give a smaller "
+        "scale or another --background"
+    )
 
 
 def _last_bin(
@@ -117,6 +134,11 @@ def _last_bin(
 def _distances(config: ReportConfig, step: float) -> np.ndarray:
     """Return where G(r) is wanted, angstrom."""
     told = np.pi / step
+    if 0 < config.r_max <= NEAREST:
+        raise UserError(
+            f"--r-max {config.r_max:g}: expected more than {NEAREST:g} angstrom, as no shell is nearer; give "
+            "more, or leave it out"
+        )
     if config.r_max > told:
         raise UserError(
             f"--r-max {config.r_max:g}: bins of {step:.3g} 1/angstrom tell G(r) up to {told:.3g} angstrom; "

@@ -189,7 +189,8 @@ def fits_of(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Fits:
     """Fit a peak in every frame, see `fitted`: values and errors of the `QUANTITIES`."""
-    use = bins.inside(peak.low, peak.high)
+    measured = profile.of_scan().norm[0] > 0  # not under a beamstop, nor in a gap between modules
+    use = bins.inside(peak.low, peak.high) & measured
     cut, whole = profile.taken(use), profile.taken(use).of_scan()
     x, mean = bins.values[use], np.maximum(whole.raw[0], 1e-12)
     model = _model(peak.shape)

@@ -97,6 +97,16 @@ class Physics:
     orders: tuple[Order, ...] = ()
     pair: Pair | None = None
 
+    def without_noise(self) -> Physics:
+        """Return the same of values that are no photon counts: raw ones have no errors then."""
+        return dataclasses.replace(
+            self,
+            profile=dataclasses.replace(self.profile, photons=False),
+            rings=tuple(dataclasses.replace(ring, photons=False) for ring in self.rings),
+            observables=tuple(one.without_noise() for one in self.observables),
+            pair=None if self.pair is None else self.pair.without_noise(),
+        )
+
     @property
     def all_observables(self) -> tuple[Observable, ...]:
         """Those of peaks and rings, then those of shells."""

@@ -28,6 +28,7 @@ class Profiles:
       reference: expected counts as the reference has them, and their variance, (2, frames, bins), on its
         own pixels: over `reference_norm`; None = there is none.
       reference_norm: as `norm`, of the pixels that are valid in the reference.
+      photons: whether these are photon counts, so that their noise is known.
     """
 
     counts: np.ndarray
@@ -36,19 +37,23 @@ class Profiles:
     replicas: np.ndarray | None = None
     reference: np.ndarray | None = None
     reference_norm: np.ndarray | None = None
+    photons: bool = True
 
     @property
     def frames(self) -> int:
         """Number of frames."""
         return len(self.counts)
 
+    @property
+    def sums(self) -> dict[str, np.ndarray]:
+        """The sums that there are, by their names."""
+        each = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in each.items() if isinstance(value, np.ndarray)}
+
     def of_scan(self) -> Profiles:
         """Add up all frames to one."""
-        sums = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            sums[field.name] = None if value is None else value.sum(axis=-2, keepdims=True)
-        return Profiles(**sums)
+        sums = {name: a.sum(axis=-2, keepdims=True) for name, a in self.sums.items()}
+        return dataclasses.replace(self, **sums)
 
     def _per_norm(self, sums: np.ndarray) -> np.ndarray:
         return np.where(self.norm > 0, sums / np.where(self.norm > 0, self.norm, 1), np.nan)
@@ -60,7 +65,9 @@ class Profiles:
 
     @property
     def raw_sigma(self) -> np.ndarray:
-        """Standard deviation of `raw`: of Poisson counts, 1 where none was counted."""
+        """Standard deviation of `raw`: of Poisson counts, 1 where none was counted; NaN of other values."""
+        if not self.photons:
+            return np.full(self.counts.shape, np.nan)
         return self._per_norm(np.sqrt(np.maximum(self.counts, 1)))
 
     @property
@@ -105,9 +112,10 @@ class Profiles:
     def sigmas(self) -> np.ndarray:
         """Denoised less raw in standard deviations of the raw counts, (frames, bins).
 
-        The variance of the counts is what the answer expects. NaN where fewer than `FEWEST` are expected.
+        The variance of the counts is what the answer expects. NaN where fewer than `FEWEST` are expected, or
+        these are no photon counts.
         """
-        enough = (self.norm > 0) & (self.denoised >= FEWEST)
+        enough = (self.norm > 0) & (self.denoised >= FEWEST) & self.photons
         expected = np.where(enough, self.denoised, np.nan)
         return (expected - self.counts) / np.sqrt(expected)
 
@@ -126,11 +134,7 @@ class Profiles:
 
     def taken(self, bins: np.ndarray) -> Profiles:
         """Return the profiles of some bins."""
-        cut = {}
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            cut[field.name] = None if value is None else value[..., bins]
-        return Profiles(**cut)
+        return dataclasses.replace(self, **{name: a[..., bins] for name, a in self.sums.items()})
 
 
 def over_ring(name: str, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:

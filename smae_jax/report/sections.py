@@ -15,15 +15,17 @@ from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.evaluation.inspection import Inspection
 from smae_jax.evaluation.judging import Judged
+from smae_jax.figures.axes import count_frames, plain
 from smae_jax.figures.curves import agreement_figure, rings_figure
 from smae_jax.figures.losses import loss_figure, read_losses
 from smae_jax.figures.observables import Series, map_figure, series_figure
 from smae_jax.figures.profiles import Curve, profile_figure
 from smae_jax.report import page
 from smae_jax.report.alarms import LARGEST_MOVE, SIGNIFICANT, Alarm
-from smae_jax.report.collecting import Collected
+from smae_jax.report.collecting import Collected, PerFrame
 from smae_jax.report.gallery import SIGMA, Gallery
 from smae_jax.report.observable import Observable
+from smae_jax.report.orientation import COVERED
 from smae_jax.report.physics import Physics
 from smae_jax.report.profiles import Profiles
 from smae_jax.report.scoring import OURS
@@ -83,29 +85,27 @@ def measured(inspection: Inspection, found: Collected, said: Sequence[str], keep
         body += page.table(causes, columns, first="masked by")
     body += "".join(page.paragraph(line, "soft") for line in said)
     return body + page.figure(
-        keep("frames", _frames_figure(found)),
+        keep("frames", frames_figure(found.numbers, found.frames)),
         "Counts of every frame, and what is left of them in the residual: 1 is photon noise.",
     )
 
 
-def _frames_figure(found: Collected) -> Figure:
+def frames_figure(numbers: np.ndarray, each: PerFrame) -> Figure:
+    """Draw the counts of every frame, and the variance of its residual, against its number."""
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     style = {"linewidth": 0, "marker": ".", "markersize": 4}
-    each = found.frames
-    upper.plot(found.numbers, each.total, color="#2a6fbb", **style)
+    upper.plot(numbers, each.total, color="#2a6fbb", **style)
     upper.set_ylabel("counts per pixel")
     lower.axhline(1, color="black", linewidth=0.8)
-    lower.plot(found.numbers, each.variance, color="#8a8a8a", label="residual of pixels", **style)
-    lower.plot(found.numbers, each.blocks, color="#c1272d", label="of 8 x 8 pixels", **style)
-    lower.set(xlabel="frame", ylabel="variance / photons'")
+    lower.plot(numbers, each.variance, color="#8a8a8a", label="residual of pixels", **style)
+    lower.plot(numbers, each.blocks, color="#c1272d", label="of 8 x 8 pixels", **style)
+    lower.set_ylabel("variance / photons'")
     lower.legend(frameon=False, fontsize=8)
     for axes in (upper, lower):
-        axes.grid(color="#eeeeee", linewidth=0.8)
-        axes.set_axisbelow(True)
+        plain(axes)
         axes.ticklabel_format(axis="y", useOffset=False)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+    count_frames(lower, numbers)
     return figure
 
 
@@ -213,13 +213,13 @@ def profiles(found: Physics, keep: Keep) -> str:
     chi = whole.chi_square[0]
     each = found.profile.chi_square
     body = page.paragraph(
-        f"Profiles are {bins.said}. Raw profiles are sums of photons over sums of exposures: unbiased, with "
-        "exact Poisson errors. Denoised ones take the same pixels. Their band is the scatter of "
-        "replicas: plausible answers to parts of the photons, with what such answers miss. So it holds the "
-        "correlation of denoised pixels. Solid angles are corrected, polarisation is not."
+        f"Profiles are {bins.said}. {_of_raw(found.profile)} Denoised ones take the same pixels. Their band "
+        "is the scatter of replicas: plausible answers to parts of the photons, with what such answers miss. "
+        "So it holds the correlation of denoised pixels. Solid angles are corrected, polarisation is not."
     )
     body += page.facts(
         [
+            ("made about", found.layout.cake.center.in_words()),
             ("chi-square of denoised against raw, of the scan added up", _number(chi)),
             ("the same, mean over the frames", _number(_mean(each))),
             (
@@ -247,6 +247,17 @@ def profiles(found: Physics, keep: Keep) -> str:
         )
         body += page.figure(keep(f"chi_{number}", drawn), caption)
     return body
+
+
+def _of_raw(profile: Profiles) -> str:
+    """Say what raw profiles are."""
+    if not profile.photons:
+        return "These values are no photon counts: errors of raw profiles and fits are not known."
+    return (
+        "Raw profiles are sums of photons over sums of exposures: unbiased for the pixels that were "
+        "measured, with exact Poisson errors. Where a ring is uneven and partly masked, these are not the "
+        "whole ring."
+    )
 
 
 def _profile_figure(found: Physics, whole: Profiles) -> Figure:
@@ -290,6 +301,18 @@ def observables(found: Physics, collected: Collected, keep: Keep) -> str:
         "fits scatter about the truth, so it tells what denoising changes in all frames alike."
     )
     body += observed_table(found.observables)
+    bare = [
+        one.where
+        for one in found.observables
+        if one.where.startswith("ring ")
+        and one.name == "direction"
+        and not np.isfinite(one.raw).any()
+    ]
+    if bare:
+        body += page.paragraph(
+            f"Orientation needs {100 * COVERED:.0f} % of half a turn, which no frame has in "
+            f"{', '.join(bare)}."
+        )
     body += page.paragraph(
         "Directions are azimuths of the maximum, from right to down in the pictures. The degree goes from 0 "
         "(a ring) to 1 (two spots); Hermans' factor is 1 for two spots and 0 for a random orientation. Both "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import find_peaks
@@ -14,6 +15,22 @@ MOST = 4
 PROMINENT, CLEAR = 5.0, 0.1
 """Standard deviations by which a shell of the whole scan stands out of 0 and of what is beside it, and share
 of the highest."""
+
+
+class Below(NamedTuple):
+    """What G(r) shows where there are no atoms.
+
+    Attributes:
+      off: rms deviation from a straight line through 0, 1/angstrom^2.
+      noise: one standard deviation of G(r) there, rms; NaN where it is not known.
+      height: largest G(r) beyond.
+      q_max: 1/angstrom, of the data.
+    """
+
+    off: float
+    noise: float
+    height: float
+    q_max: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +95,32 @@ def _edge(pairs: np.ndarray, peak: int, limit: int) -> int:
         return int(way[np.argmin(pairs[way])])
     rising = np.flatnonzero(np.diff(pairs[way[below[0] :]]) > 0)
     return int(way[below[0] + rising[0]] if rising.size else way[-1])
+
+
+def below_shells(
+    r: np.ndarray, pairs: np.ndarray, sigma: np.ndarray, *, q_max: float, density: float = 0.0
+) -> Below:
+    """Compare G(r) below the first shell with -4 pi density r, as no two atoms are so near.
+
+    What changes slowly with Q, such as form factors of other atoms, a wrong level or a background that is
+    left, bends it.
+
+    Args:
+      r: evenly spaced from 0, angstrom, (r,).
+      pairs: G(r), (r,).
+      sigma: one standard deviation of it, (r,).
+      q_max: of the data; shells are broadened by pi / q_max, and looked at is what is nearer than that.
+      density: atoms per cubic angstrom; 0 = not known, and the slope is the one that fits best.
+
+    Reference:
+      Kaplow, Strong and Averbach 1965, Phys. Rev. 138, A1336; as a measure of quality Peterson et al. 2003,
+      J. Appl. Cryst. 36, 53.
+    """
+    low, beyond = r < NEAREST - np.pi / q_max, r > NEAREST
+    fitted = (r[low] @ pairs[low]) / (r[low] @ r[low])
+    slope = -4 * np.pi * density if density else fitted
+    off, noise = (float(np.sqrt(np.mean(a**2))) for a in (pairs[low] - slope * r[low], sigma[low]))
+    return Below(off, noise, float(pairs[beyond].max()), q_max)
 
 
 def shell_in(r: np.ndarray, pairs: np.ndarray, low: float, high: float) -> Shell:
