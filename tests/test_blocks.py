@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import hdf5plugin
@@ -613,12 +614,12 @@ def test_files_of_the_run_and_parts_that_are_read_are_not_written_over(
 ):
     shutil.copytree(trained_run, "copy")
     asked = ("infer", "--run", "copy", "--input", f"{scan}::/data", *TINY, *BARE, "--overwrite")
-    before = open("copy/mask.npz", "rb").read()
+    before = Path("copy/mask.npz").read_bytes()
     for name in ("mask.npz", "coarse.npz"):
         refused = smae(*asked, "--output", f"copy/{name}")
         assert refused.status == 2
         assert "is an input, which would be lost" in refused.err
-    assert open("copy/mask.npz", "rb").read() == before
+    assert Path("copy/mask.npz").read_bytes() == before
     parts = sorted(os.listdir("out.h5.parts"))
     refused = smae(
         *("infer", "--run", trained_run, "--input", "out.h5.parts/0*.h5::/counts", "--overwrite"),
