@@ -226,10 +226,9 @@ class Scale:
         scan = scan_of(self.folder / "large.h5", 2, shape)
         steps = 2 if self.quick else 20
         self.run_of(scan, "u", model="unet", steps=steps)
-        self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", "0:1")
-        one, two = (
+        _, _, one, two = (  # the first two compile
             self.infer(scan, "u", "--output", "l.h5", "--overwrite", "--repeats", which)
-            for which in ("0:1", "0:2")
+            for which in ("0:1", "0:2", "0:1", "0:2")
         )
         return {
             f"{shape[0]} x {shape[1]}, default network": {

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 import tifffile
@@ -19,6 +21,7 @@ from smae_jax.blocks import borders, frames_that_fit, spread
 from smae_jax.config import DataOptions, InferConfig, parse_shard
 from smae_jax.errors import UserError
 from smae_jax.io.parts import Parts
+from smae_jax.io.readable import file_state
 from smae_jax.memory import of_machine, parse_memory
 from smae_jax.run import blockwise
 from smae_jax.run.blockwise import share_of
@@ -604,3 +607,88 @@ def test_who_comes_when_the_parts_are_gone_is_content(
 def test_the_figure_is_drawn_and_nothing_is_left(scan, trained_run, smae):
     infer(smae, trained_run, scan, "o.tif", *TINY, "--figure", "f.png")
     assert sorted(os.listdir()) == ["f.png", "o.tif"]
+
+
+def test_files_of_the_run_and_parts_that_are_read_are_not_written_over(
+    scan, trained_run, smae, begun
+):
+    shutil.copytree(trained_run, "copy")
+    asked = ("infer", "--run", "copy", "--input", f"{scan}::/data", *TINY, *BARE, "--overwrite")
+    before = Path("copy/mask.npz").read_bytes()
+    for name in ("mask.npz", "coarse.npz"):
+        refused = smae(*asked, "--output", f"copy/{name}")
+        assert refused.status == 2
+        assert "is an input, which would be lost" in refused.err
+    assert Path("copy/mask.npz").read_bytes() == before
+    parts = sorted(os.listdir("out.h5.parts"))
+    refused = smae(
+        *("infer", "--run", trained_run, "--input", "out.h5.parts/0*.h5::/counts", "--overwrite"),
+        *("--output", "out.h5"),
+    )
+    assert refused.status == 2
+    assert "out.h5.parts: holds the input" in refused.err
+    assert sorted(os.listdir("out.h5.parts")) == parts
+
+
+def test_parts_of_an_input_that_was_touched_are_told_from_those_of_other_options(
+    scan, trained_run, smae
+):
+    shutil.copy(scan, "touched.h5")
+    infer(smae, trained_run, "touched.h5", "out.h5", *TINY, *BARE, "--shard", "1/3")
+    os.utime("touched.h5", (1, 1))
+    refused = smae(
+        *("infer", "--run", trained_run, "--input", "touched.h5::/data", "--output", "out.h5"),
+        *(*TINY, *BARE),
+    )
+    assert refused.status == 2
+    assert "touched.h5::/data, whose files have another size or date by now" in refused.err
+
+
+def test_an_array_of_many_files_has_the_state_of_all_of_them(tmp_path):
+    folder = tmp_path / "scan.zarr" / "c"
+    folder.mkdir(parents=True)
+    (folder / "0").write_bytes(b"12")
+    before = file_state(str(tmp_path / "scan.zarr"))
+    os.utime(folder / "0", (9e9, 9e9))
+    after = file_state(str(tmp_path / "scan.zarr"))
+    assert before is not None
+    assert after == (before[0], 9 * 10**18)
+
+
+@pytest.mark.parametrize("packed", [{"compression": "gzip"}, hdf5plugin.Bitshuffle(cname="lz4")])
+def test_a_damaged_frame_is_named_and_can_be_left_out(packed, trained_run, smae, tmp_path):
+    path = tmp_path / "damaged.h5"
+    counts = np.random.default_rng(0).poisson(5, (FRAMES, 34, 30)).astype(np.uint16)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=counts, chunks=(1, 34, 30), **packed)
+        place = file["data"].id.get_chunk_info_by_coord((23, 0, 0))
+    with open(path, "r+b") as file:
+        file.seek(place.byte_offset + 20)
+        file.write(b"\xff" * 40)
+    asked = ("infer", "--run", trained_run, "--input", f"{path}::/data", "--output", "out.h5")
+    refused = smae(*asked, *TINY, *BARE)
+    assert refused.status == 2
+    assert "damaged.h5: frame 23 of /data cannot be read" in refused.err
+    assert smae(*asked, *TINY, *BARE, "--repeats", "0:23,24:", "--overwrite").status == 0
+    assert answers_in("out.h5")["data"].shape == (FRAMES - 1, 34, 30)
+
+
+def test_a_block_with_values_that_are_no_counts_is_named(trained_run, smae, tmp_path):
+    counts = np.random.default_rng(0).poisson(5, (FRAMES, 34, 30)).astype(np.float32)
+    frame = next(n for n in range(FRAMES) if n not in spread(FRAMES, blocks.FEWEST))
+    counts[frame, 3, 3] += 0.5
+    path = tmp_path / "odd.h5"
+    with h5py.File(path, "w") as file:
+        file["data"] = counts
+    asked = ("infer", "--run", trained_run, "--input", f"{path}::/data", "--output", "out.h5")
+    told = smae(*asked, *TINY)
+    assert told.status == 0, told.err
+    assert ".5, where other frames hold whole photon counts" in told.out + told.err
+    refused = smae(*asked, *TINY, "--sigma", "--overwrite")
+    assert refused.status == 2
+    assert "error bars are those of counts" in refused.err
+
+
+def test_less_memory_than_the_smallest_block_takes_is_said(scan, trained_run, smae):
+    told = infer(smae, trained_run, scan, "out.h5", *TINY, *BARE)
+    assert "WARNING: 8 frames are the fewest that are denoised together" in told.out + told.err

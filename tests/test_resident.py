@@ -98,3 +98,11 @@ def test_what_does_not_fit_is_refused_in_one_line(trained_run, resident, frames,
     with pytest.raises(UserError, match=r"no counts but 0 beside numbers such as 1e\+30"):
         resident(frames * 1e30)
     assert np.isfinite(resident(np.zeros((34, 30), np.float32))[9, 9])  # a closed shutter
+
+
+def test_a_masked_array_is_refused_and_one_with_nothing_masked_is_not(resident, frames):
+    masked = np.ma.MaskedArray(frames, mask=frames > 1000)
+    masked[0, 3, 3] = np.ma.masked
+    with pytest.raises(UserError, match="got a masked one"):
+        resident(masked)
+    np.testing.assert_array_equal(resident(np.ma.MaskedArray(frames)), resident(frames))

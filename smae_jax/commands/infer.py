@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from smae_jax import finishing
+from smae_jax import blocks, finishing
 from smae_jax.cautions import cautions, counted
 from smae_jax.config import InferConfig, check_given, parse_ranges
 from smae_jax.config_file import changed
@@ -16,14 +16,17 @@ from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
+from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import check_output, refuse_input, write
-from smae_jax.measurements import Measurements, mean_of_frames
+from smae_jax.measurements import Measurements, mean_of_frames, not_counted
+from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Say
 from smae_jax.progress import each
 from smae_jax.run.background import read_background
 from smae_jax.run.blockwise import form_asked, infer_large
+from smae_jax.run.folder import files_of_run
 from smae_jax.run.restore import Opened, files_of, open_run
 from smae_jax.run.scratch import room_beside
 
@@ -146,7 +149,8 @@ def _answered(config: InferConfig, background: Measurements | None, opened: Open
 def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
     """Denoise a scan block by block, and draw its first frame."""
     background = _looked_at(config, opened, say)
-    of_block = functools.partial(_answered, config, background)
+    _warn_of_memory(config, opened, say)
+    of_block = functools.partial(_answered_block, config, background, opened, say)
 
     def finish(parts: Parts) -> None:
         for stage, what in parts.done():
@@ -159,6 +163,38 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
         say(f"{config.output}: {frames} frames, in counts")
 
     infer_large(config, opened, background, of_block, finish, say)
+
+
+def _warn_of_memory(config: InferConfig, opened: Opened, say: Say) -> None:
+    """Say so where the smallest block takes more than was allowed."""
+    if opened.large is None:
+        return
+    least = blocks.FEWEST * blocks.TO_DENOISE * opened.large.pixels
+    if least > parse_memory(config.memory):
+        say(
+            f"WARNING: {blocks.FEWEST} frames are the fewest that are denoised together, and take about "
+            f"{least / 2**30:.2g} GiB, more than --memory allows"
+        )
+
+
+def _answered_block(
+    config: InferConfig, background: Measurements | None, opened: Opened, say: Say, block: Opened
+) -> Answers:
+    """Answer one block; say so where it holds values unlike those that told what the scan is."""
+    data = block.data
+    if opened.data.are_counts and not data.are_counts:
+        value = not_counted(data.counts)
+        frame = data.names[int(np.argmax([not_counted(one) is not None for one in data.counts]))]
+        what = f"{frame}: holds {value:g}, where other frames hold whole photon counts"
+        if config.sigma or config.replicas:
+            raise UserError(
+                f"{what}, and error bars are those of counts; leave the frame out (--repeats)"
+            )
+        say(
+            f"WARNING: {what}; the {data.frames} frames of its block are neither combined nor held against "
+            "their counts"
+        )
+    return _answered(config, background, block)
 
 
 def check_sigma(config: InferConfig, opened: Opened) -> None:
@@ -212,6 +248,7 @@ def _check_places(config: InferConfig) -> None:
     """Refuse to write over anything that is read, and a figure that exists or is no PNG."""
     inputs = _inputs(config)
     refuse_input(config.output, *inputs)
+    refuse_input(parts_of(config.output), *inputs)
     refuse_unwritable(config.output)
     if not config.figure:
         return
@@ -230,6 +267,7 @@ def _inputs(config: InferConfig) -> tuple[str, ...]:
     return (
         *(config.input, *config.mask, config.monitor, config.background),
         *files_of(config.dark, config.flat),
+        *files_of_run(config.run),
     )
 
 

@@ -26,6 +26,7 @@ from smae_jax.io.outputs import refuse_input, suffix_of
 from smae_jax.io.packings import packing_options
 from smae_jax.io.present import root_of
 from smae_jax.methods.protocol import Say
+from smae_jax.run.folder import files_of_run
 from smae_jax.run.lock import held
 from smae_jax.run.resident import Resident
 from smae_jax.run.restore import files_of
@@ -190,6 +191,7 @@ def _check_output(config: WatchConfig) -> None:
     if os.path.isdir(output):
         raise OutputError(f"--output {output}: is a folder; name a file")
     inputs = (config.input, *config.mask, *files_of(config.dark, config.flat))
+    inputs = (*inputs, *files_of_run(config.run))
     refuse_input(output, *inputs)
     refuse_unwritable(output)
     real = os.path.realpath(output)

@@ -49,6 +49,15 @@ def chunks_of(dataset: Any, places: Sequence[tuple[int, ...]]) -> list[Chunk]:
     return [dataset.id.read_direct_chunk((*place, 0, 0)) for place in places]
 
 
+class DamagedChunkError(ValueError):
+    """A chunk that cannot be unpacked; `number` says which of those that were given."""
+
+    def __init__(self, number: int, reason: object) -> None:
+        """Say which one, and why."""
+        super().__init__(str(reason))
+        self.number = number
+
+
 def unpacked(chunks: Sequence[Chunk], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Unpack frames, in any thread.
 
@@ -61,14 +70,17 @@ def unpacked(chunks: Sequence[Chunk], shape: tuple[int, ...], dtype: np.dtype) -
       (chunks, height, width).
 
     Raises:
-      ValueError: if they are damaged.
+      DamagedChunkError: if one is damaged.
     """
     frames = np.empty((len(chunks), *shape), dtype)
-    for frame, (skipped, packed) in zip(frames, chunks, strict=True):
-        if skipped:
-            frame[...] = np.frombuffer(packed, dtype).reshape(shape)
-        else:
-            _unpack(packed, frame.reshape(-1).view(f"u{dtype.itemsize}"))
+    for number, (frame, (skipped, packed)) in enumerate(zip(frames, chunks, strict=True)):
+        try:
+            if skipped:
+                frame[...] = np.frombuffer(packed, dtype).reshape(shape)
+            else:
+                _unpack(packed, frame.reshape(-1).view(f"u{dtype.itemsize}"))
+        except ValueError as error:
+            raise DamagedChunkError(number, error) from error
     return frames
 
 

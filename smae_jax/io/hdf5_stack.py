@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from smae_jax.io.hdf5_chunks import Chunk, chunks_of, is_packed_by_frames, unpacked
+from smae_jax.errors import UserError
+from smae_jax.io.hdf5_chunks import (
+    Chunk,
+    DamagedChunkError,
+    chunks_of,
+    is_packed_by_frames,
+    unpacked,
+)
 from smae_jax.io.raw_frames import unreadable
 
 
@@ -36,15 +43,15 @@ class Segment:
         leading = self.shape[:-2]
         row = leading[-1] if leading else 1
         pieces: list[np.ndarray] = []
-        try:
-            for start, stop in _runs(self.frames[first:last], row):
+        for start, stop in _runs(self.frames[first:last], row):
+            try:
                 if not leading:
                     pieces.append(np.asarray(dataset[()])[None])
                     continue
                 *outer, column = np.unravel_index(start, leading)
                 pieces.append(np.asarray(dataset[(*outer, slice(column, column + stop - start))]))
-        except OSError as error:
-            raise unreadable(dataset.file.filename, "an HDF5 file", error) from error
+            except OSError as error:
+                raise self._damaged(dataset, _first_damaged(dataset, start, stop), error) from error
         return np.concatenate(pieces)
 
     def begin(self, first: int, last: int) -> Callable[[], np.ndarray]:
@@ -61,15 +68,27 @@ class Segment:
             except (OSError, RuntimeError, ValueError):
                 pass
             else:
-                return functools.partial(self._unpacked, dataset.file.filename, chunks)
+                wanted = self.frames[first:last]
+                return functools.partial(self._unpacked, dataset, wanted, chunks)
         frames = self.read(first, last)
         return lambda: frames
 
-    def _unpacked(self, file: str, chunks: list[Chunk]) -> np.ndarray:
+    def _unpacked(self, dataset: Any, frames: np.ndarray, chunks: list[Chunk]) -> np.ndarray:
         try:
             return unpacked(chunks, self.shape[-2:], self.dtype)
-        except ValueError as error:
-            raise unreadable(file, "an HDF5 file", error) from error
+        except DamagedChunkError as error:
+            raise self._damaged(dataset, int(frames[error.number]), error) from error
+
+    def _damaged(self, dataset: Any, frame: int, error: Exception) -> UserError:
+        """Say in one line which frame of which dataset cannot be read, and how to do without it."""
+        if len(self.shape) < 3:
+            return unreadable(dataset.file.filename, "an HDF5 file", error)
+        reason = " ".join(str(error).split())[:200]
+        return UserError(
+            f"{dataset.file.filename}: frame {frame} of {dataset.name} cannot be read ({reason}): the file "
+            f"is truncated or damaged; copy it again, or leave the frame out, as 0:{frame},{frame + 1}: does "
+            "(infer: --repeats, train: --data.frames)"
+        )
 
 
 class Stack:
@@ -106,6 +125,16 @@ class Stack:
         if len(begun) == 1 and self.dtype == self.segments[0].dtype:
             return begun[0]
         return lambda: np.concatenate([one() for one in begun]).astype(self.dtype, copy=False)
+
+
+def _first_damaged(dataset: Any, start: int, stop: int) -> int:
+    """Return the first frame of a run that cannot be read; the first of all where each can."""
+    for frame in range(start, stop) if dataset.ndim > 2 else ():
+        try:
+            dataset[tuple(map(int, np.unravel_index(frame, dataset.shape[:-2])))]
+        except OSError:
+            return frame
+    return start
 
 
 def _runs(frames: np.ndarray, row: int) -> Iterator[tuple[int, int]]:

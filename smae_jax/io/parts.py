@@ -79,6 +79,12 @@ class Parts:
             if not other:
                 return
             if not overwrite:
+                if _differ_in_files_alone(_record(path), self.record):
+                    raise UserError(
+                        f"{self.folder}: holds parts of {self.made_of['input']}, whose files have another "
+                        "size or date by now; put back the files that were there, with their dates, or start "
+                        "anew with --overwrite"
+                    )
                 raise UserError(
                     f"{self.folder}: holds parts of an output that were made with another {other}; go on "
                     "with the same options, or start anew with --overwrite"
@@ -355,6 +361,10 @@ def _record(path: Path) -> dict[str, str]:
             f"{path.parent}: is no folder of parts of an output; move it away, or choose another --output"
         )
     return found
+
+
+def _differ_in_files_alone(was: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    return {name for name in {*was, *now} if was.get(name) != now.get(name)} == {"files"}
 
 
 def _difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:

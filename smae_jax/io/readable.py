@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -95,6 +96,8 @@ def refuse_inflated(path: str, claimed: int, *, stored: int | None = None) -> No
 def file_state(path: str, *, links: bool = False) -> tuple[int, int] | None:
     """Return size and time of change (ns) of a file; None where there is none.
 
+    Of a folder, which is one array of many files, it is their total size and the latest time.
+
     Args:
       path: of the file.
       links: whether a link to nothing has a state, too: its own.
@@ -104,8 +107,22 @@ def file_state(path: str, *, links: bool = False) -> tuple[int, int] | None:
             found = look(path)
         except OSError:
             continue
+        if stat.S_ISDIR(found.st_mode):
+            return _state_of_folder(path)
         return found.st_size, found.st_mtime_ns
     return None
+
+
+def _state_of_folder(path: str) -> tuple[int, int]:
+    size, latest = 0, os.stat(path).st_mtime_ns
+    for entry in os.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            more, time = _state_of_folder(entry.path)
+        else:
+            found = entry.stat()
+            more, time = found.st_size, found.st_mtime_ns
+        size, latest = size + more, max(latest, time)
+    return size, latest
 
 
 def _changed(path: str) -> UserError:

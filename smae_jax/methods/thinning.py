@@ -408,5 +408,5 @@ def check_countable(data: Measurements) -> None:
     if most > LARGEST:
         raise UserError(
             f"{data.origin.source}: holds {most:,} counts in a pixel, and more than {LARGEST:,} cannot be "
-            "split exactly; is it a mark? mask it, or set --data.saturation"
+            "split exactly; is it a mark? mask it, or train with --data.saturation"
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, flat
+from smae_jax.io.atomic import OutputError
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts, checksum
@@ -152,7 +154,8 @@ def in_blocks(work: Work[Read], say: Say) -> None:
             f"{work.like.frames} frames in {len(work.blocks)} blocks of up to {longest}; this process does "
             f"{len(own)} of them{kept}: {parts.folder}"
         )
-        _answer_blocks(work, parts, missing)
+        with _kept(parts):
+            _answer_blocks(work, parts, missing)
         changed = work.changed()
         if changed:
             say(f"WARNING: {changed}")
@@ -174,20 +177,33 @@ def in_blocks(work: Work[Read], say: Say) -> None:
                 say(written)
                 return
             parts.refuse_replaced()
-            rounded = write_joined(
-                work.output,
-                parts,
-                work.like,
-                process=work.process(parts) | ({"input": changed} if changed else {}),
-                overwrite=work.overwrite,
-                form=work.form,
-            )
+            with _kept(parts):
+                rounded = write_joined(
+                    work.output,
+                    parts,
+                    work.like,
+                    process=work.process(parts) | ({"input": changed} if changed else {}),
+                    overwrite=work.overwrite,
+                    form=work.form,
+                )
             if rounded:
                 say(f"note: {rounded}")
             work.finish(parts)
             parts.remove()
     except HeldError:
         say(written)
+
+
+@contextlib.contextmanager
+def _kept(parts: Parts) -> Iterator[None]:
+    """Say of an output that cannot be written that the blocks which are done are not lost."""
+    try:
+        yield
+    except OutputError as error:
+        raise OutputError(
+            f"{str(error).removesuffix('; nothing was written')}; blocks that are done are kept in "
+            f"{parts.folder}, and the same command goes on with them"
+        ) from error
 
 
 def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int]) -> None:

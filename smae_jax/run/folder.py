@@ -35,6 +35,24 @@ from smae_jax.noise import Noise
 from smae_jax.run.checkpoint import read_json
 from smae_jax.version import version
 
+_FILES = (
+    *(
+        "config.toml",
+        "environment.json",
+        "survey.json",
+        "prepare.json",
+        "mask.npz",
+        "calibration.npz",
+    ),
+    *("coarse.npz", "metrics.jsonl", "checkpoints", "best"),
+)
+
+
+def files_of_run(run: str) -> list[str]:
+    """Return the files and folders of a run that must not be written over."""
+    paths = (os.path.join(run, name) for name in _FILES)
+    return [path for path in paths if run and os.path.lexists(path)]
+
 
 @dataclasses.dataclass(frozen=True)
 class Survey:

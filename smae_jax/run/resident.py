@@ -88,6 +88,11 @@ class Resident:
         Raises:
           UserError: in one line, if they have another shape, are no numbers, or are too large for counts.
         """
+        if np.ma.is_masked(frames):
+            raise UserError(
+                "frames: expected an array, got a masked one; give masked pixels the detector's mark, or use "
+                "frames.astype(np.float32).filled(np.nan)"
+            )
         values = np.asarray(frames)
         if values.dtype.kind not in "iuf":
             raise UserError(f"frames: expected real numbers of counts, got {values.dtype}")
