@@ -73,7 +73,7 @@ def test_a_scan_in_one_piece(smae, scan):
 
 
 def test_a_large_scan_is_filled_in_blocks_and_gone_on_with(smae, scan, tmp_path):
-    tiny = ("--memory", "1kB")
+    tiny = ("--memory", "2.3MB")
     first = fill(smae, scan, "out.h5", *AT, *tiny, "--shard", "1/2")
     assert first.status == 0, first.err
     assert (tmp_path / "out.h5.parts").is_dir()

@@ -126,7 +126,7 @@ def test_blocks_are_written_as_one_piece_is(smae, trained_run, tmp_path, plain, 
     """Frames of a large scan go through the form one by one."""
     counts = np.tile(np.load(small_scan)["counts"], (4, 1, 1))
     np.savez("many.npz", counts=counts)
-    for name, memory in (("one", "4GiB"), ("blocks", "1kB")):
+    for name, memory in (("one", "4GiB"), ("blocks", "2.3MB")):
         options = ("--memory", memory, "--output-dtype", "int32", "--packing", "zstd:5")
         options += ("--only", "filled", "--ensemble", "none", "--no-keep-sums", "--no-keep-shadows")
         answer = infer(smae, trained_run, "many.npz", f"{name}.h5", *options)

@@ -389,7 +389,7 @@ def test_damaged_chunk_of_hdf5_is_refused(tmp_path):
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(b"\0" * 500)
-    refused(path, "cannot be read as an HDF5 file")
+    refused(path, "frame 3 of /entry/data/data cannot be read")
 
 
 def test_wrong_kinds_of_numbers_are_refused(tmp_path, stack):

@@ -18,7 +18,7 @@ from smae_jax.io.hdf5_chunks import (
     is_packed_by_frames,
     unpacked,
 )
-from smae_jax.io.raw_frames import unreadable
+from smae_jax.io.raw_frames import DamagedFrameError, unreadable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Segment:
         if len(self.shape) < 3:
             return unreadable(dataset.file.filename, "an HDF5 file", error)
         reason = " ".join(str(error).split())[:200]
-        return UserError(
+        return DamagedFrameError(
             f"{dataset.file.filename}: frame {frame} of {dataset.name} cannot be read ({reason}): the file "
             f"is truncated or damaged; copy it again, or leave the frame out, as 0:{frame},{frame + 1}: does "
             "(infer: --repeats, train: --data.frames)"

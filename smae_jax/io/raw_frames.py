@@ -136,6 +136,10 @@ class Frames:
         return lambda: values
 
 
+class DamagedFrameError(UserError):
+    """A frame of many that cannot be read; the others can."""
+
+
 def unreadable(path: str, kind: str, error: BaseException | str) -> UserError:
     """Say in one line that a file is not what its name promises."""
     reason = " ".join(str(error).split()) or type(error).__name__

@@ -17,7 +17,7 @@ from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, opener_of, split_inside
 from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
-from smae_jax.io.raw_frames import Frames
+from smae_jax.io.raw_frames import DamagedFrameError, Frames
 from smae_jax.io.readable import steady
 from smae_jax.io.sentinels import CAUSES, Marks, causes_of, none_left_out
 from smae_jax.io.whole_numbers import as_counts, wider
@@ -130,7 +130,10 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
             most = min(FRAMES, max(4, _LOOKED_AT_BYTES // size))
             depth = frames.header.bit_depth
             for index in spread(frames.count, max(1, most // len(chosen))).tolist():
-                values = frames.begin(index, index + 1)()[0]
+                try:
+                    values = frames.begin(index, index + 1)()[0]
+                except DamagedFrameError:
+                    continue  # refused when it is read, if it is
                 bad = frames.bad(index, index + 1)
                 tally.add(values, bad if bad is None else bad.reshape(here), depth)
     return decide_marks(tally, wanted)
