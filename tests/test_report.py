@@ -181,7 +181,7 @@ def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run,
     counts = np.random.default_rng(5).poisson(rate * np.linspace(1, 1.4, 40)[:, None, None])
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file["data"] = counts.reshape(5, 8, 34, 30).astype(np.uint16)
-    base = ("--run", trained_run, "--input", "scan.h5::/data", "--memory", "1kB")
+    base = ("--run", trained_run, "--input", "scan.h5::/data", "--memory", "2.3MB")
     short = ("--no-sigma", "--no-scores")
     for words in (
         ("infer", *base, "--output", "d.h5"),
