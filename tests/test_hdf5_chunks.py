@@ -8,6 +8,7 @@ import pytest
 from smae_jax.errors import UserError
 from smae_jax.io import hdf5_stack, scans
 from smae_jax.io.hdf5_chunks import chunks_of, is_packed_by_frames, packed, unpacked
+from smae_jax.io.hdf5_stack import Segment
 from smae_jax.io.reading import read
 from smae_jax.io.sentinels import Marks
 from smae_jax.io.source import open_source
@@ -161,3 +162,17 @@ def test_marks_are_looked_for_without_hdf5s_own_filter(tmp_path):
         chunks.write_direct_chunk((2, 0, 0), packed[:4] + b"\xff" * 8 + packed[12:], skipped)
     with pytest.raises(UserError, match=r"a\.h5: frame 2 of /entry/data/data cannot be read"):
         open_source(path).read()
+
+
+def test_a_damaged_frame_is_named_after_its_file_is_closed(tmp_path):
+    """What unpacks runs in another thread, and may be behind the reading."""
+    path = tmp_path / "late.h5"
+    with h5py.File(path, "w") as file:
+        counts = np.ones((4, 32, 32), np.uint16)
+        packed = hdf5plugin.Bitshuffle(cname="lz4")
+        data = file.create_dataset("data", data=counts, chunks=(1, 32, 32), **packed)
+        data.id.write_direct_chunk((2, 0, 0), b"\xff" * 40)
+        segment = Segment(lambda: data, data.shape, data.dtype, np.arange(4))
+        unpack = segment.begin(0, 4)
+    with pytest.raises(UserError, match=r"late\.h5: frame 2 of /data cannot be read"):
+        unpack()

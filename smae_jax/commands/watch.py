@@ -190,9 +190,8 @@ def _check_output(config: WatchConfig) -> None:
         )
     if os.path.isdir(output):
         raise OutputError(f"--output {output}: is a folder; name a file")
-    inputs = (config.input, *config.mask, *files_of(config.dark, config.flat))
-    inputs = (*inputs, *files_of_run(config.run))
-    refuse_input(output, *inputs)
+    calibration, own = files_of(config.dark, config.flat), files_of_run(config.run)
+    refuse_input(output, config.input, *config.mask, *calibration, *own)
     refuse_unwritable(output)
     real = os.path.realpath(output)
     folder = os.path.isdir(path)

@@ -76,11 +76,12 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     counts, variance = list[Array](), list[Array]()
     for part, (shares, apart) in zip(parts, evidence.memo["shares"], strict=True):
         own = _frames_of(answers.counts, part)
-        together, weights = _together(own, shares, components_of(own, _known(own)))
+        use = _known(own)
+        together, weights = _together(own, shares, components_of(own, use), use)
         variances = None
         if answers.variance is not None:
             of_own = _frames_of(answers.variance, part)
-            variances = combined(of_own, weights**2, use=_known(own)), of_own
+            variances = combined(of_own, weights**2, use=use), of_own
         found, spread = with_own(together, own, variances, apart)
         counts.append(found)
         variance += [] if spread is None else [spread]
@@ -126,17 +127,20 @@ def _shares(evidence: Evidence, part: Part) -> tuple[np.ndarray, np.ndarray]:
     held_out, exposure = evidence.held_out[0][part], evidence.held_out_exposure_once
     exposure = exposure if len(exposure) == 1 else exposure[part]
     valid = evidence.valid[part].all(axis=0)
-    use = valid & np.asarray(_known(told))
+    known = _known(told)
+    use = valid & np.asarray(known)
     components = components_of(told, use)
     shares = shares_of_components(told, held_out, components, exposure=exposure, use=use)
-    together = _together(told, shares, components)[0]
+    together = _together(told, shares, components, known)[0]
     return shares, shares_of_own(told, together, held_out, exposure=exposure, use=valid)
 
 
-def _together(own: Array, shares: np.ndarray, components: Components) -> tuple[Array, np.ndarray]:
+def _together(
+    own: Array, shares: np.ndarray, components: Components, known: Array
+) -> tuple[Array, np.ndarray]:
     """Return combined answers, the answers themselves where one is not known, and the frames' weights."""
     weights = weights_of_frames(components, shares)
-    return combined(own, weights, use=_known(own)), weights
+    return combined(own, weights, use=known), weights
 
 
 def _known(counts: Array) -> Array:

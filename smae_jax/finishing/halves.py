@@ -21,8 +21,6 @@ STREAM = 2**31 - 3
 """Part of the random stream that no other use of a key reaches."""
 SMOOTHING = 3.0
 """Pixels over which a variance is averaged, as a multiple of the rate: of two halves it is itself noisy."""
-
-
 AT_ONCE = 2**20
 """Pixels of many photons that are split at once, at most."""
 

@@ -51,7 +51,8 @@ class Segment:
                 *outer, column = np.unravel_index(start, leading)
                 pieces.append(np.asarray(dataset[(*outer, slice(column, column + stop - start))]))
             except OSError as error:
-                raise self._damaged(dataset, _first_damaged(dataset, start, stop), error) from error
+                frame = _first_damaged(dataset, start, stop)
+                raise self._damaged(_names(dataset), frame, error) from error
         return np.concatenate(pieces)
 
     def begin(self, first: int, last: int) -> Callable[[], np.ndarray]:
@@ -69,23 +70,26 @@ class Segment:
                 pass
             else:
                 wanted = self.frames[first:last]
-                return functools.partial(self._unpacked, dataset, wanted, chunks)
+                return functools.partial(self._unpacked, _names(dataset), wanted, chunks)
         frames = self.read(first, last)
         return lambda: frames
 
-    def _unpacked(self, dataset: Any, frames: np.ndarray, chunks: list[Chunk]) -> np.ndarray:
+    def _unpacked(
+        self, names: tuple[str, str], frames: np.ndarray, chunks: list[Chunk]
+    ) -> np.ndarray:
         try:
             return unpacked(chunks, self.shape[-2:], self.dtype)
         except DamagedChunkError as error:
-            raise self._damaged(dataset, int(frames[error.number]), error) from error
+            raise self._damaged(names, int(frames[error.number]), error) from error
 
-    def _damaged(self, dataset: Any, frame: int, error: Exception) -> UserError:
+    def _damaged(self, names: tuple[str, str], frame: int, error: Exception) -> UserError:
         """Say in one line which frame of which dataset cannot be read, and how to do without it."""
+        file, dataset = names
         if len(self.shape) < 3:
-            return unreadable(dataset.file.filename, "an HDF5 file", error)
+            return unreadable(file, "an HDF5 file", error)
         reason = " ".join(str(error).split())[:200]
         return DamagedFrameError(
-            f"{dataset.file.filename}: frame {frame} of {dataset.name} cannot be read ({reason}): the file "
+            f"{file}: frame {frame} of {dataset} cannot be read ({reason}): the file "
             f"is truncated or damaged; copy it again, or leave the frame out, as 0:{frame},{frame + 1}: does "
             "(infer: --repeats, train: --data.frames)"
         )
@@ -125,6 +129,11 @@ class Stack:
         if len(begun) == 1 and self.dtype == self.segments[0].dtype:
             return begun[0]
         return lambda: np.concatenate([one() for one in begun]).astype(self.dtype, copy=False)
+
+
+def _names(dataset: Any) -> tuple[str, str]:
+    """Return the names of file and dataset, for threads that work when the file is closed."""
+    return dataset.file.filename, dataset.name
 
 
 def _first_damaged(dataset: Any, start: int, stop: int) -> int:

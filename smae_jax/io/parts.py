@@ -75,11 +75,12 @@ class Parts:
         """
         path = self.folder / _RECORD
         if self.folder.exists():
-            other = _difference(_record(path), self.record)
+            was = _record(path)
+            other = _difference(was, self.record)
             if not other:
                 return
             if not overwrite:
-                if _differ_in_files_alone(_record(path), self.record):
+                if _differ_in_files_alone(was, self.record):
                     raise UserError(
                         f"{self.folder}: holds parts of {self.made_of['input']}, whose files have another "
                         "size or date by now; put back the files that were there, with their dates, or start "
@@ -364,6 +365,7 @@ def _record(path: Path) -> dict[str, str]:
 
 
 def _differ_in_files_alone(was: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Whether two records tell of the same work on files of another size or date."""
     return {name for name in {*was, *now} if was.get(name) != now.get(name)} == {"files"}
 
 

@@ -105,10 +105,10 @@ def file_state(path: str, *, links: bool = False) -> tuple[int, int] | None:
     for look in (os.stat, os.lstat) if links else (os.stat,):
         try:
             found = look(path)
+            if stat.S_ISDIR(found.st_mode):
+                return _state_of_folder(path)
         except OSError:
             continue
-        if stat.S_ISDIR(found.st_mode):
-            return _state_of_folder(path)
         return found.st_size, found.st_mtime_ns
     return None
 

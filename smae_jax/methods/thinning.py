@@ -191,8 +191,7 @@ class Thinning(Method):
         """
         share_key, variant_key, move_key, hide_key, *split_keys = jax.random.split(key, 6)
         # Moved before they are split, or a CPU would split them anew for every element of the group.
-        there = {name: getattr(batch, name) for name in _IMAGES}
-        images = {name: image for name, image in there.items() if image is not None}
+        images = {n: image for n in _IMAGES if (image := getattr(batch, n)) is not None}
         images, shift = moved_with(move_key, images, group=self.augment, shift=self.shift)
         batch = dataclasses.replace(batch, **images)
         chosen = jax.random.randint(share_key, batch.scale.shape, 0, len(self.shares))

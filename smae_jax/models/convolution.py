@@ -26,7 +26,10 @@ def many_features(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
 
     There XLA takes three times as long for the gradient of a kernel with 56 features as for 32 and 24.
     """
-    convolve = lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, *args, **options)  # noqa: E731
+
+    def convolve(x: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(x, kernel, *args, **options)
+
     if jax.default_backend() != "cpu":
         return convolve(x, kernel)
 

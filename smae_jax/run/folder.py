@@ -36,15 +36,8 @@ from smae_jax.run.checkpoint import read_json
 from smae_jax.version import version
 
 _FILES = (
-    *(
-        "config.toml",
-        "environment.json",
-        "survey.json",
-        "prepare.json",
-        "mask.npz",
-        "calibration.npz",
-    ),
-    *("coarse.npz", "metrics.jsonl", "checkpoints", "best"),
+    *("config.toml", "environment.json", "survey.json", "prepare.json", "metrics.jsonl"),
+    *("mask.npz", "calibration.npz", "coarse.npz", "checkpoints", "best"),
 )
 
 
