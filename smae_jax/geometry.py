@@ -142,13 +142,19 @@ def turn(frame: np.ndarray, center: tuple[float, float], fill: float) -> np.ndar
     Raises:
       ValueError: if the centre is no multiple of 0.5.
     """
+    rows, columns = with_partner(frame.shape, center)
+    turned = np.full_like(frame, fill)
+    turned[..., rows, columns] = frame[..., rows, columns][..., ::-1, ::-1]
+    return turned
+
+
+def with_partner(shape: tuple[int, ...], center: tuple[float, float]) -> tuple[slice, slice]:
+    """Return the rows and columns of frames whose partners about a half-pixel centre lie on the frame."""
     twice = [2 * float(value) for value in center]
     if any(value != round(value) for value in twice):
         raise ValueError(f"centre {tuple(center)} is no multiple of half a pixel; round it first")
     rows, columns = (
         slice(min(n, max(0, int(k) - n + 1)), max(0, min(n, int(k) + 1)))
-        for k, n in zip(twice, frame.shape[-2:], strict=True)
+        for k, n in zip(twice, shape[-2:], strict=True)
     )
-    turned = np.full_like(frame, fill)
-    turned[..., rows, columns] = frame[..., rows, columns][..., ::-1, ::-1]
-    return turned
+    return rows, columns

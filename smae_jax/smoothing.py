@@ -1,7 +1,8 @@
 """Smoothing by Gaussians and boxes: of JAX arrays in any number of dimensions, of images on the host.
 
-A convolution of one channel with a long window is slow in XLA on a CPU; a few additions are not. On the host
-an image is smoothed in strips, one for each thread: scipy's filters work without the interpreter's lock.
+A convolution of one channel with a long window is slow in XLA on a CPU; a few additions are not, and many are
+quicker as products of matrices. On the host an image is smoothed in strips, one for each thread: scipy's
+filters work without the interpreter's lock.
 """
 
 import functools
@@ -17,6 +18,8 @@ from smae_jax.overlap import in_threads, threads_of
 
 STRIP = 2**16
 """Values of an image that are worth a thread of their own."""
+BAND = 128
+"""Pixels along an axis that are smoothed by one matrix."""
 
 
 def smooth(x: Array, *, sigma: float) -> Array:
@@ -30,6 +33,66 @@ def smooth(x: Array, *, sigma: float) -> Array:
         moved = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(len(kernel)))
         x = functools.reduce(jnp.add, (float(k) * m for k, m in zip(kernel, moved, strict=True)))
     return x
+
+
+def gaussian(sigma: float) -> np.ndarray:
+    """Return the weights of a Gaussian out to four sigma, which add up to 1."""
+    radius = int(4 * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def three_boxes(radius: int) -> np.ndarray:
+    """Return the weights of three means of 2 radius + 1 pixels, one after the other: nearly a Gaussian.
+
+    It ends at 3 radius, and its sigma is about radius + 1/2.
+    """
+    box = np.full(2 * radius + 1, 1 / (2 * radius + 1))
+    return np.convolve(np.convolve(box, box), box)
+
+
+def blur(images: Array, kernel: np.ndarray) -> Array:
+    """Blur images (image, height, width) by the same weights along both axes, zero outside, float32.
+
+    A band of pixels is the product of a matrix of the weights with the band and its surroundings.
+
+    Args:
+      images: float32.
+      kernel: an odd number of weights, known when it is compiled.
+    """
+    radius = len(kernel) // 2
+    for axis in (1, 2):
+        size = images.shape[axis]
+        band = min(BAND, size)
+        number = -(-size // band)
+        weights = np.zeros((band, band + 2 * radius), np.float32)
+        for row in range(band):
+            weights[row, row : row + len(kernel)] = kernel
+        after = number * band - size + radius
+        ends = [(radius, after) if a == axis else (0, 0) for a in range(3)]
+        around = functools.partial(
+            jax.lax.dynamic_slice_in_dim,
+            jnp.pad(images, ends),
+            slice_size=band + 2 * radius,
+            axis=axis,
+        )
+        product = "bk,nkw->nbw" if axis == 1 else "bk,nhk->nhb"
+        bands = jax.lax.map(
+            lambda start: jnp.einsum(product, weights, around(start), precision="highest"),  # noqa: B023
+            band * jnp.arange(number),
+        )
+        joined = jnp.moveaxis(bands, 0, axis)
+        whole = [number * n if a == axis else n for a, n in enumerate(bands.shape[1:])]
+        images = jax.lax.slice_in_dim(joined.reshape(whole), 0, size, axis=axis)
+    return images
+
+
+def variance_of_blurred(variance: Array, *, sigma: float) -> Array:
+    """Return the variance of images that a Gaussian has blurred, given that of their independent pixels.
+
+    That is the sum of the squared weights times the variances, and a Gaussian squared is a narrower one.
+    """
+    return blur(variance, gaussian(sigma / np.sqrt(2))) / float(4 * np.pi * sigma**2)
 
 
 def smooth_image(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from smae_jax.geometry import with_partner
 from smae_jax.piecewise import piecewise
 
 
@@ -39,6 +40,13 @@ def over_windows(
         )
         images = jax.lax.optimization_barrier(functools.reduce(joined, moved))
     return images
+
+
+def turned_about(images: Array, center: tuple[float, float], fill: float) -> Array:
+    """Turn images (..., height, width) as `geometry.turn` does; the centre is known when it is compiled."""
+    rows, columns = with_partner(images.shape, center)
+    turned = images[..., rows, columns][..., ::-1, ::-1]
+    return jnp.full_like(images, fill).at[..., rows, columns].set(turned)
 
 
 def total_of_frames(images: Array) -> Array:

@@ -13,10 +13,8 @@ from jax import Array
 
 UNIT = 32
 """Tiles begin at multiples of it: networks that shrink an image see the same blocks of pixels in each."""
-CORE = {"cpu": 640}
-"""Side of what is kept of a tile, at most, by platform: a processor is quickest with what its caches hold."""
-LARGE_CORE = 1024
-"""The same on other platforms."""
+CORE = 1024
+"""Side of what is kept of a tile, at most."""
 _SIDE = 512  # of the image that is looked at for how far a network looks
 
 
@@ -42,16 +40,15 @@ def reach_of(predict: Callable[[Array], Array], *, channels: int) -> int:
 
 
 def tiled(
-    predict: Callable[[Array], Array], *, reach: int, core: int = 0
+    predict: Callable[[Array], Array], *, reach: int, core: int = CORE
 ) -> Callable[[Array], np.ndarray]:
     """Return a prediction that answers an image tile by tile, of up to four shapes.
 
     Args:
       predict: jitted, (batch, height, width, channel) -> (batch, height, width, outputs).
       reach: pixels that it looks at beside a pixel, a multiple of `UNIT`.
-      core: side of what is kept of a tile, at most; 0 = as `CORE` has it.
+      core: side of what is kept of a tile, at most.
     """
-    core = core or CORE.get(jax.devices()[0].platform, LARGE_CORE)
 
     def over(source: Array) -> np.ndarray:
         image = np.asarray(source)

@@ -40,9 +40,9 @@ def error(answer, truth):
 @pytest.mark.parametrize("make", [peaks, lambda **options: np.ones((32, 64, 64)) * options["rate"]])
 def test_right_answers_are_left_alone_within_a_part_of_the_noise_of_the_sums(rate, make):
     truth = make(rate=rate)
-    answer, _ = corrected(truth, truth)
     noise_of_sums = 1 / np.sqrt(len(truth) * rate)
-    assert error(answer, truth) < 0.04 * noise_of_sums
+    found = [error(corrected(truth, truth, seed=seed)[0], truth) for seed in range(4)]
+    assert np.mean(found) < 0.04 * noise_of_sums
 
 
 @pytest.mark.parametrize(("rate", "left"), [(0.1, 0.85), (1.0, 0.5), (10.0, 0.25)])

@@ -8,8 +8,17 @@ import pytest
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from smae_jax import overlap, smoothing
-from smae_jax.smoothing import boxes, smooth_image
-from smae_jax.stacks import mean_over_frames
+from smae_jax.geometry import turn
+from smae_jax.smoothing import (
+    blur,
+    boxes,
+    gaussian,
+    smooth_image,
+    three_boxes,
+    variance_of_blurred,
+    variance_of_smoothed,
+)
+from smae_jax.stacks import mean_over_frames, turned_about
 
 own = importlib.import_module("smae_jax.finishing.own")
 
@@ -26,6 +35,34 @@ def test_strips_are_smoothed_as_the_whole(monkeypatch, shape, dtype):
     np.testing.assert_array_equal(
         boxes(image, (3, 17)), uniform_filter(image, (3, 17), mode="constant")
     )
+
+
+@pytest.mark.parametrize("band", [7, 128])
+@pytest.mark.parametrize("sigma", [0.7, 6.0])
+def test_products_of_bands_blur_as_a_filter_does(monkeypatch, band, sigma):
+    monkeypatch.setattr(smoothing, "BAND", band)
+    images = np.random.default_rng(3).poisson(3.0, (2, 37, 61)).astype(np.float32)
+    found, spread = blur(images, gaussian(sigma)), variance_of_blurred(images, sigma=sigma)
+    for image, one, variance in zip(images, found, spread, strict=True):
+        np.testing.assert_allclose(one, smooth_image(image, sigma), atol=1e-5)
+        np.testing.assert_allclose(variance, variance_of_smoothed(image, sigma), atol=1e-5)
+
+
+def test_three_boxes_are_three_means_one_after_the_other():
+    image = np.zeros((41, 41), np.float32)
+    image[20, 20], wanted = 1, None
+    for _ in range(3):
+        wanted = uniform_filter(image if wanted is None else wanted, 9)
+    np.testing.assert_allclose(blur(image[None], three_boxes(4))[0], wanted, atol=1e-8)
+    kernel, place = three_boxes(4), np.arange(-12, 13)
+    assert kernel.sum() == pytest.approx(1)
+    assert np.sqrt((kernel * place**2).sum()) == pytest.approx(4.5, rel=0.01)
+
+
+@pytest.mark.parametrize("center", [(3.0, 2.5), (0.0, 6.0), (50.0, -3.5)])
+def test_the_device_turns_as_the_host_does(center):
+    images = np.random.default_rng(4).random((2, 7, 9)).astype(np.float32)
+    np.testing.assert_array_equal(turned_about(images, center, 0.5), turn(images, center, 0.5))
 
 
 def test_sums_by_octave_are_those_of_a_plain_loop():

@@ -5,6 +5,7 @@ a faint asymmetry. One frame's counts cannot tell, but the counts of all frames 
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ from smae_jax.geometry import turn
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
-from smae_jax.smoothing import boxes, smooth_image, variance_of_smoothed
-from smae_jax.stacks import total_of_frames
+from smae_jax.smoothing import blur, gaussian, three_boxes, variance_of_blurred
+from smae_jax.stacks import total_of_frames, turned_about
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
@@ -31,6 +32,8 @@ FEWEST = 9.0
 """Photons behind a value that is compared, at least: their noise is nearly normal then."""
 MODES = (0, 1, 2)
 """Powers of the radius of an asymmetry of the whole image, each times sine and cosine of the azimuth."""
+ROWS = 128
+"""Of an image whose asymmetry is looked at together."""
 LARGEST = 0.5
 """Change of the sums by more than that is not taken for an asymmetry of the whole image."""
 FEWEST_FRAMES = 2
@@ -158,21 +161,33 @@ def asymmetry_of_sums(
     Returns:
       (height, width) float64, also where not measured; all 1 where no pixel and its partner were measured.
     """
-    y, x = (np.arange(n) - c for n, c in zip(expected.shape, center, strict=True))
-    radius = np.hypot(y[:, None], x)
-    azimuth = np.stack(np.broadcast_arrays(y[:, None], x)) / np.maximum(radius, 0.5)
-    largest = radius.max()
-    modes = np.concatenate([azimuth * (radius / largest) ** power for power in MODES])
     light = np.where(measured & turn(measured, center, False), expected, 0.0)
-    information = np.einsum("ayx,byx,yx->ab", modes, modes, light)
-    score = np.einsum("ayx,yx->a", modes, np.where(light > 0, found - expected, 0.0))
+    difference = np.where(light > 0, found - expected, 0.0)
+    information, score = np.zeros((2 * len(MODES),) * 2), np.zeros(2 * len(MODES))
+    strips = [slice(row, row + ROWS) for row in range(0, len(expected), ROWS)]
+    for rows in strips:
+        modes = _modes(expected.shape, center, rows)
+        information += (modes * light[rows].ravel()) @ modes.T
+        score += modes @ difference[rows].ravel()
     each, directions = np.linalg.eigh(information)
     told = each > 1e-9 * each[-1]
     each, directions = np.sqrt(each[told]), directions[:, told]
     seen = directions.T @ score / each  # with a noise of 1
     signal = np.maximum(seen**2 - 1 - MARGIN * np.sqrt(2), 0.0)
-    kept = signal / (1 + signal) * seen / each
-    return 1 + np.clip(np.tensordot(directions @ kept, modes, 1), -LARGEST, LARGEST)
+    kept = directions @ (signal / (1 + signal) * seen / each)
+    relative = np.concatenate([kept @ _modes(expected.shape, center, rows) for rows in strips])
+    return 1 + np.clip(relative.reshape(expected.shape), -LARGEST, LARGEST)
+
+
+def _modes(shape: tuple[int, int], center: tuple[float, float], rows: slice) -> np.ndarray:
+    """Return sine and cosine of the azimuth times powers of the radius in some rows, (mode, pixel)."""
+    y, x = (np.arange(n) - c for n, c in zip(shape, center, strict=True))
+    largest = np.hypot(abs(y).max(), abs(x).max())
+    y, x = np.broadcast_arrays(y[rows, None], x)
+    radius = np.hypot(y, x)
+    azimuth = np.stack([y, x]) / np.maximum(radius, 0.5)
+    modes = np.concatenate([azimuth * (radius / largest) ** power for power in MODES])
+    return modes.reshape(len(modes), -1)
 
 
 def factor_of_sums(
@@ -189,12 +204,30 @@ def factor_of_sums(
     Returns:
       (height, width) float64, 1 where not measured.
     """
-    factor = np.ones_like(expected)
+    images = (jnp.asarray(image, jnp.float32)[None] for image in (expected, found))
+    sums, use, factor = tuple(images), jnp.asarray(measured)[None], jnp.ones((1, *expected.shape))
     for scale in SCALES:
-        smoothed = smooth_image(found, scale)
-        for side in (1.0, -1.0):
-            change = _change(expected * factor, smoothed, measured, center, scale=scale, side=side)
-            factor *= 1 + np.clip(change, -0.5, 1.0)
+        factor = _at_scale(*sums, use, factor, scale=scale, center=center)
+    return np.asarray(factor[0], np.float64)
+
+
+@functools.partial(jax.jit, static_argnames=("scale", "center"))
+def _at_scale(
+    expected: Array,
+    found: Array,
+    measured: Array,
+    factor: Array,
+    *,
+    scale: float,
+    center: tuple[float, float],
+) -> Array:
+    """Return the factor, (1, height, width), changed by what sums that are smoothed at one scale tell."""
+    smoothed = blur(found, gaussian(scale))
+    for side in (1, -1):
+        change = _change(
+            expected * factor, smoothed, measured, center=center, scale=scale, side=side
+        )
+        factor = factor * (1 + jnp.clip(change, -0.5, 1.0))
     return factor
 
 
@@ -272,45 +305,40 @@ def shares_of_frames(needed: np.ndarray, information: np.ndarray) -> np.ndarray:
 
 
 def _change(
-    expected: np.ndarray,
-    found_smoothed: np.ndarray,
-    measured: np.ndarray,
-    center: tuple[float, float],
+    expected: Array,
+    found_smoothed: Array,
+    measured: Array,
     *,
+    center: tuple[float, float],
     scale: float,
-    side: float,
-) -> np.ndarray:
+    side: int,
+) -> Array:
     """Return the relative change at one scale, shared with the partner (side 1) or opposite to it (-1)."""
-    mean, variance = smooth_image(expected, scale), variance_of_smoothed(expected, scale)
+    mean, variance = blur(expected, gaussian(scale)), variance_of_blurred(expected, sigma=scale)
     use = measured & (mean > 0) & (variance > 0) & (mean**2 >= FEWEST * variance)
-    both = use & turn(use, center, False)
-    mean = np.where(use, mean, 1.0)
-    difference = np.where(use, found_smoothed / mean - 1, 0.0)
-    noise = np.where(use, variance / mean**2, 0.0)
-    halves = (difference + side * turn(difference, center, 0.0)) / 2
-    noise_of_half = (noise + turn(noise, center, 0.0)) / 4
+    both = use & turned_about(use, center, False)
+    mean = jnp.where(use, mean, 1.0)
+    difference = jnp.where(use, found_smoothed / mean - 1, 0.0)
+    noise = jnp.where(use, variance / mean**2, 0.0)
+    halves = (difference + side * turned_about(difference, center, 0.0)) / 2
+    noise_of_half = (noise + turned_about(noise, center, 0.0)) / 4
     if side > 0:  # without a partner all of a difference is taken for shared
-        halves, noise = np.where(both, halves, difference), np.where(both, noise_of_half, noise)
+        halves, noise = jnp.where(both, halves, difference), jnp.where(both, noise_of_half, noise)
     else:
         use, noise = both, noise_of_half
-    noise = np.where(use, noise, 1.0)
-    wide = NEIGHBOURHOOD * scale
-    weight = np.maximum(_average(use.astype(np.float64), wide), 1e-9)
-    excess = _average(np.where(use, halves**2 / noise - 1, 0.0), wide) / weight
+    noise = jnp.where(use, noise, 1.0)
+    over = jnp.where(use, halves**2 / noise - 1, 0.0)
+    wide = three_boxes(round(NEIGHBOURHOOD * scale))
+    sums = blur(jnp.concatenate([use.astype(jnp.float32), over]), wide)
+    excess = sums[1:] / jnp.maximum(sums[:1], 1e-9)
     # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
     excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
-    signal = np.maximum(excess, 0.0)
+    signal = jnp.maximum(excess, 0.0)
     if side < 0:
         # An asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can.
-        information = np.where(use, 1 / noise, 0.0)
-        everywhere = (information * (halves**2 - noise)).sum() / max(information.sum(), 1e-9)
-        signal = np.maximum(signal, max(everywhere, 0.0) / noise)
-    return np.where(use, signal / (1 + signal) * halves, 0.0)
-
-
-def _average(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth by three boxes, nearly a Gaussian, in a time that does not grow with sigma."""
-    side = 2 * round(sigma) + 1
-    for _ in range(3):
-        image = boxes(image, (side, side))
-    return image
+        information = jnp.where(use, 1 / noise, 0.0)
+        needed, told = (
+            total_of_frames(part) for part in (information * (halves**2 - noise), information)
+        )
+        signal = jnp.maximum(signal, jnp.maximum(needed / jnp.maximum(told, 1e-9), 0.0) / noise)
+    return jnp.where(use, signal / (1 + signal) * halves, 0.0)
