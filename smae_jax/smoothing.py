@@ -51,30 +51,32 @@ def three_boxes(radius: int) -> np.ndarray:
     return np.convolve(np.convolve(box, box), box)
 
 
-def blur(images: Array, kernel: np.ndarray) -> Array:
+def as_long(kernel: np.ndarray, length: int) -> np.ndarray:
+    """Return weights with as many nothings at both ends as make up a length: few lengths compile."""
+    return np.pad(kernel, (length - len(kernel)) // 2).astype(np.float32)
+
+
+def blur(images: Array, kernel: Array) -> Array:
     """Blur images (image, height, width) by the same weights along both axes, zero outside, float32.
 
     A band of pixels is the product of a matrix of the weights with the band and its surroundings.
 
     Args:
       images: float32.
-      kernel: an odd number of weights, known when it is compiled.
+      kernel: an odd number of weights, float32.
     """
-    radius = len(kernel) // 2
+    radius, kernel = len(kernel) // 2, jnp.asarray(kernel)
     for axis in (1, 2):
         size = images.shape[axis]
         band = min(BAND, size)
         number = -(-size // band)
-        weights = np.zeros((band, band + 2 * radius), np.float32)
-        for row in range(band):
-            weights[row, row : row + len(kernel)] = kernel
+        place = np.arange(band + 2 * radius) - np.arange(band)[:, None]
+        within = (place >= 0) & (place < len(kernel))
+        weights = jnp.where(within, kernel[np.where(within, place, 0)], 0.0)
         after = number * band - size + radius
-        ends = [(radius, after) if a == axis else (0, 0) for a in range(3)]
+        padded = jnp.pad(images, [(radius, after) if a == axis else (0, 0) for a in range(3)])
         around = functools.partial(
-            jax.lax.dynamic_slice_in_dim,
-            jnp.pad(images, ends),
-            slice_size=band + 2 * radius,
-            axis=axis,
+            jax.lax.dynamic_slice_in_dim, padded, slice_size=band + 2 * radius, axis=axis
         )
         product = "bk,nkw->nbw" if axis == 1 else "bk,nhk->nhb"
         bands = jax.lax.map(
@@ -85,14 +87,6 @@ def blur(images: Array, kernel: np.ndarray) -> Array:
         whole = [number * n if a == axis else n for a, n in enumerate(bands.shape[1:])]
         images = jax.lax.slice_in_dim(joined.reshape(whole), 0, size, axis=axis)
     return images
-
-
-def variance_of_blurred(variance: Array, *, sigma: float) -> Array:
-    """Return the variance of images that a Gaussian has blurred, given that of their independent pixels.
-
-    That is the sum of the squared weights times the variances, and a Gaussian squared is a narrower one.
-    """
-    return blur(variance, gaussian(sigma / np.sqrt(2))) / float(4 * np.pi * sigma**2)
 
 
 def smooth_image(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from smae_jax.geometry import turn
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
-from smae_jax.smoothing import blur, gaussian, three_boxes, variance_of_blurred
+from smae_jax.smoothing import as_long, blur, gaussian, three_boxes
 from smae_jax.stacks import total_of_frames, turned_about
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -207,28 +207,21 @@ def factor_of_sums(
     images = (jnp.asarray(image, jnp.float32)[None] for image in (expected, found))
     sums, use, factor = tuple(images), jnp.asarray(measured)[None], jnp.ones((1, *expected.shape))
     for scale in SCALES:
-        factor = _at_scale(*sums, use, factor, scale=scale, center=center)
+        for side in (1.0, -1.0):
+            kernels = _kernels(scale)
+            factor = _changed(
+                *sums, use, factor, kernels, jnp.float32(side), jnp.float32(scale), center=center
+            )
     return np.asarray(factor[0], np.float64)
 
 
-@functools.partial(jax.jit, static_argnames=("scale", "center"))
-def _at_scale(
-    expected: Array,
-    found: Array,
-    measured: Array,
-    factor: Array,
-    *,
-    scale: float,
-    center: tuple[float, float],
-) -> Array:
-    """Return the factor, (1, height, width), changed by what sums that are smoothed at one scale tell."""
-    smoothed = blur(found, gaussian(scale))
-    for side in (1, -1):
-        change = _change(
-            expected * factor, smoothed, measured, center=center, scale=scale, side=side
-        )
-        factor = factor * (1 + jnp.clip(change, -0.5, 1.0))
-    return factor
+def _kernels(scale: float) -> tuple[np.ndarray, ...]:
+    """Return what means, their variance and their neighbourhood are smoothed by, as long for every scale."""
+    largest = SCALES[-1]
+    wide, widest = (three_boxes(round(NEIGHBOURHOOD * s)) for s in (scale, largest))
+    narrow, longest = gaussian(scale / np.sqrt(2)), len(gaussian(largest))
+    lengths = (longest, len(gaussian(largest / np.sqrt(2))), len(widest))
+    return tuple(map(as_long, (gaussian(scale), narrow, wide), lengths))
 
 
 def added_up(
@@ -304,41 +297,57 @@ def shares_of_frames(needed: np.ndarray, information: np.ndarray) -> np.ndarray:
     return np.clip(1 + spread / (spread + noise) * (slope / mean - 1), 0.0, 2.0)
 
 
-def _change(
+@functools.partial(jax.jit, static_argnames=("center",))
+def _changed(
     expected: Array,
-    found_smoothed: Array,
+    found: Array,
     measured: Array,
+    factor: Array,
+    kernels: tuple[Array, Array, Array],
+    side: Array,
+    scale: Array,
     *,
     center: tuple[float, float],
-    scale: float,
-    side: int,
 ) -> Array:
-    """Return the relative change at one scale, shared with the partner (side 1) or opposite to it (-1)."""
-    mean, variance = blur(expected, gaussian(scale)), variance_of_blurred(expected, sigma=scale)
+    """Return the factor, (1, height, width), changed by what sums that are smoothed at one scale tell.
+
+    Args:
+      expected: sum of the answers, as all images (1, height, width).
+      found: sum of the counts.
+      measured: bool.
+      factor: of the expected sum, so far.
+      kernels: of means, of their variance and of the neighbourhood.
+      side: 1 = what a pixel and its partner share, -1 = what tells them apart.
+      scale: sigma, in pixels.
+      center: (y, x), multiples of 0.5.
+    """
+    of_mean, of_variance, of_neighbours = kernels
+    expected = expected * factor
+    mean = blur(expected, of_mean)
+    variance = blur(expected, of_variance) / (4 * np.float32(np.pi) * scale**2)
     use = measured & (mean > 0) & (variance > 0) & (mean**2 >= FEWEST * variance)
-    both = use & turned_about(use, center, False)
+    both, shared = use & turned_about(use, center, False), side > 0
     mean = jnp.where(use, mean, 1.0)
-    difference = jnp.where(use, found_smoothed / mean - 1, 0.0)
+    difference = jnp.where(use, blur(found, of_mean) / mean - 1, 0.0)
     noise = jnp.where(use, variance / mean**2, 0.0)
+    # Without a partner all of a difference is taken for shared.
+    alone = shared & ~both
     halves = (difference + side * turned_about(difference, center, 0.0)) / 2
-    noise_of_half = (noise + turned_about(noise, center, 0.0)) / 4
-    if side > 0:  # without a partner all of a difference is taken for shared
-        halves, noise = jnp.where(both, halves, difference), jnp.where(both, noise_of_half, noise)
-    else:
-        use, noise = both, noise_of_half
+    halves = jnp.where(alone, difference, halves)
+    noise = jnp.where(alone, noise, (noise + turned_about(noise, center, 0.0)) / 4)
+    use = jnp.where(shared, use, both)
     noise = jnp.where(use, noise, 1.0)
     over = jnp.where(use, halves**2 / noise - 1, 0.0)
-    wide = three_boxes(round(NEIGHBOURHOOD * scale))
-    sums = blur(jnp.concatenate([use.astype(jnp.float32), over]), wide)
+    sums = blur(jnp.concatenate([use.astype(jnp.float32), over]), of_neighbours)
     excess = sums[1:] / jnp.maximum(sums[:1], 1e-9)
     # The mean square of noise that was smoothed by `scale`, over the neighbourhood, scatters by so much.
     excess -= MARGIN / np.sqrt(NEIGHBOURHOOD**2 + 0.5)
-    signal = jnp.maximum(excess, 0.0)
-    if side < 0:
-        # An asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can.
-        information = jnp.where(use, 1 / noise, 0.0)
-        needed, told = (
-            total_of_frames(part) for part in (information * (halves**2 - noise), information)
-        )
-        signal = jnp.maximum(signal, jnp.maximum(needed / jnp.maximum(told, 1e-9), 0.0) / noise)
-    return jnp.where(use, signal / (1 + signal) * halves, 0.0)
+    # An asymmetry is small and everywhere: no neighbourhood can tell, but the whole image can.
+    information = jnp.where(use, 1 / noise, 0.0)
+    needed, told = (
+        total_of_frames(part) for part in (information * (halves**2 - noise), information)
+    )
+    everywhere = jnp.where(shared, 0.0, jnp.maximum(needed / jnp.maximum(told, 1e-9), 0.0))
+    signal = jnp.maximum(jnp.maximum(excess, 0.0), everywhere / noise)
+    change = jnp.where(use, signal / (1 + signal) * halves, 0.0)
+    return factor * (1 + jnp.clip(change, -0.5, 1.0))
