@@ -65,7 +65,7 @@ def combine(answers: Answers, evidence: Evidence) -> Answers:
     """
     if not evidence.halves:
         return answers
-    answered = np.flatnonzero(np.asarray(piecewise(_any_finite, answers.counts)))
+    answered = np.flatnonzero(_any_finite(answers.counts))
     frames = len(answered)
     if frames < FEWEST_FRAMES:
         return answers
@@ -143,13 +143,9 @@ def _together(
     return combined(own, weights, use=known), weights
 
 
-def _known(counts: Array) -> Array:
-    return piecewise(_finite, counts, axis=1)[0]
-
-
 @jax.jit
-def _finite(counts: Array) -> Array:
-    return jnp.isfinite(counts).all(axis=0, keepdims=True)
+def _known(counts: Array) -> Array:
+    return jnp.isfinite(counts).all(axis=0)
 
 
 def components_of(answer: Any, use: Any) -> Components:
