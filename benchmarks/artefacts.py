@@ -5,6 +5,8 @@ Arrays in, numbers out. All arrays are counts, (frames, height, width), and answ
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from scipy.ndimage import binary_dilation, gaussian_filter
 
@@ -13,6 +15,8 @@ from smae_jax.geometry import turn
 
 STRIP = 4
 """Pixels on each side of a border."""
+FINE = 8.0
+"""Sigma in pixels of the Gaussian that parts the fine part of a pattern from the smooth one."""
 
 
 def sides_of_borders(measured: np.ndarray, center: tuple[float, float]) -> dict[str, np.ndarray]:
@@ -111,34 +115,47 @@ def influence(
     }
 
 
-def slope_of_features(
-    answer: np.ndarray,
-    truth: np.ndarray,
-    valid: np.ndarray,
-    low: float,
-    high: float,
-    sigma: float = 8.0,
-) -> float:
-    """Return how much of weak features comes back: the slope of the answer's fine part on the truth's.
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Weak features of patterns: where their fine part is some share of their smooth part.
 
-    The fine part is the image less its Gaussian of `sigma` pixels. Looked at is where the truth's is `low` to
-    `high` of its smooth part; weights are 1 over that.
+    The fine part is an image less its Gaussian of `FINE` pixels. Arrays are (frames, height, width).
 
-    Args:
-      answer: expected counts, one image or several.
-      truth: as `answer`.
+    Attributes:
+      fine: part of the truth.
+      smooth: the rest.
       valid: bool, (height, width).
-      low: contrast.
-      high: contrast.
-      sigma: of the Gaussian, in pixels.
+      where: whether the contrast is the one that is asked for, bool.
     """
-    smooth = np.stack([_smooth(one, valid, sigma) for one in truth])
-    fine = truth - smooth
-    kept = answer - np.stack([_smooth(one, valid, sigma) for one in answer])
-    contrast = np.abs(fine) / smooth
-    where = valid[None] & (contrast >= low) & (contrast < high)
-    weight = 1 / smooth[where]
-    return float((weight * fine[where] * kept[where]).sum() / (weight * fine[where] ** 2).sum())
+
+    fine: np.ndarray
+    smooth: np.ndarray
+    valid: np.ndarray
+    where: np.ndarray
+
+    @classmethod
+    def of(cls, truth: np.ndarray, valid: np.ndarray, low: float, high: float) -> Features:
+        """Return those of contrast `low` to `high`."""
+        smooth = np.stack([_smooth(one, valid, FINE) for one in truth])
+        fine = truth - smooth
+        contrast = np.abs(fine) / smooth
+        return cls(fine, smooth, valid, valid & (contrast >= low) & (contrast < high))
+
+    def determined(self, *, within: float = 0.1) -> np.ndarray:
+        """Tell where the photons of all frames, which show the same, determine their amplitude, bool.
+
+        Poisson noise leaves the amplitude the relative error (sum of fine^2 / smooth over pixels and
+        frames)^-1/2; the pixels are those under a Gaussian of `FINE` pixels, 4 pi FINE^2 of them.
+        """
+        told = np.where(self.where, self.fine**2 / self.smooth, 0.0).sum(axis=0)
+        about = 4 * np.pi * FINE**2 * gaussian_filter(told, FINE)
+        return self.where & (about >= within**-2)
+
+    def slope(self, answer: np.ndarray, where: np.ndarray) -> float:
+        """Return how much comes back: the slope of the answers' fine part on the truth's, by 1 / smooth."""
+        kept = answer - np.stack([_smooth(one, self.valid, FINE) for one in answer])
+        weight, fine = 1 / self.smooth[where], self.fine[where]
+        return float((weight * fine * kept[where]).sum() / (weight * fine**2).sum())
 
 
 def _smooth(image: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:

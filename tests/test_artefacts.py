@@ -60,9 +60,23 @@ def test_slope_is_what_comes_back_of_weak_features():
     valid = np.ones((96, 96), bool)
     valid[10:14] = False
     half = 5 * (1 + 0.04 * stripes)[None]
-    slope = artefacts.slope_of_features(half, truth, valid, 0.03, 0.1)
-    assert slope == pytest.approx(0.5, abs=0.02)
-    assert artefacts.slope_of_features(truth, truth, valid, 0.03, 0.1) == pytest.approx(1)
+    features = artefacts.Features.of(truth, valid, 0.03, 0.1)
+    assert features.slope(half, features.where) == pytest.approx(0.5, abs=0.02)
+    assert features.slope(truth, features.where) == pytest.approx(1)
+    assert not features.where[:, :40].any()
+
+
+def test_features_are_determined_where_their_photons_leave_a_tenth_of_noise():
+    truth = np.tile(5 * (1 + 0.08 * np.sin(np.arange(128) / 1.5)), (1, 128, 1))
+    valid = np.ones((128, 128), bool)
+    each = 4 * np.pi * artefacts.FINE**2 * 5 * 0.08**2 / 2  # squared signal over noise of one frame
+    enough, middle = int(np.ceil(100 / each)), np.s_[:, 40:90, 40:90]
+    few, many = (
+        artefacts.Features.of(np.tile(truth, (frames, 1, 1)), valid, 0.03, 0.2)
+        for frames in (enough // 2, 2 * enough)
+    )
+    assert not few.determined()[middle].any()
+    np.testing.assert_array_equal(many.determined()[middle], many.where[middle])
 
 
 @pytest.mark.parametrize("side", [1, -1])
