@@ -42,7 +42,7 @@ def test_right_answers_are_left_alone_within_a_part_of_the_noise_of_the_sums(rat
     truth = make(rate=rate)
     noise_of_sums = 1 / np.sqrt(len(truth) * rate)
     found = [error(corrected(truth, truth, seed=seed)[0], truth) for seed in range(4)]
-    assert np.mean(found) < 0.04 * noise_of_sums
+    assert np.mean(found) < 0.05 * noise_of_sums
 
 
 @pytest.mark.parametrize(("rate", "left"), [(0.1, 0.85), (1.0, 0.5), (10.0, 0.25)])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from smae_jax.finishing.arcs import RING, factor_of_arcs
 from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
@@ -24,6 +25,8 @@ from smae_jax.stacks import total_of_frames, turned_about
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
+ARCS = (RING, 64.0, 16.0)
+"""Sigma, in pixels along the azimuth, of the arcs under which they are compared after that."""
 NEIGHBOURHOOD = 4.0
 """Where an excess over the noise is looked for: sigma of a Gaussian, as a multiple of the scale."""
 MARGIN = 1.5
@@ -120,8 +123,8 @@ def correct_sums(
     and parted into what a pixel and its partner share and what tells them apart. Of each as much is taken as
     exceeds Poisson noise in the neighbourhood (of an asymmetry also everywhere): the shrinkage of empirical
     Bayes (Efron and Morris 1973, JASA 68, 117). An asymmetry of the whole image, as absorption in a tilted
-    sample makes it, comes first. Frames that need more or less of the correction than noise explains get more
-    or less of it.
+    sample makes it, comes first, rings and arcs come last (see `arcs`). Frames that need more or less of the
+    correction than noise explains get more or less of it.
 
     Args:
       answer: expected counts per full frame, (frames, height, width), float32; NaN where there is none.
@@ -140,8 +143,12 @@ def correct_sums(
 
     expected, found, measured = added_up(answer, counts, exposure, kept)
     asymmetry = asymmetry_of_sums(expected, found, measured, center)
-    factor = factor_of_sums(expected * asymmetry, found, measured, center)
-    factor *= factor_of_borders(expected * asymmetry * factor, found, measured, center)
+    expected = expected * asymmetry
+    factor = factor_of_sums(expected, found, measured, center)
+    for arc in ARCS:
+        arcs = factor_of_arcs(expected * factor, found, measured, center, arc=arc)
+        factor *= np.where(measured, arcs, 1.0)
+    factor *= factor_of_borders(expected * factor, found, measured, center)
     change = (asymmetry * factor - 1).astype(np.float32)[None]
     needed, told = piecewise(_needs, answer, counts, exposure, kept, change)
     shares = shares_of_frames(np.asarray(needed), np.asarray(told))
