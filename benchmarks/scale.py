@@ -232,8 +232,8 @@ class Scale:
         )
         return {
             f"{shape[0]} x {shape[1]}, default network": {
-                "value": f"{two.gib:.2f} GiB, {two.seconds - one.seconds:.0f} s a frame",
-                "target": "<= 2 GiB beyond the frame, <= 20 s",
+                "value": f"{two.gib:.2f} GiB, {two.seconds:.0f} s for two frames, {one.seconds:.0f} s for one",
+                "target": "<= 2 GiB beyond the frame, <= 20 s a frame",
             }
         }
 
