@@ -232,7 +232,7 @@ class Scale:
         )
         return {
             f"{shape[0]} x {shape[1]}, default network": {
-                "value": f"{two.gib:.2f} GiB, {two.seconds:.0f} s for two frames, {one.seconds:.0f} s for one",
+                "value": f"{two.gib:.2f} GiB; {two.seconds:.0f} s for two frames, {one.seconds:.0f} for one",
                 "target": "<= 2 GiB beyond the frame, <= 20 s a frame",
             }
         }
