@@ -81,7 +81,7 @@ def spy(seen):
 def test_the_stages_and_their_order():
     names = [name_of(stage) for stage in STAGES]
     assert names == [*NAMES[:5], "keep_measured", *NAMES[5:]]
-    assert UNCOUNTED == (STAGES[5],)
+    assert (STAGES[5],) == UNCOUNTED
     assert smae_jax.STAGES is STAGES
     assert set(COUNTED) == set(STAGES[:5])
     assert name_of(functools.partial(keep_spots, sigmas=3.0)) == "keep_spots"

@@ -22,6 +22,7 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import smooth
+from smae_jax.stacks import total_of_frames
 
 LEVELS = np.arange(-6.0, 10.5, 0.5)
 """Binary logarithms of brightness over the mean, between which the share of the answer is interpolated."""
@@ -42,7 +43,9 @@ def keep_measured(answers: Answers, evidence: Evidence, *, alone: bool = False) 
 
         w = sum((x - y) (x - d)) / sum((x - d)^2), clipped to [0, 1],
 
-    is the share of the answer for which w d + (1 - w) x has the least squared error, see Reference.
+    is the share of the answer for which w d + (1 - w) x has the least squared error, see Reference. What is
+    taken of a frame's answer has the total of what it replaces: light that an answer smears over dark places
+    would else be missing in the bright ones, once the frame has its total again.
 
     Args:
       answers: (frames, height, width) each. Those to repeats, and about a centre that is not trusted, stay.
@@ -192,5 +195,10 @@ def _mixed(
     levels = jnp.asarray(LEVELS, jnp.float32)
     shares = jnp.broadcast_to(shares[:, 0], (len(answer), len(levels)))
     share = jax.vmap(lambda at, known: jnp.interp(at, levels, known))(level, shares)
-    mixed = jnp.where(seen, share * answer + (1 - share) * measured, answer)
-    return mixed, jnp.where(seen, share, 0.0)
+    share = jnp.where(seen, share, 0.0)
+    replaced, instead = (
+        total_of_frames(jnp.where(seen, share * image * exposure, 0.0))
+        for image in (measured, answer)
+    )
+    taken = answer * jnp.where((replaced > 0) & (instead > 0), replaced / instead, 1.0)
+    return jnp.where(seen, share * taken + (1 - share) * measured, answer), share
