@@ -15,7 +15,6 @@ from smae_jax.errors import UserError
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import refuse_input
 from smae_jax.measurements import Measurements, mean_rate
-from smae_jax.methods import Thinning
 from smae_jax.methods.protocol import KINDS, Method, Say
 from smae_jax.noise import Noise
 from smae_jax.outliers import take_out
@@ -24,7 +23,9 @@ from smae_jax.run.build import (
     build_loss,
     build_method,
     build_network,
+    fitting,
     keep_settled,
+    may_be_fitted,
     noise_in_words,
     noise_of,
     with_noise,
@@ -85,7 +86,7 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     odd = not_counts(data, loss=config.loss, noise_measured=measured)
     for line in (*data.origin.notes, *odd, *warned):
         say(line)
-    config = _fitting(config, method, data, say)
+    config = fitting(config, method, data, say)
     method = build_method(config)
     data, reference = read_reference(config, method, data, say)
     data = _calm(config, data, say)
@@ -159,7 +160,7 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
             f"--resume: {folder.path} has no checkpoint yet; start it again with --overwrite"
         )
     asked, kept = flat(config), flat(own)
-    found_out = (*FOUND_OUT, *([("method", "thinning")] if _chosen(own) else []))
+    found_out = (*FOUND_OUT, *([("method", TrainConfig().method)] if may_be_fitted(own) else []))
     for name in sorted(asked.keys() - {"run", "config", "resume", "overwrite", "train.steps"}):
         if asked[name] != kept[name] and (name, asked[name]) not in found_out:
             raise UserError(
@@ -173,26 +174,6 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
         )
     kept_options = {"method": own.method, "thinning": own.thinning, "data": own.data}
     return dataclasses.replace(config, overwrite=False, **kept_options)
-
-
-def _fitting(config: TrainConfig, method: Method, data: Measurements, say: Say) -> TrainConfig:
-    """Return the options with another method where photons were to be split, and the values are none.
-
-    Across a beam centre a pixel and its partner have independent noise of any kind.
-    """
-    splits = isinstance(method, Thinning) and method.gaussian is None
-    if not (splits and data.integrated and data.symmetry is not None):
-        return config
-    say(
-        "method smae instead of thinning, which splits photons: noise of any kind is independent in opposite "
-        "pixels. --data.noise photons keeps thinning, and so do --thinning.gain and --thinning.readout-noise"
-    )
-    return dataclasses.replace(config, method="smae")
-
-
-def _chosen(config: TrainConfig) -> bool:
-    """Whether a run's method may have been chosen by `_fitting`."""
-    return config.method == "smae" and config.data.noise == "integrated"
 
 
 def _check(config: TrainConfig, method: Method) -> None:
