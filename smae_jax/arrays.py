@@ -24,6 +24,7 @@ def from_arrays(
     exposure: ArrayLike | None = None,
     center: tuple[float, float] | Literal["auto"] | None = "auto",
     channels: bool = False,
+    integrated: bool | None = None,
 ) -> Measurements:
     """Take measurements from arrays.
 
@@ -36,6 +37,8 @@ def from_arrays(
       exposure: of each frame, in any unit, (frames,); they are taken relative to their mean.
       center: beam centre (y, x) of a scan in pixels; "auto" = found; None = no symmetry.
       channels: whether the last axis is a channel axis.
+      integrated: whether even whole numbers are no photon counts, as of a detector that integrates; None = a
+        training finds out.
 
     Returns:
       The measurements.
@@ -62,6 +65,7 @@ def from_arrays(
         names=tuple(f"frame {index}" for index in range(len(values))),
         origin=Origin(dtype=values.dtype.name),
         channels=channels,
+        integrated=integrated,
     )
     scan = extra == 2 and not dimensions and not channels
     return settle(data, center=center) if scan else data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from smae_jax.counting import USUAL, variance_over_mean
+from smae_jax.counting import USUAL, unlike_photons
 from smae_jax.measurements import Measurements, not_counted
 
 _MOSTLY = 0.5  # share of the pixels
@@ -31,7 +31,7 @@ def cautions(data: Measurements, *, polarity: str = "", options: str = "--data."
             f"WARNING: frames of {data.spatial[0]} x {data.spatial[1]} pixels are small: a training needs "
             f"{_SMALL} pixels a side or more, and a centre is hardly found in fewer"
         )
-    return [*lines, *_scatter(data)]
+    return [*lines, *_scatter(data, options)]
 
 
 def of_mask(data: Measurements, *, polarity: str = "", options: str = "--data.") -> list[str]:
@@ -76,12 +76,10 @@ def counted(number: int, what: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _scatter(data: Measurements) -> list[str]:
-    """Say so where whole numbers do not scatter as photons do."""
-    if len(data.spatial) != 2 or data.channels or not data.are_counts or min(data.spatial) < _SMALL:
-        return []
-    found = variance_over_mean(data)
-    if found is None or (found[0] <= USUAL[1] and found[1] >= USUAL[0]):
+def _scatter(data: Measurements, options: str) -> list[str]:
+    """Say so where whole numbers do not scatter as photons do, and what is done about it."""
+    found = unlike_photons(data)
+    if found is None:
         return []
     low, high = found
     less = high < USUAL[0]
@@ -90,10 +88,22 @@ def _scatter(data: Measurements) -> list[str]:
         if less
         else "the detector integrates, or they were multiplied"
     )
+    what = (
+        f"the values are whole numbers, but scatter {'less' if less else 'more'} than photons do (variance "
+        f"over mean {high if less else low:.2g}, and 1 of photons): {cause}"
+    )
+    give = "raw counts, or --thinning.gain and --thinning.readout-noise of the detector"
+    if not data.integrated:
+        known = f", or {options}noise integrated" if data.symmetry is not None else ""
+        return [f"WARNING: {what}; answers may be worse than the values. Give {give}{known}"]
+    if data.symmetry is None:
+        return [
+            f"WARNING: {what}; without partners about a beam centre nothing tells how good answers are, and "
+            f"they may be worse than the values. Give the centre, {give}"
+        ]
     return [
-        f"WARNING: the values are whole numbers, but scatter {'less' if less else 'more'} than photons do "
-        f"(variance over mean {high if less else low:.2g}, and 1 of photons): {cause}; answers may be worse "
-        "than the values. Give raw counts, or --thinning.gain and --thinning.readout-noise of the detector"
+        f"note: {what}. They are not taken for photon counts, and opposite pixels tell how much of an answer "
+        f"is taken; {options}noise photons takes them for counts, and better are {give}"
     ]
 
 

@@ -225,6 +225,9 @@ class DataOptions:
     memory: str = ""
     """Memory for the frames, such as 4GiB: of a larger scan frames evenly spread over it are taken; "" = a
     quarter of what the machine has."""
+    noise: Literal["auto", "photons", "integrated"] = "auto"
+    """Of whole values: that of photons, another one, as of a detector that integrates, or auto: as values
+    scatter about a centre (a run keeps what it found)."""
     monitor: str = ""
     """Monitor counts, one per frame, taken for exposures: `file.h5::/dataset`, `.npy`, a column of text."""
     repeats: str = ""
@@ -620,6 +623,16 @@ class TrainConfig:
         one_of("--model", self.model, MODELS)
         if self.resume and self.overwrite:
             raise UserError("--resume and --overwrite: expected one of them; leave one out")
+        if self.data.noise == "photons" and self.thinning.gaussian is not None:
+            raise UserError(
+                "--data.noise photons and --thinning.gain or --thinning.readout-noise: expected one of them, "
+                "as photons have gain 1 and no readout noise; leave one out"
+            )
+
+    @property
+    def noise(self) -> Literal["auto", "photons", "integrated"]:
+        """Of whole values: a gain or readout noise says as well that they are no photon counts."""
+        return "integrated" if self.thinning.gaussian is not None else self.data.noise
 
     @property
     def peak_rate(self) -> float:
@@ -653,6 +666,8 @@ class ApplyOptions:
     """What nonzero means in the mask files."""
     overwrite: bool = False
     """Replace the output if it exists."""
+    noise: Literal["run", "auto", "photons", "integrated"] = "run"
+    """Of whole values: run = as it found them, else as --data.noise of a training."""
     missing: Literal["run", "refuse", "skip"] = "run"
     """Frames that an HDF5 file announces and that are not there; run = as the training did."""
     checkpoint: str = "best"
@@ -685,6 +700,9 @@ class ApplyOptions:
     keep_shadows: bool = True
     """Frames of photon counts: lower answers where many pixels together counted far less than was answered,
     in the scan or in a frame, as rows that count nothing and shadows do."""
+    keep_measured: bool = True
+    """Frames of other values than photon counts: take of an answer so much as opposite pixels confirm, and
+    of what was measured the rest, so that no answer is worse."""
 
     def __post_init__(self) -> None:
         """Refuse a centre or a number of sigmas that is none."""

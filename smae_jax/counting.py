@@ -5,10 +5,15 @@ Whole numbers alone do not tell: many detectors that integrate write whole numbe
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Literal
+
 import numpy as np
 
 from smae_jax.blocks import spread
-from smae_jax.measurements import Measurements
+from smae_jax.geometry import turn
+from smae_jax.measurements import Measurements, not_counted
+from smae_jax.outliers import take_out
 
 BLOCK = 32
 """Side in pixels of the squares that variance and mean are compared in."""
@@ -18,6 +23,47 @@ PAIRS, PIXELS = 8, 2**23
 """Pairs of successive frames that are looked at, and their pixels together, at most."""
 USUAL = (0.8, 1.4)
 """Variance over mean of photons, with what sharp features add; detectors that count have 0.9 to 1.05."""
+SMALL = 16
+"""Pixels a side, at least, of patterns that are judged."""
+
+
+def judged(data: Measurements, noise: Literal["auto", "photons", "integrated"]) -> Measurements:
+    """Return measurements that know whether their whole numbers are photon counts.
+
+    Args:
+      data: masked, with its centre if it has one.
+      noise: what the values are; auto = as they were judged before, else as they scatter. Without a centre
+        that is trusted, sharp features could pass for noise, and nothing is judged.
+    """
+    if noise != "auto":
+        return dataclasses.replace(data, integrated=noise == "integrated")
+    if data.integrated is not None or data.symmetry is None:
+        return data
+    return dataclasses.replace(data, integrated=unlike_photons(data) is not None)
+
+
+def unlike_photons(data: Measurements) -> tuple[float, float] | None:
+    """Judge whether whole numbers scatter unlike photons: the one rule of all that asks.
+
+    Args:
+      data: masked, with its centre if it has one.
+
+    Returns:
+      Quartiles of variance over mean, where they are not `USUAL`; None where they are, where too little was
+      counted to tell, and where values are not whole or no patterns.
+    """
+    patterns = len(data.spatial) == 2 and not data.channels and min(data.spatial) >= SMALL
+    if not patterns or not_counted(data.counts) is not None:
+        return None
+    found = variance_over_mean(data)
+    if found is not None and found[0] > USUAL[1] and data.taken_out is None:
+        # A count that stands out is no noise, and does much in a small frame.
+        number = max(2, min(2 * PAIRS, PIXELS // int(np.prod(data.spatial))))
+        some = data.take(spread(data.frames, number))
+        found = variance_over_mean(take_out(dataclasses.replace(some, integrated=None)))
+    if found is None or (found[0] <= USUAL[1] and found[1] >= USUAL[0]):
+        return None
+    return found
 
 
 def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
@@ -25,7 +71,8 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
 
     For values x of independent noise (x[j - 1] - 2 x[j] + x[j + 1])^2 is 6 times the variance on average, and
     less where neighbours share their noise. Successive frames are taken off each other first, where there are
-    any: what is fixed in place, as uneven pixels are, goes.
+    any: what is fixed in place, as uneven pixels are, goes. So does what has a partner, where there is one:
+    sharp rings of many photons would pass for noise.
 
     Args:
       data: patterns of whole counts, masked.
@@ -36,14 +83,24 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
     """
     pairs = max(1, min(PAIRS, PIXELS // int(np.prod(data.spatial))))
     first = spread(max(data.frames - 1, 1), pairs)
-    use = _triples(np.asarray(data.valid.all(axis=0))).all(axis=0)
+    center = None if data.symmetry is None else data.symmetry.half_pixel
+    valid = np.asarray(data.valid.all(axis=0))
+    if center is not None:
+        valid = valid & turn(valid, center, False)
+    use = _triples(valid).all(axis=0)
     squares, photons = 0.0, 0.0
     for frame in first:
         one = data.counts[frame].astype(np.float64)
         other = data.counts[frame + 1] if data.frames > 1 else np.zeros_like(one)
-        left, middle, right = _triples(one - other)
+        difference, total = one - other, one + other
+        if center is not None:
+            difference, total = (
+                difference - turn(difference, center, 0.0),
+                total + turn(total, center, 0.0),
+            )
+        left, middle, right = _triples(difference)
         second = (left - 2 * middle + right) ** 2 / 6
-        left, middle, right = _triples(one + other)
+        left, middle, right = _triples(total)
         squares += _in_squares(np.where(use, second, 0.0))
         photons += _in_squares(np.where(use, (left + 4 * middle + right) / 6, 0.0))
     enough = np.asarray(photons) >= LEAST

@@ -337,9 +337,13 @@ def answered(
       scale: see `Predictor`; that of the whole serves its parts.
       options: of the call of `Predictor`: leave_out, progress.
     """
-    scale = frame_scales(data, rule="scan") if scale is None else scale
+    scale = frame_scales(data, rule="scan") if scale is None else np.asarray(scale)
     progress = options.get("progress", iter)
-    again = functools.partial(predictor, parameters, scale=scale, progress=progress)
+
+    def again(part: Measurements, *, frames: Any = None, **how: Any) -> Answers:
+        own = scale if frames is None or scale.size == 1 else scale[frames]
+        return predictor(parameters, part, scale=own, **{"progress": progress, **how})
+
     return dataclasses.replace(again(data, **options), again=again)
 
 

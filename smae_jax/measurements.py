@@ -104,6 +104,8 @@ class Measurements:
       response: of each pixel relative to a usual one, (*spatial), float32, as a flat field tells it; it is
         part of `exposure` already. None = of all pixels alike.
       dark: what was taken off every frame before, (*spatial), float32; None = nothing.
+      integrated: whether even whole values are known to be no photon counts, as those of a detector that
+        integrates; None = nobody has looked, see `counting.judged`.
     """
 
     counts: np.ndarray
@@ -117,6 +119,7 @@ class Measurements:
     taken_out: Outliers | None = None
     response: np.ndarray | None = None
     dark: np.ndarray | None = None
+    integrated: bool | None = None
 
     def __post_init__(self) -> None:
         """Hold the shapes and dtypes together."""
@@ -190,8 +193,8 @@ class Measurements:
 
     @functools.cached_property
     def are_counts(self) -> bool:
-        """Whether all values are whole and none negative, as photon counts are."""
-        return not_counted(self.counts) is None
+        """Whether values are photon counts: all whole, none negative, and not known to be integrated."""
+        return not self.integrated and not_counted(self.counts) is None
 
     @property
     def axis_label(self) -> str:

@@ -18,14 +18,14 @@ LAYERS = (
     ("io", "simulate", "config", "config_file"),
     (
         *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
-        *("cautions", "calibration", "tiles", "filling"),
+        *("cautions", "calibration", "counting", "tiles", "filling"),
     ),
     ("methods", "models"),
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
-        *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise", "counting"),
+        *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise"),
         *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
         *("muon", "standing_out", "plausible"),
     ),

@@ -13,6 +13,7 @@ from smae_jax import models
 from smae_jax.finishing import (
     COUNTED,
     STAGES,
+    UNCOUNTED,
     Evidence,
     combine,
     conserve_totals,
@@ -28,7 +29,7 @@ from smae_jax.finishing import (
 from smae_jax.methods.protocol import Answers
 from smae_jax.training import make_mesh
 
-NAMES = [
+NAMES = [  # that photon counts go through
     *("combine", "keep_spots", "keep_dark", "keep_sums", "keep_shadows"),
     *("conserve_totals", "put_back", "error_bars"),
 ]
@@ -62,7 +63,7 @@ class Blur:
         self.asked = []
         self.answers = dataclasses.replace(blurred(data), again=self.again)
 
-    def again(self, data):
+    def again(self, data, frames=None):
         self.asked.append(data)
         return blurred(data)
 
@@ -78,7 +79,9 @@ def spy(seen):
 
 
 def test_the_stages_and_their_order():
-    assert [name_of(stage) for stage in STAGES] == NAMES
+    names = [name_of(stage) for stage in STAGES]
+    assert names == [*NAMES[:5], "keep_measured", *NAMES[5:]]
+    assert (STAGES[5],) == UNCOUNTED
     assert smae_jax.STAGES is STAGES
     assert set(COUNTED) == set(STAGES[:5])
     assert name_of(functools.partial(keep_spots, sigmas=3.0)) == "keep_spots"

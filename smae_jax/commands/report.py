@@ -38,7 +38,7 @@ from smae_jax.evaluation.opening import (
 from smae_jax.evaluation.with_reference import Reference
 from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.writing import refuse_input
-from smae_jax.measurements import Measurements, mean_rate
+from smae_jax.measurements import Measurements, mean_rate, not_counted
 from smae_jax.methods.protocol import Say
 from smae_jax.progress import each
 from smae_jax.report import alarms, extra, files, page, pair_section, sections
@@ -231,7 +231,7 @@ def _alarms(
             inspection.asymmetry.sigmas,
             used=data.symmetry is not None and partner != "none",
         ),
-        alarms.does_not_count(variance_over_mean(data), data.are_counts),
+        alarms.does_not_count(variance_over_mean(data), not_counted(data.counts) is None),
         alarms.outside_training(
             mean_rate(data.channels_first, data.exposure), opened.survey.mean_counts
         ),

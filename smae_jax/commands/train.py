@@ -10,6 +10,7 @@ import numpy as np
 from smae_jax.cautions import cautions, counted, not_counts
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import flat
+from smae_jax.counting import judged
 from smae_jax.errors import UserError
 from smae_jax.io.reading import describe_mask
 from smae_jax.io.writing import refuse_input
@@ -22,7 +23,9 @@ from smae_jax.run.build import (
     build_loss,
     build_method,
     build_network,
+    fitting,
     keep_settled,
+    may_be_fitted,
     noise_in_words,
     noise_of,
     with_noise,
@@ -35,7 +38,10 @@ from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
 
-FOUND_OUT = (("thinning.partner", "auto"), ("data.dimensions", 0), ("data.marks", "auto"))
+FOUND_OUT = (
+    *(("thinning.partner", "auto"), ("data.dimensions", 0)),
+    *(("data.marks", "auto"), ("data.noise", "auto")),
+)
 """Options that leave to the data what a run then keeps."""
 
 
@@ -69,16 +75,19 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     _check(config, method)
     base = None if config.resume else read_base(config, say)
     if data is None:
-        data = read_data(config.data, symmetric="repeats" not in method.needs and not method.whole)
-    elif (
-        "repeats" in method.needs or method.whole
-    ):  # a scan at hand is taken for repeats of one pattern
-        data = dataclasses.replace(data, center=None)
+        options = dataclasses.replace(config.data, noise=config.noise)
+        data = read_data(options, symmetric="repeats" not in method.needs and not method.whole)
+    else:
+        if "repeats" in method.needs or method.whole:  # a scan is taken for repeats of one pattern
+            data = dataclasses.replace(data, center=None)
+        data = judged(data, config.noise)
     warned = cautions(data, polarity=config.data.mask_polarity)
     measured = "repeats" in method.needs or config.thinning.gaussian is not None
     odd = not_counts(data, loss=config.loss, noise_measured=measured)
     for line in (*data.origin.notes, *odd, *warned):
         say(line)
+    config = fitting(config, method, data, say)
+    method = build_method(config)
     data, reference = read_reference(config, method, data, say)
     data = _calm(config, data, say)
     method = method.settled(data, say=say)
@@ -151,8 +160,9 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
             f"--resume: {folder.path} has no checkpoint yet; start it again with --overwrite"
         )
     asked, kept = flat(config), flat(own)
+    found_out = (*FOUND_OUT, *([("method", TrainConfig().method)] if may_be_fitted(own) else []))
     for name in sorted(asked.keys() - {"run", "config", "resume", "overwrite", "train.steps"}):
-        if asked[name] != kept[name] and (name, asked[name]) not in FOUND_OUT:
+        if asked[name] != kept[name] and (name, asked[name]) not in found_out:
             raise UserError(
                 f"--{name.replace('_', '-')}: {folder.path} was started with {kept[name]!r} and goes on "
                 f"with it, not with {asked[name]!r}; leave the option out, or start a new run"
@@ -162,7 +172,8 @@ def resumed(config: TrainConfig, folder: RunFolder) -> TrainConfig:
             f"--train.steps {config.train.steps}: expected {max(own.train.steps, steps[-1])} or more with "
             f"--resume; {folder.path} has done {steps[-1]} steps"
         )
-    return dataclasses.replace(config, overwrite=False, thinning=own.thinning, data=own.data)
+    kept_options = {"method": own.method, "thinning": own.thinning, "data": own.data}
+    return dataclasses.replace(config, overwrite=False, **kept_options)
 
 
 def _check(config: TrainConfig, method: Method) -> None:
@@ -179,9 +190,13 @@ def _check(config: TrainConfig, method: Method) -> None:
 def _settled(config: TrainConfig, method: Method, data: Measurements) -> TrainConfig:
     """Return the options with what was found out: a run is applied as it was trained."""
     config = keep_settled(config, method)
-    if config.data.marks == "auto":
-        options = dataclasses.replace(config.data, marks=data.origin.marks)
-        config = dataclasses.replace(config, data=options)
+    options = config.data
+    if data.integrated is not None:
+        noise = "integrated" if data.integrated else "photons"
+        options = dataclasses.replace(options, noise=noise)
+    if options.marks == "auto":
+        options = dataclasses.replace(options, marks=data.origin.marks)
+    config = dataclasses.replace(config, data=options)
     if data.center is not None:
         return config
     options = dataclasses.replace(config.data, dimensions=len(data.spatial))

@@ -95,6 +95,7 @@ def read_reference(options: JudgeOptions, opened: Opened) -> Measurements:
     except UserError as error:
         told = re.sub(r"--(data\.)?repeats\b", "--reference-repeats", str(error))
         raise UserError(told) from error
+    found = dataclasses.replace(found, integrated=opened.data.integrated)
     return calibrated_as_run(of_reference, opened.folder, opened.config, found)
 
 

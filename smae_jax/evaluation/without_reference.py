@@ -117,6 +117,11 @@ class Splits:
         """
         if not data.valid.any():
             raise UserError("--input: no valid pixel to look at; check --mask and its polarity")
+        if data.integrated:
+            raise UserError(
+                f"--input: expected photon counts to split, and {data.origin.source} holds whole numbers of "
+                "other noise: give --reference, or --noise photons if they are counts"
+            )
         seen, _ = split(data, share=1 - held_out, seed=(seed, 0))
         weights = np.zeros(data.counts.shape, np.float32)
         for chunk in in_chunks(data):

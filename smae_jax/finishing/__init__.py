@@ -1,7 +1,8 @@
 """What happens to answers after the network: pure stages (answers, evidence) -> answers, in one order.
 
     STAGES = (
-        combine, keep_spots, keep_dark, keep_sums, keep_shadows, conserve_totals, put_back, error_bars
+        combine, keep_spots, keep_dark, keep_sums, keep_shadows, keep_measured, conserve_totals, put_back,
+        error_bars
     )
 
 `infer`, `evaluate` and `finish` run the same ones, and the halves of the photons that judge error bars go
@@ -26,6 +27,7 @@ from smae_jax.finishing.dark import keep_dark
 from smae_jax.finishing.error_bars import error_bars
 from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
+from smae_jax.finishing.measured import keep_measured
 from smae_jax.finishing.outliers import put_back
 from smae_jax.finishing.replicas import check_replicas, replicas, with_replicas
 from smae_jax.finishing.shadows import keep_shadows
@@ -43,17 +45,21 @@ STAGES: tuple[Stage, ...] = (
     keep_dark,
     keep_sums,
     keep_shadows,
+    keep_measured,
     conserve_totals,
     put_back,
     error_bars,
 )
 COUNTED = (combine, keep_spots, keep_dark, keep_sums, keep_shadows)
 """Stages that know what the noise of photons is, and of nothing else."""
+UNCOUNTED = (keep_measured,)
+"""Stages for values that are no photon counts alone."""
 _LOOK_AT_NO_HALVES = (keep_spots, keep_dark, keep_sums, keep_shadows, conserve_totals, put_back)
 
 __all__ = [
     "COUNTED",
     "STAGES",
+    "UNCOUNTED",
     "Evidence",
     "Half",
     "Stage",
@@ -63,6 +69,7 @@ __all__ = [
     "error_bars",
     "finish",
     "keep_dark",
+    "keep_measured",
     "keep_shadows",
     "keep_spots",
     "keep_sums",
@@ -87,7 +94,8 @@ def finish(
     Args:
       answers: from `inference.predict`.
       data: what was answered.
-      stages: in order; see `STAGES`. What is not made of photon counts goes through none of `COUNTED`.
+      stages: in order; see `STAGES`. What is not made of photon counts goes through none of `COUNTED`, and
+        photon counts through none of `UNCOUNTED`.
       key: typed random key that splits the photons; None = key 0, so that the same counts have the same
         answers.
 
@@ -99,8 +107,8 @@ def finish(
     """
     if any(bare(stage) is put_back for stage in stages):
         data = take_out(data)
-    if not data.are_counts:
-        stages = [stage for stage in stages if bare(stage) not in COUNTED]
+    passed_over = UNCOUNTED if data.are_counts else COUNTED
+    stages = [stage for stage in stages if bare(stage) not in passed_over]
     wanted = _halves_wanted(answers, data, stages)
     bars = any(bare(stage) is error_bars for stage in stages)
     evidence = Evidence(data)

@@ -101,8 +101,9 @@ class Answers:
       sigma: one standard deviation of the answer, as `counts`; None where it was not asked for.
       replicas: what plausible answers differ by from `counts`, (number, *counts' shape), float16; None where
         they were not asked for.
-      again: measurements -> answers to others by the same network, such as a part of the photons; with
-        `leave_out`, see `inference.Predictor`; None where that cannot be.
+      again: measurements -> answers to others by the same network, such as a part of the photons; of some
+        frames alone with their indices as `frames`; with `leave_out`, see `inference.Predictor`; None where
+        that cannot be.
       done: stages that the answers went through after the network, with what each did in words.
     """
 

@@ -45,4 +45,8 @@ def read_background(
             f"{own:.4g} s; --background-scale {own / there:.4g} makes up for that, and is "
             f"{config.background_scale:g}"
         )
-    return dataclasses.replace(found, exposure=found.exposure / found.frame_exposure.mean())
+    return dataclasses.replace(
+        found,
+        exposure=found.exposure / found.frame_exposure.mean(),
+        integrated=data.integrated,
+    )

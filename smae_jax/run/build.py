@@ -27,6 +27,7 @@ from smae_jax.methods import (
     ZeroShot,
 )
 from smae_jax.methods.own import adapted
+from smae_jax.methods.protocol import Say
 from smae_jax.named import named
 from smae_jax.noise import Noise, likelihood, measure_noise
 
@@ -104,6 +105,26 @@ def build_method(config: TrainConfig) -> Method:
             "package.module:name"
         )
     return METHODS[config.method](config)
+
+
+def fitting(config: TrainConfig, method: Method, data: Measurements, say: Say) -> TrainConfig:
+    """Return the options with another method where photons were to be split, and the values are none.
+
+    Across a beam centre a pixel and its partner have independent noise of any kind.
+    """
+    splits = isinstance(method, Thinning) and method.gaussian is None
+    if not (splits and data.integrated and data.symmetry is not None):
+        return config
+    say(
+        "method smae instead of thinning, which splits photons: noise of any kind is independent in opposite "
+        "pixels. --data.noise photons keeps thinning, and so do --thinning.gain and --thinning.readout-noise"
+    )
+    return dataclasses.replace(config, method="smae")
+
+
+def may_be_fitted(config: TrainConfig) -> bool:
+    """Whether a run's method may have been chosen by `fitting`."""
+    return config.method == "smae" and config.data.noise == "integrated"
 
 
 def keep_settled(config: TrainConfig, method: Method) -> TrainConfig:

@@ -11,6 +11,7 @@ import numpy as np
 from smae_jax import blocks
 from smae_jax.calibration import with_response, without_dark
 from smae_jax.config import DataOptions, TrainConfig, parse_center
+from smae_jax.counting import judged
 from smae_jax.errors import UserError
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.pairing import pair_frames
@@ -49,7 +50,7 @@ def read_data(options: DataOptions, *, symmetric: bool = True) -> Measurements:
         return settled_scan(data, options)
     data = _with_mask(options, calibrated(data, options, dark=options.dark, flat=options.flat))
     _refuse_scan_options(options)
-    return data
+    return judged(data, options.noise)
 
 
 def settled_scan(data: Measurements, options: DataOptions) -> Measurements:
@@ -57,7 +58,7 @@ def settled_scan(data: Measurements, options: DataOptions) -> Measurements:
 
     Args:
       data: patterns as read.
-      options: which masks, which centre.
+      options: which masks, which centre, which noise.
 
     Raises:
       UserError: in one line, if a file cannot be read or does not fit, or no centre can be told.
@@ -68,6 +69,7 @@ def settled_scan(data: Measurements, options: DataOptions) -> Measurements:
         data = dataclasses.replace(data, geometry=read_poni(options.geometry, shape, data.geometry))
     center = "auto" if options.center == "auto" else parse_center(options.center)
     data = settle(data, center=center, hot_pixels=options.hot_pixels and data.frames >= FEWEST)
+    data = judged(data, options.noise)
     return mask_outliers(take_out(data)) if options.outliers == "mask" else data
 
 
@@ -103,6 +105,7 @@ def as_settled(data: Measurements, known: Measurements) -> Measurements:
         exposure=np.where(valid, data.exposure, np.float32(0)),
         center=known.center,
         geometry=known.geometry,
+        integrated=known.integrated,
     )
 
 

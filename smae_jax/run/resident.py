@@ -168,9 +168,12 @@ class Resident:
         )
         parameters: Any = jax.device_put(opened.parameters, NamedSharding(mesh, PartitionSpec()))
         outliers = config.data.outliers == "put_back"
-        alone = functools.partial(finishing.keep_shadows, alone=True)
+        alone: dict[Any, Any] = {
+            finishing.keep_shadows: functools.partial(finishing.keep_shadows, alone=True),
+            finishing.keep_measured: functools.partial(finishing.keep_measured, alone=True),
+        }
         stages = tuple(
-            alone if stage is finishing.keep_shadows else stage
+            alone.get(stage, stage)
             for stage in stages_of(options.applied(), conserve_totals=totals, outliers=outliers)
         )
         return dataclasses.replace(

@@ -28,6 +28,7 @@ from smae_jax.config import (
     parse_center,
 )
 from smae_jax.config_file import dump
+from smae_jax.counting import judged
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.finishing.replicas import in_memory
@@ -49,7 +50,7 @@ from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
 
 _OF_BOTH = re.compile(
-    r"--data\.(center|marks|mask|mask-polarity|monitor|memory|missing|repeats|dark|flat)\b"
+    r"--data\.(center|marks|mask|mask-polarity|monitor|memory|missing|noise|repeats|dark|flat)\b"
 )
 """Options of a training that applying a run has too."""
 
@@ -224,9 +225,9 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             data = read_input(options, config)
         else:
             block = block_of(options)(large.pixels)
-            judged = isinstance(options, SomeFrames)
-            count = block if judged else min(block, TELLING)
-            data = large.some(count, "are judged" if judged else "tell mask and scale of all")
+            some = isinstance(options, SomeFrames)
+            count = block if some else min(block, TELLING)
+            data = large.some(count, "are judged" if some else "tell mask and scale of all")
         data = calibrated_as_run(options, folder, config, data)
         for note in data.origin.notes:
             say(note)
@@ -235,6 +236,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
     _refuse_frames(options, survey, data)
     data = _masked(options, folder, survey, data, say)
     data = _centred(options, config, survey, data, say)
+    data = judged(data, config.noise if options.noise == "run" else options.noise)
     data = _without_faults(config, data, say)
     method = build_method(config).with_rule(options.rule)
     method = method.settled(_as_counts(data))
@@ -296,6 +298,7 @@ def stages_of(
         finishing.keep_dark: finishing.keep_dark if sums else None,
         finishing.keep_sums: finishing.keep_sums if sums else None,
         finishing.keep_shadows: finishing.keep_shadows if options.keep_shadows else None,
+        finishing.keep_measured: finishing.keep_measured if options.keep_measured else None,
         finishing.conserve_totals: finishing.conserve_totals if conserve_totals else None,
         finishing.put_back: finishing.put_back if outliers else None,
     }
