@@ -161,6 +161,7 @@ def test_values_that_are_no_counts_are_told_with_what_fits(data):
     assert "not all are whole" in not_counts(decimal, loss="poisson")[0]
 
 
+@pytest.mark.slow
 def test_a_run_of_spectra_refuses_frames_of_a_detector(smae, small, tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "spectra.npy", rng.poisson(5, (4, 64)))
