@@ -86,7 +86,8 @@ def test_pair_says_where_the_target_lies():
     frame = pattern(center)
     batch = whole(frame[None])
     batch = jax.tree.map(lambda a: jnp.repeat(a, 16, axis=0), batch)
-    pair = Smae(augment="d4", shift=view_shift(Center(half, center))).pair(jax.random.key(0), batch)
+    method = Smae(augment="d4", shift=view_shift(Center(half, center)))
+    pair = jax.jit(method.pair)(jax.random.key(0), batch)
     plain = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
     met = jnp.abs(displace(pair.source[..., :1], pair.shift[:, 0]) - pair.target) * pair.weight
     assert float(met[:, 4:-4, 4:-4].max()) < 0.25 * float(plain[:, 4:-4, 4:-4].max())
