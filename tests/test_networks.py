@@ -20,11 +20,14 @@ def source_of(shape, seed=0, channels=1, mean=5.0):
     return jnp.asarray(pairs.reshape(2, *shape, 2 * channels), jnp.float32)
 
 
+# One program, as training compiles it, instead of one for each operation.
+initial = jax.jit(models.initial_parameters, static_argnames=("module", "channels", "spatial"))
+
+
 def built(name, shape, **options):
     module = models.build(name, axes=len(shape), counts_per_unit=5.0, **options)
     channels = 2 * options.get("measurements", 1)
-    key = jax.random.key(0)
-    parameters = models.initial_parameters(module, key, channels=channels, spatial=shape)
+    parameters = initial(module, jax.random.key(0), channels=channels, spatial=shape)
     return jax.jit(models.apply_of(module)), parameters
 
 
@@ -72,7 +75,7 @@ def test_small_networks_are_small():
 @pytest.mark.parametrize("head", ["root", "direct"])
 def test_other_heads_take_small_networks_too(head):
     module = models.build("dncnn", axes=1, head=head)
-    parameters = models.initial_parameters(module, jax.random.key(1), channels=2, spatial=(20,))
+    parameters = initial(module, jax.random.key(1), channels=2, spatial=(20,))
     apply = jax.jit(models.apply_of(module))
     assert float(apply(parameters, source_of((20,))).min()) > 0
 
