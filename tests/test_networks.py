@@ -166,10 +166,10 @@ def test_edges_of_a_unet_go_on_with_their_own_values(axes):
     flat, spread = jnp.ones((1, *spatial, 2)), {}
     for edge in (True, False):
         network = UNet((4,), 1, outputs=1, edge=edge)
-        parameters = network.init(jax.random.key(3), flat)
+        parameters = jax.jit(network.init)(jax.random.key(3), flat)
         kernel = parameters["params"]["out"]["kernel"]
         parameters["params"]["out"]["kernel"] = jax.random.normal(jax.random.key(4), kernel.shape)
-        answer = np.asarray(network.apply(parameters, flat))
+        answer = np.asarray(jax.jit(network.apply)(parameters, flat))
         # Pixels of a block that is folded into channels may differ from each other.
         blocks = answer[(0, *(slice(None, None, 2),) * axes, 0)]
         spread[edge] = np.ptp(blocks) / np.abs(answer).max()

@@ -85,7 +85,7 @@ def test_host_and_device_gather_the_same_references(judging):
 def test_target_is_the_reference_of_the_same_pixels_in_one_scale():
     data = paired_canvases()
     frames, origins = [2, 0, 1], [[3, 5], [0, 20], [12, 0]]
-    batch = placing.gather(data, jnp.array(frames), jnp.array(origins))
+    batch = jax.jit(placing.gather)(data, jnp.array(frames), jnp.array(origins))
     pair = jax.jit(Supervised(augment="none").pair)(key(), batch)
     for i, (frame, (y, x)) in enumerate(zip(frames, origins, strict=True)):
         here = np.s_[y : y + 8, x : x + 8]
