@@ -113,6 +113,7 @@ def test_small_frames_are_called_small(shape):
     assert f"frames of {shape[0]} x {shape[1]} pixels are small" in line
 
 
+@pytest.mark.slow
 def test_small_frames_are_named_small_by_train_and_inspect(smae, tmp_path):
     y, x = np.mgrid[:12, :12]
     rate = 30 * np.exp(-((y - 5.5) ** 2 + (x - 5.5) ** 2) / 9) + 1
