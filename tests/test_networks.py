@@ -136,7 +136,7 @@ def test_units_of_rate_do_not_matter_where_the_counts_are_the_same():
     answers = []
     for unit in (4.0, 40.0):
         module = models.build("dncnn", axes=1, counts_per_unit=unit)
-        parameters = models.initial_parameters(module, jax.random.key(3), channels=2, spatial=(64,))
+        parameters = initial(module, jax.random.key(3), channels=2, spatial=(64,))
         parameters["network"]["out"]["kernel"] += 0.1 * jnp.arange(
             parameters["network"]["out"]["kernel"].size
         ).reshape(parameters["network"]["out"]["kernel"].shape)
