@@ -1,5 +1,6 @@
 """Devices, compilation cache and data folders shared by all tests."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -38,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # of the processes that tests start
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST_COMPILATION}".strip()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end, modules and tests: a fifth of the run."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Forget the programs of a module after it: thousands of them fill memory and slow what follows."""
+    if nextitem is not None and nextitem.path != item.path:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

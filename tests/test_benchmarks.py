@@ -94,6 +94,7 @@ def test_training_is_kept_until_options_or_counts_change(case, bench, monkeypatc
     assert len(done) == 2
 
 
+@pytest.mark.slow
 def test_supervised_training_takes_its_reference(case, bench):
     options = SMALL | {"method": "supervised"}
     rows = bench().scored(case, "oracle", options, reference=case.truth.astype(np.float32))

@@ -160,6 +160,7 @@ def test_training_reads_as_many_frames_as_fit(scan):
     np.testing.assert_array_equal(data.counts, whole.counts[spread(FRAMES, blocks.FEWEST)])
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_a_part_of_a_large_scan_and_goes_on_with_it(scan, smae):
     data = ("--data.path", f"{scan}::/data", "--data.center", "17.5,14", "--data.memory", "1kB")
     answer = smae("train", "--run", "r", *data, *SMALL)
@@ -181,6 +182,7 @@ def test_each_block_is_answered_as_if_it_stood_alone(scan, trained_run, undistur
             np.testing.assert_array_equal(frames, own[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_replicas_of_a_block_are_those_of_its_frames_alone(scan, trained_run, smae):
     asked = ("--replicas", 4, "--no-combine", "--ensemble", "none")
     infer(smae, trained_run, scan, "whole.h5", "--repeats", "0:20", *asked, *TINY)

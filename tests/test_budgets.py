@@ -6,6 +6,7 @@ A change that exceeds one is slower everywhere. A change that saves something lo
 import jax
 import jax.numpy as jnp
 import optax
+import pytest
 
 from benchmarks.speed import default_training, products_of, scan_of
 from benchmarks.speed_limits import products
@@ -45,6 +46,7 @@ def test_products_are_counted_as_a_hand_counts_them():
     assert [t.operations for t in turns] == [2 * pixels * 5 * 5] * 3
 
 
+@pytest.mark.slow
 def test_programs_of_a_training_keep_to_their_budget_and_a_trace_is_written(
     tmp_path, monkeypatch, compiled
 ):

@@ -113,6 +113,7 @@ def test_small_frames_are_called_small(shape):
     assert f"frames of {shape[0]} x {shape[1]} pixels are small" in line
 
 
+@pytest.mark.slow
 def test_small_frames_are_named_small_by_train_and_inspect(smae, tmp_path):
     y, x = np.mgrid[:12, :12]
     rate = 30 * np.exp(-((y - 5.5) ** 2 + (x - 5.5) ** 2) / 9) + 1
@@ -161,6 +162,7 @@ def test_values_that_are_no_counts_are_told_with_what_fits(data):
     assert "not all are whole" in not_counts(decimal, loss="poisson")[0]
 
 
+@pytest.mark.slow
 def test_a_run_of_spectra_refuses_frames_of_a_detector(smae, small, tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "spectra.npy", rng.poisson(5, (4, 64)))

@@ -198,6 +198,7 @@ def said(smae, *arguments):
     return answer.out + answer.err
 
 
+@pytest.mark.slow
 def test_inspect_train_and_infer_say_a_guess_and_fill_no_pixel(smae, tmp_path, small):
     data = scan("noise")
     mask = np.zeros(SHAPE, np.uint8)

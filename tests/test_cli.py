@@ -391,6 +391,7 @@ def {name}(prediction, target, weight):
 """
 
 
+@pytest.mark.slow
 def test_own_loss_in_the_current_folder(smae, tmp_path, small_scan, small):
     (tmp_path / "my_losses.py").write_text(OWN_LOSS.format(name="log_cosh"))
     train(smae, small_scan, small, "run", "--loss", "my_losses:log_cosh", "--train.steps", 1)
@@ -607,6 +608,7 @@ def test_best_step_is_what_inference_takes(trained_run, smae, small_scan):
     assert f"step {best[-1]}," in answer.out
 
 
+@pytest.mark.slow
 def test_restarts_and_accumulation_reach_a_scan(smae, small, small_scan):
     """The rate climbs to its peak again, and two steps together change the parameters once."""
     data = ("--data.path", f"{small_scan}::counts", "--data.center", "17.5,14")

@@ -70,7 +70,7 @@ def test_the_source_is_noise_that_stays_and_knows_no_count(spatial):
     for seed in (0, 1):
         counts = np.random.default_rng(seed).poisson(4, (1, *spatial))
         batches.append(whole(place(repeats_of(counts), method)))
-    first, second = (method.pair(jax.random.key(i), b) for i, b in enumerate(batches))
+    first, second = (jax.jit(method.pair)(jax.random.key(i), b) for i, b in enumerate(batches))
     assert first.source.shape == (1, *spatial, 3)
     np.testing.assert_array_equal(first.source, second.source)
     assert (first.target != second.target).any()

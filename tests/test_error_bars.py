@@ -1,6 +1,7 @@
 """Error bars: the jackknife finds photon noise, and held-out photons find what it misses."""
 
 import h5py
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tests.conftest import SMALL
 SIGMA = 1.5
 
 
+@jax.jit
 def blurred(counts):
     return smooth(counts[..., None], sigma=SIGMA)[..., 0]
 

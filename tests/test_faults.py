@@ -109,6 +109,7 @@ def test_a_run_folder_that_holds_the_frames_is_not_replaced(smae, raw, tmp_path,
 # --- repeats of patterns, and their mask ----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_repeated_patterns_keep_their_mask_and_infer_has_a_polarity_of_its_own(smae, tmp_path):
     good = np.ones((18, 22), bool)
     good[4:7, 3:15] = False
@@ -249,6 +250,7 @@ def test_turning_off_what_is_off_is_fine(smae):
     np.testing.assert_array_equal(np.load("off.npy"), np.load("usual.npy"))
 
 
+@pytest.mark.slow
 def test_single_spectra_are_answered_in_batches_of_any_size(smae):
     training, applying = spectra_of("run")
     assert smae("train", *training, *QUICK, "--method", "thinning").status == 0

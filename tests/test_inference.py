@@ -35,9 +35,9 @@ def network(method, axes=2, **options):
     """Return a small network with parameters as if it were trained: its last layer begins with zeros."""
     net = smae_jax.unet(method, widths=(4,), blocks=0, **options)
     channels = method.source_channels
-    drawn = models.initial_parameters(
-        net, jax.random.key(5), channels=channels, spatial=(16,) * axes
-    )
+    drawn = jax.jit(
+        lambda key: models.initial_parameters(net, key, channels=channels, spatial=(16,) * axes)
+    )(jax.random.key(5))
     rng = np.random.default_rng(6)
     far = lambda leaf: np.asarray(leaf + 0.2 * rng.standard_normal(leaf.shape), np.float32)  # noqa: E731
     return net, jax.tree.map(far, drawn)

@@ -34,10 +34,9 @@ def see_nothing_of_itself(source):
 @pytest.mark.parametrize("share", [0.2, 0.75])
 def test_source_and_target_never_share_a_photon(share):
     batch = batch_of(numbered())
+    draw = jax.jit(Masked(block=3, share=share, augment="flips").pair)
     for i in range(3):
-        pair = Masked(block=3, share=share, augment="flips").pair(
-            jax.random.fold_in(key(), i), batch
-        )
+        pair = draw(jax.random.fold_in(key(), i), batch)
         for k in range(3):
             source, target = (np.asarray(x[k, ..., 0]) for x in (pair.source, pair.target))
             assert not np.intersect1d(source[source > 0], target[target > 0]).size
@@ -116,7 +115,8 @@ def test_invalid_pixels_reach_nothing():
     clean = numbered(2, 17, 19)
     spoilt = np.where(valid, clean, np.nan)
     method = Masked(augment="none")
-    pairs = [method.pair(key(), batch_of(counts, valid)) for counts in (clean, spoilt)]
+    draw = jax.jit(method.pair)
+    pairs = [draw(key(), batch_of(counts, valid)) for counts in (clean, spoilt)]
     for a, b in zip(*map(jax.tree.leaves, pairs), strict=True):
         np.testing.assert_array_equal(a, b)
     assert float(jnp.abs(pairs[0].weight[:, 4, 7]).max()) == 0
@@ -131,7 +131,7 @@ def test_held_out_pixels_are_no_targets():
     batch = batch_of(numbered())
     eligible = (np.random.default_rng(0).random(batch.counts.shape) < 0.7).astype(np.float32)
     batch = Batch(**{**vars(batch), "eligible": jnp.asarray(eligible)})
-    pair = Masked(augment="d4").pair(key(), Batch(**{**vars(batch), **_square(batch)}))
+    pair = jax.jit(Masked(augment="d4").pair)(key(), Batch(**{**vars(batch), **_square(batch)}))
     held_out = np.asarray(_square(batch)["counts"])[np.asarray(_square(batch)["eligible"]) == 0]
     used = np.asarray(pair.target)[np.asarray(pair.weight) > 0]
     assert used.size > 100

@@ -20,11 +20,14 @@ def source_of(shape, seed=0, channels=1, mean=5.0):
     return jnp.asarray(pairs.reshape(2, *shape, 2 * channels), jnp.float32)
 
 
+# One program, as training compiles it, instead of one for each operation.
+initial = jax.jit(models.initial_parameters, static_argnames=("module", "channels", "spatial"))
+
+
 def built(name, shape, **options):
     module = models.build(name, axes=len(shape), counts_per_unit=5.0, **options)
     channels = 2 * options.get("measurements", 1)
-    key = jax.random.key(0)
-    parameters = models.initial_parameters(module, key, channels=channels, spatial=shape)
+    parameters = initial(module, jax.random.key(0), channels=channels, spatial=shape)
     return jax.jit(models.apply_of(module)), parameters
 
 
@@ -72,7 +75,7 @@ def test_small_networks_are_small():
 @pytest.mark.parametrize("head", ["root", "direct"])
 def test_other_heads_take_small_networks_too(head):
     module = models.build("dncnn", axes=1, head=head)
-    parameters = models.initial_parameters(module, jax.random.key(1), channels=2, spatial=(20,))
+    parameters = initial(module, jax.random.key(1), channels=2, spatial=(20,))
     apply = jax.jit(models.apply_of(module))
     assert float(apply(parameters, source_of((20,))).min()) > 0
 
@@ -133,7 +136,7 @@ def test_units_of_rate_do_not_matter_where_the_counts_are_the_same():
     answers = []
     for unit in (4.0, 40.0):
         module = models.build("dncnn", axes=1, counts_per_unit=unit)
-        parameters = models.initial_parameters(module, jax.random.key(3), channels=2, spatial=(64,))
+        parameters = initial(module, jax.random.key(3), channels=2, spatial=(64,))
         parameters["network"]["out"]["kernel"] += 0.1 * jnp.arange(
             parameters["network"]["out"]["kernel"].size
         ).reshape(parameters["network"]["out"]["kernel"].shape)
@@ -163,10 +166,10 @@ def test_edges_of_a_unet_go_on_with_their_own_values(axes):
     flat, spread = jnp.ones((1, *spatial, 2)), {}
     for edge in (True, False):
         network = UNet((4,), 1, outputs=1, edge=edge)
-        parameters = network.init(jax.random.key(3), flat)
+        parameters = jax.jit(network.init)(jax.random.key(3), flat)
         kernel = parameters["params"]["out"]["kernel"]
         parameters["params"]["out"]["kernel"] = jax.random.normal(jax.random.key(4), kernel.shape)
-        answer = np.asarray(network.apply(parameters, flat))
+        answer = np.asarray(jax.jit(network.apply)(parameters, flat))
         # Pixels of a block that is folded into channels may differ from each other.
         blocks = answer[(0, *(slice(None, None, 2),) * axes, 0)]
         spread[edge] = np.ptp(blocks) / np.abs(answer).max()

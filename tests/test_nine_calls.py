@@ -63,6 +63,7 @@ def simulated(tmp_path, monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_the_nine_calls_run(simulated):
     text = README.read_text(encoding="utf-8")
     block = next(b.split("```")[0] for b in text.split("```python\n")[1:] if FIRST in b)

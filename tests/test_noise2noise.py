@@ -53,7 +53,7 @@ def test_source_and_target_share_no_count(repeats, strategy):
     stack, counts, exposure = repeats
     method = Noise2Noise(strategy, augment="none")
     batch = gather(stack, jnp.arange(3), jnp.zeros((3, 1), int))
-    pair = method.pair(jax.random.key(0), batch)
+    pair = jax.jit(method.pair)(jax.random.key(0), batch)
     rate, light = pair.source[..., 0], pair.source[..., 1]
     seen = rate * light * 2 + pair.target[..., 0] * pair.weight[..., 0] * 2
     np.testing.assert_allclose(seen, np.broadcast_to(counts.sum(0), (3, 7)), rtol=1e-5)
@@ -65,10 +65,10 @@ def test_held_out_points_have_no_weight(repeats):
     stack, _, _ = repeats
     held = jnp.asarray([0, 1, 0, 0, 1, 0, 0], bool)
     stack = dataclasses.replace(stack, held_out=held)
-    method = Noise2Noise(augment="none")
+    draw_pair = jax.jit(Noise2Noise(augment="none").pair)
     for judging in (False, True):
         batch = gather(stack, jnp.arange(3), jnp.zeros((3, 1), int), judging=judging)
-        weight = method.pair(jax.random.key(0), batch).weight[0, :, 0]
+        weight = draw_pair(jax.random.key(0), batch).weight[0, :, 0]
         np.testing.assert_array_equal(weight > 0, np.asarray(held) == judging)
 
 
@@ -111,7 +111,7 @@ def test_channels_are_seen_beside_their_mean():
     stack = stack_of(counts, beside="others")
     method = Noise2Noise("X:1", augment="none", channels=True)
     batch = gather(stack, jnp.arange(6), jnp.zeros((6, 1), int))
-    source = method.pair(jax.random.key(1), batch).source
+    source = jax.jit(method.pair)(jax.random.key(1), batch).source
     assert source.shape == (6, 9, method.source_channels)
     others = counts.sum(0) - counts[1]  # the third and fourth example are of the second repeat
     np.testing.assert_allclose(source[2, :, 0] * 2 * 2, others[0], rtol=1e-5)
@@ -142,7 +142,7 @@ def test_common_noise_is_made_independent():
     batch = gather(stack_of(counts), jnp.arange(4), jnp.zeros((4, 1), int))
 
     def correlation(method):
-        pair = method.pair(jax.random.key(3), batch)
+        pair = jax.jit(method.pair)(jax.random.key(3), batch)
         products = (pair.source[..., 0] - 50) * (pair.target[..., 0] - 50)
         return float(products.mean()) * 4
 

@@ -30,7 +30,7 @@ def batch_of(counts, exposure=None, eligible=None):
 @pytest.mark.parametrize("shape", [(2, 400), (2, 20, 21), (1, 8, 9, 7)])
 def test_targets_are_hidden_and_nothing_else(shape):
     counts = 1 + np.arange(np.prod(shape), dtype=np.float32).reshape(shape)  # no two alike
-    pair = Noise2Void(share=0.1, augment="none").pair(key(), batch_of(counts))
+    pair = jax.jit(Noise2Void(share=0.1, augment="none").pair)(key(), batch_of(counts))
     changed = np.asarray(pair.source[..., 0] * 2 != counts)
     target = np.asarray(pair.weight[..., 0] > 0)
     np.testing.assert_array_equal(changed, target)
@@ -53,7 +53,7 @@ def test_neighbours_are_near_and_never_the_point_itself(spatial):
 def test_a_structured_mask_hides_the_row_but_only_its_middle_is_a_target():
     counts = 1 + np.arange(3 * 15 * 31, dtype=np.float32).reshape(3, 15, 31)
     method = Noise2Void(share=0.01, radius=3, structure=(0, 4), augment="none")
-    pair = method.pair(key(), batch_of(counts))
+    pair = jax.jit(method.pair)(key(), batch_of(counts))
     target = np.asarray(pair.weight[..., 0] > 0)
     assert target.any()
     hidden = np.asarray(pair.source[..., 0] * 2 != counts)
@@ -82,7 +82,7 @@ def test_gaps_and_held_out_points_are_no_targets_and_gaps_stay_gaps():
     exposure[0, :50] = counts[0, :50] = 0
     eligible[0, 100:] = 0
     method = Noise2Void(share=0.5, augment="none")
-    pair = method.pair(key(), batch_of(counts, exposure, eligible))
+    pair = jax.jit(method.pair)(key(), batch_of(counts, exposure, eligible))
     weight = np.asarray(pair.weight[0, :, 0])
     assert weight[:50].sum() == weight[100:].sum() == 0
     assert weight[50:100].sum() > 5

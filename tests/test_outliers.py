@@ -309,7 +309,9 @@ def test_outliers_are_not_trained_on_unless_asked():
     assert kept.counts.max() == 2759
 
 
-@pytest.mark.parametrize("choice", ["put_back", "mask", "keep"])
+@pytest.mark.parametrize(
+    "choice", ["put_back", *(pytest.param(c, marks=pytest.mark.slow) for c in ("mask", "keep"))]
+)
 def test_the_commands_do_as_the_option_says(smae, tmp_path, choice):
     data = with_count(scan_of(valid=None), PLACE, 2759)
     np.savez("scan.npz", counts=data.counts.astype(np.uint16))

@@ -40,6 +40,11 @@ def measured(shape, *, center=None, channels=False, seed=0):
     )
 
 
+# One program each, as training compiles them, instead of one for each operation.
+draw = jax.jit(placing.draw, static_argnames=("batch_size", "judging"))
+draw_places = jax.jit(placing.draw_places, static_argnames=("batch_size", "judging"))
+gather = jax.jit(placing.gather, static_argnames="judging")
+
 CENTRE = (9.5, 13.0)
 VOID, PRIOR = Noise2Void(), DeepImagePrior()
 THINNING = Thinning(partner="channel", shares=((0.5, 0.5),))
@@ -87,8 +92,8 @@ def test_host_and_device_cut_alike(name):
     placed = placed_of(name)
     on_device = jax.tree.map(jnp.asarray, placed)
     for judging in (False, True):
-        places = placing.draw_places(jax.random.key(1), on_device, batch_size=7, judging=judging)
-        device = placing.gather(on_device, *places, judging=judging)
+        places = draw_places(jax.random.key(1), on_device, batch_size=7, judging=judging)
+        device = gather(on_device, *places, judging=judging)
         host = placing.gather(
             placed, *map(np.asarray, places), judging=judging, cut=placing.cut_on_host
         )
@@ -102,8 +107,8 @@ def test_host_and_device_cut_alike(name):
 def test_examples_are_the_measured_pixels(name):
     """Against plain slices of the canvas."""
     placed = placed_of(name)
-    chosen, origins = placing.draw_places(jax.random.key(2), placed, batch_size=9)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(2), placed, batch_size=9)
+    batch = gather(placed, chosen, origins)
     channels = placed.counts.shape[1]
     for k, (which, origin) in enumerate(zip(np.asarray(chosen), np.asarray(origins), strict=True)):
         frame, channel = divmod(int(which), channels)
@@ -119,8 +124,8 @@ def test_examples_are_the_measured_pixels(name):
 @pytest.mark.parametrize("name", ["centre", "halves", "across", "channels", "reference"])
 def test_the_partner_is_the_turned_patch(name):
     placed = placed_of(name)
-    chosen, origins = placing.draw_places(jax.random.key(3), placed, batch_size=9)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(3), placed, batch_size=9)
+    batch = gather(placed, chosen, origins)
     channels = placed.counts.shape[1]
     for k, (which, (y, x)) in enumerate(zip(np.asarray(chosen), np.asarray(origins), strict=True)):
         frame, channel = divmod(int(which), channels)
@@ -135,7 +140,7 @@ def test_the_partner_is_the_turned_patch(name):
 
 def test_without_a_centre_there_is_no_partner():
     for name in ("spectra", "patterns", "volumes", "repeats"):
-        batch = placing.draw(jax.random.key(0), placed_of(name), batch_size=3)
+        batch = draw(jax.random.key(0), placed_of(name), batch_size=3)
         assert batch.identity is None
         assert float(np.abs(batch.partner_counts).max()) == 0
         assert float(np.abs(batch.partner_exposure).max()) == 0
@@ -144,8 +149,8 @@ def test_without_a_centre_there_is_no_partner():
 @pytest.mark.parametrize("name", ["centre", "halves", "across"])
 def test_a_pixel_and_its_partner_are_known_by_one_number_wherever_they_are_met(name):
     placed = placed_of(name)
-    chosen, origins = placing.draw_places(jax.random.key(4), placed, batch_size=40)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(4), placed, batch_size=40)
+    batch = gather(placed, chosen, origins)
     height, width = placed.held_out.shape
     y, x = (np.asarray(origins)[:, k, None, None] + np.indices(placed.patch)[k] for k in (0, 1))
     frame = np.asarray(chosen)[:, None, None]
@@ -168,8 +173,8 @@ def test_held_out_pixels_come_with_their_partners_and_judge(name):
         assert 0.1 < placed.held_out.mean() < 0.3
     elif placed.judging is None:
         assert placed.held_out.sum() == round(0.2 * placed.held_out.size)
-    places = placing.draw_places(jax.random.key(5), placed, batch_size=6)
-    train, judge = (placing.gather(placed, *places, judging=j) for j in (False, True))
+    places = draw_places(jax.random.key(5), placed, batch_size=6)
+    train, judge = (gather(placed, *places, judging=j) for j in (False, True))
     if placed.judging is None:
         np.testing.assert_array_equal(train.eligible + judge.eligible, 1)
         assert 0 < judge.eligible.mean() < 0.5
@@ -180,9 +185,9 @@ def test_held_out_frames_judge_with_every_pixel():
     assert (len(placed.frames), len(placed.judges)) == (3, 1)
     assert not set(placed.frames) & set(placed.judges)
     for judging, frames in ((False, placed.frames), (True, placed.judges)):
-        chosen, _ = placing.draw_places(jax.random.key(6), placed, batch_size=12, judging=judging)
+        chosen, _ = draw_places(jax.random.key(6), placed, batch_size=12, judging=judging)
         assert set(np.asarray(chosen)) == set(frames)
-        batch = placing.draw(jax.random.key(6), placed, batch_size=12, judging=judging)
+        batch = draw(jax.random.key(6), placed, batch_size=12, judging=judging)
         np.testing.assert_array_equal(batch.eligible, 1)
 
 
@@ -190,9 +195,9 @@ def test_held_out_frames_judge_with_every_pixel():
 def test_all_frames_and_channels_come_equally_often(name):
     placed = placed_of(name)
     number = placed.counts.shape[0] * placed.counts.shape[1]
-    chosen, _ = placing.draw_places(jax.random.key(7), placed, batch_size=3 * number)
+    chosen, _ = draw_places(jax.random.key(7), placed, batch_size=3 * number)
     np.testing.assert_array_equal(np.bincount(np.asarray(chosen), minlength=number), 3)
-    few, _ = placing.draw_places(jax.random.key(8), placed, batch_size=number - 1)
+    few, _ = draw_places(jax.random.key(8), placed, batch_size=number - 1)
     assert len(set(np.asarray(few).tolist())) == number - 1  # none twice before all came
 
 
@@ -205,15 +210,15 @@ def test_counts_that_judge_a_whole_measurement_are_not_in_what_is_drawn():
     np.testing.assert_allclose(placed.exposure[0] + light[0], data.full_exposure.sum(0), rtol=1e-6)
     assert held.sum() / total.sum() == pytest.approx(0.2, rel=0.1)
     for judging, counts in ((False, placed.counts), (True, held)):
-        batch = placing.draw(jax.random.key(0), placed, batch_size=1, judging=judging)
+        batch = draw(jax.random.key(0), placed, batch_size=1, judging=judging)
         np.testing.assert_array_equal(batch.counts, counts[0])
         np.testing.assert_array_equal(batch.eligible, 1)
 
 
 def test_the_others_are_all_repeats_but_ones_own():
     placed, data = placed_of("repeats"), CASES["repeats"][0]
-    chosen, origins = placing.draw_places(jax.random.key(9), placed, batch_size=8)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(9), placed, batch_size=8)
+    batch = gather(placed, chosen, origins)
     for k, (frame, (x,)) in enumerate(zip(np.asarray(chosen), np.asarray(origins), strict=True)):
         rest = np.delete(np.arange(4), frame)
         here = slice(x, x + 8)
@@ -226,8 +231,8 @@ def test_the_others_are_all_repeats_but_ones_own():
 @pytest.mark.parametrize("name", ["others beside", "own beside"])
 def test_beside_each_channel_stands_the_mean_of_all(name):
     placed, data = placed_of(name), CASES[name][0]
-    chosen, origins = placing.draw_places(jax.random.key(10), placed, batch_size=12)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(10), placed, batch_size=12)
+    batch = gather(placed, chosen, origins)
     mean = data.counts.mean(axis=-1)
     for k, (which, origin) in enumerate(zip(np.asarray(chosen), np.asarray(origins), strict=True)):
         frame = which // 3
@@ -241,8 +246,8 @@ def test_beside_each_channel_stands_the_mean_of_all(name):
 
 def test_a_reference_stands_at_the_same_pixels():
     placed = placed_of("reference")
-    chosen, origins = placing.draw_places(jax.random.key(11), placed, batch_size=5)
-    batch = placing.gather(placed, chosen, origins)
+    chosen, origins = draw_places(jax.random.key(11), placed, batch_size=5)
+    batch = gather(placed, chosen, origins)
     for k, (frame, (y, x)) in enumerate(zip(np.asarray(chosen), np.asarray(origins), strict=True)):
         here = np.s_[y : y + 8, x : x + 8]
         np.testing.assert_array_equal(
@@ -274,7 +279,7 @@ def test_patches_keep_to_their_region(method, most):
 @pytest.mark.parametrize("spatial", [(11,), (6, 9), (4, 5, 6)])
 def test_patches_without_a_centre_lie_anywhere_inside(spatial):
     placed = place(measured((2, *spatial)), VOID, how=Placing(patch=min(spatial) - 2))
-    _, origins = placing.draw_places(jax.random.key(12), placed, batch_size=400)
+    _, origins = draw_places(jax.random.key(12), placed, batch_size=400)
     room = [n - p for n, p in zip(spatial, placed.patch, strict=True)]
     np.testing.assert_array_equal(np.asarray(origins).min(axis=0), 0)
     np.testing.assert_array_equal(np.asarray(origins).max(axis=0), room)

@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax import symmetry
+from smae_jax import registration, symmetry
 from smae_jax.canvas import centred_canvas
 from smae_jax.geometry import Center
 from smae_jax.methods.smae import Smae
 from smae_jax.methods.views import ramp_of, slope_of, view_shift
 from smae_jax.placing import whole_batch
-from smae_jax.registration import displace
 
+displace = jax.jit(registration.displace)  # one program, not one for each operation
 Y, X = jnp.mgrid[:12, :15]
 
 
@@ -74,7 +74,8 @@ def test_views_of_a_pattern_about_a_sub_pixel_centre_agree_once_registered():
     shift = view_shift(Center(half, center))
     errors = []
     for used in ((0.0, 0.0), shift, tuple(-s for s in shift)):
-        cross = Smae(rule="cross", shift=used).denoise(see, batch).counts[0]
+        method = Smae(rule="cross", shift=used)
+        cross = jax.jit(lambda b, m=method: m.denoise(see, b).counts)(batch)[0]
         errors.append(float(jnp.abs(cross - frame[0])[4:-4, 4:-4].max()))
     assert errors[1] < 0.25 * errors[0]
     assert errors[2] > errors[0]
@@ -86,7 +87,8 @@ def test_pair_says_where_the_target_lies():
     frame = pattern(center)
     batch = whole(frame[None])
     batch = jax.tree.map(lambda a: jnp.repeat(a, 16, axis=0), batch)
-    pair = Smae(augment="d4", shift=view_shift(Center(half, center))).pair(jax.random.key(0), batch)
+    method = Smae(augment="d4", shift=view_shift(Center(half, center)))
+    pair = jax.jit(method.pair)(jax.random.key(0), batch)
     plain = jnp.abs(pair.source[..., :1] - pair.target) * pair.weight
     met = jnp.abs(displace(pair.source[..., :1], pair.shift[:, 0]) - pair.target) * pair.weight
     assert float(met[:, 4:-4, 4:-4].max()) < 0.25 * float(plain[:, 4:-4, 4:-4].max())

@@ -57,6 +57,7 @@ def quantities(images):
     return np.stack([*rings, *windows], axis=-1)
 
 
+@pytest.mark.slow
 def test_scatter_of_replicas_is_the_error_of_sums_while_independent_bars_are_too_small():
     errors, told, alone = [], [], []
     expected = quantities(truth())

@@ -174,6 +174,7 @@ def test_a_raster_gives_maps(scan, trained_run, smae):
     assert "was not made by 'smae-jax report'" in refused.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHYSICS, reason="needs pyFAI and lmfit (extra physics)")
 def test_a_large_scan_is_reported_block_by_block_as_infer_writes_it(trained_run, smae, tmp_path):
     y, x = np.mgrid[:34, :30]

@@ -35,6 +35,7 @@ def scan(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_page_tables_and_nexus_hold_the_pair_distribution(scan, trained_run, smae, tmp_path):
     words = ("report", "--run", trained_run, "--input", scan / "scan.npy", "--output", "out")
     options = ("--composition", "Zr50Cu45Al5", "--shells", "2:3.6", "3.6:5", "--r-max", 6)

@@ -64,7 +64,7 @@ def vectors(shared_data):
 @pytest.mark.parametrize("rule", ["frame_max", "stack_max"])
 def test_reference_pairs_are_the_published_ones(vectors, rule):
     data = scaled(vectors["counts"], rule.replace("stack", "scan"))
-    pair = Smae(augment="none", reference=True).pair(key(), whole_halves(data))
+    pair = jax.jit(Smae(augment="none", reference=True).pair)(key(), whole_halves(data))
     # The published left half is turned already; each half predicts the other. Ours come as the batch
     # does: first the pairs whose target lies on the left, in the frame's own orientation.
     turned_left, right = vectors[f"left_{rule}"], vectors[f"right_{rule}"]
@@ -81,8 +81,9 @@ def test_reference_flips_and_directions_are_the_published_ones(vectors):
         for a, b in zip(vectors["augmented_source"], vectors["augmented_target"], strict=True)
     }
     drawn = set()
+    draw = jax.jit(Smae(augment="flips", reference=True).pair)
     for i in range(40):
-        pair = Smae(augment="flips", reference=True).pair(jax.random.fold_in(key(), i), batch)
+        pair = draw(jax.random.fold_in(key(), i), batch)
         source, target = (np.round(np.asarray(x[..., 0]), 5) for x in (pair.source, pair.target))
         drawn |= {(a.tobytes(), b.tobytes()) for a, b in zip(source, target, strict=True)}
     assert drawn == published
@@ -92,7 +93,7 @@ def test_a_zero_count_is_a_measurement():
     counts = np.ones((1, 8, 8))
     counts[0, 2, 6] = 0
     data = canvases(counts)
-    pair = Smae(augment="none").pair(key(), whole_halves(data))
+    pair = jax.jit(Smae(augment="none").pair)(key(), whole_halves(data))
     assert float(pair.weight.min()) == 1.0
     assert float(pair.source[..., 1].min()) == 1.0
     assert float(pair.target.min()) == 0.0
@@ -105,7 +106,7 @@ def test_weight_needs_source_and_target_and_eligibility():
     held_out[3, 7] = held_out[4, 0] = True
     counts = np.arange(64.0).reshape(1, 8, 8)
     data = canvases(counts, valid, held_out)
-    right = Smae(augment="none").pair(key(), whole_halves(data))
+    right = jax.jit(Smae(augment="none").pair)(key(), whole_halves(data))
     weight = np.asarray(right.weight[1, ..., 0])
     assert weight[6, 2] == 0  # its source (1, 1) is invalid
     assert weight[3, 3] == 0  # held out
@@ -122,9 +123,10 @@ def test_invalid_pixels_reach_nothing():
     spoilt = clean.copy()
     spoilt[0, 2, 5] = np.nan
     made = []
+    draw = jax.jit(Smae(augment="none").pair)
     for counts in (clean, spoilt):
         data = canvases(np.where(valid, counts, 0), valid)
-        made.append(Smae(augment="none").pair(key(), whole_halves(data)))
+        made.append(draw(key(), whole_halves(data)))
     for a, b in zip(jax.tree.leaves(made[0]), jax.tree.leaves(made[1]), strict=True):
         np.testing.assert_array_equal(a, b)
         assert np.isfinite(a).all()
@@ -142,9 +144,9 @@ def test_source_and_target_of_a_patch_never_share_a_photon(width):
     counts = np.arange(1, 16 * width + 1, dtype=float).reshape(1, 16, width)
     data = canvases(counts, patch=6)
     data = jax.tree.map(jnp.asarray, data)
+    draw, pair_of = jax.jit(placing.draw, static_argnames="batch_size"), jax.jit(Smae().pair)
     for i in range(20):
-        batch = placing.draw(jax.random.fold_in(key(), i), data, batch_size=8)
-        pair = Smae().pair(key(), batch)
+        pair = pair_of(key(), draw(jax.random.fold_in(key(), i), data, batch_size=8))
         for source, target in zip(pair.source[..., 0], pair.target[..., 0], strict=True):
             assert not np.intersect1d(source, target).size
 
@@ -153,7 +155,8 @@ def test_source_shows_the_partner_of_each_target():
     counts = np.arange(1, 257, dtype=float).reshape(1, 16, 16)
     data = canvases(counts, patch=6)
     data = jax.tree.map(jnp.asarray, data)
-    pair = Smae().pair(key(), placing.draw(key(), data, batch_size=16))
+    draw = jax.jit(placing.draw, static_argnames="batch_size")
+    pair = jax.jit(Smae().pair)(key(), draw(key(), data, batch_size=16))
     np.testing.assert_array_equal(pair.source[..., 0] + pair.target[..., 0], 257.0)
 
 

@@ -21,6 +21,7 @@ from smae_jax.splitting import (
     thin_counts,
 )
 
+THIN = jax.jit(thin_counts, static_argnames=("shares", "most"))
 SHARES = (0.8, 0.5, 0.07, 0.0, 1.0)
 
 
@@ -28,7 +29,7 @@ def drawn(counts, chosen, *, shares=SHARES, seed=0):
     counts = jnp.asarray(counts, jnp.float32)
     most = int(counts.max())
     key = jax.random.key(seed)
-    return np.asarray(thin_counts(key, counts, jnp.asarray(chosen), shares=shares, most=most))
+    return np.asarray(THIN(key, counts, jnp.asarray(chosen), shares=shares, most=most))
 
 
 @pytest.mark.slow

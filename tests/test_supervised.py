@@ -85,8 +85,8 @@ def test_host_and_device_gather_the_same_references(judging):
 def test_target_is_the_reference_of_the_same_pixels_in_one_scale():
     data = paired_canvases()
     frames, origins = [2, 0, 1], [[3, 5], [0, 20], [12, 0]]
-    batch = placing.gather(data, jnp.array(frames), jnp.array(origins))
-    pair = Supervised(augment="none").pair(key(), batch)
+    batch = jax.jit(placing.gather)(data, jnp.array(frames), jnp.array(origins))
+    pair = jax.jit(Supervised(augment="none").pair)(key(), batch)
     for i, (frame, (y, x)) in enumerate(zip(frames, origins, strict=True)):
         here = np.s_[y : y + 8, x : x + 8]
         ratio, scale = (4.0, 8.0, 2.0)[frame], float(data.scale[frame])
@@ -106,7 +106,7 @@ def test_every_motion_moves_source_and_target_alike():
     batch = dataclasses.replace(
         batch, reference_counts=10 * counts, reference_exposure=jnp.full(counts.shape, 10.0)
     )
-    pair = Supervised(augment="d4").pair(key(), batch)
+    pair = jax.jit(Supervised(augment="d4").pair)(key(), batch)
     np.testing.assert_allclose(pair.source[..., :1], pair.target)
     assert len({np.asarray(one).tobytes() for one in pair.target}) > 4
 

@@ -37,7 +37,8 @@ def canvases(counts, valid=None, *, size, origins=None):
 
 
 def patches(counts, *, size, number, seed=0, valid=None):
-    return placing.draw(jax.random.key(seed), canvases(counts, valid, size=size), batch_size=number)
+    draw = jax.jit(placing.draw, static_argnames="batch_size")
+    return draw(jax.random.key(seed), canvases(counts, valid, size=size), batch_size=number)
 
 
 def whole(counts, valid, scale):
@@ -207,7 +208,7 @@ def test_a_pixel_is_split_alike_wherever_it_is_met():
     """In two overlapping patches, and as its partner's partner in the patch of the other half."""
     counts = np.random.default_rng(10).poisson(20.0, (2, 12, 24))
     origins = jnp.asarray([[0, 0], [2, 3], [2, 14]])  # the third is the first, turned
-    batch = placing.gather(canvases(counts, size=10), jnp.ones(3, jnp.int32), origins)
+    batch = jax.jit(placing.gather)(canvases(counts, size=10), jnp.ones(3, jnp.int32), origins)
     method = Thinning(shares=((0.5, 0.5),), augment="none", most=63, variants=1)
     own, _, partner, _ = np.moveaxis(np.asarray(paired(method, 0, batch).source), -1, 0)
     np.testing.assert_array_equal(own[0][2:, 3:], own[1][:-2, :-3])

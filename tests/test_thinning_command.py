@@ -91,6 +91,7 @@ def test_without_the_partner_the_pixel_itself_is_seen_and_predicted(smae, small,
     assert not Path("r").exists()
 
 
+@pytest.mark.slow
 def test_smaes_corner_trains_and_answers(smae, small, small_scan):
     """All of one side predicts all of the other, by the same command as any other share."""
     data = ("--method", "thinning", "--data.path", f"{small_scan}::counts", *small)

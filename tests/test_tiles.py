@@ -59,6 +59,7 @@ def test_too_short_a_reach_would_show():
     assert np.abs(found - blur(60)(source)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
     """The default network and method about a centre off the middle, in tiles and in one piece."""
     rng = np.random.default_rng(0)

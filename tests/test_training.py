@@ -50,6 +50,7 @@ def scan():
     )
 
 
+@jax.jit
 def draw_on_device(key, data):
     return placing.draw(key, data, batch_size=BATCH)
 
@@ -113,7 +114,7 @@ def assert_bitwise(a, b):
 def test_eight_devices_train_as_one_with_unlike_masks(scan):
     # The fixture must be able to tell: patches of one batch have very unlike numbers of valid pixels.
     draw_key, pair_key = training.step_keys(jax.random.key(3), jnp.int32(0))
-    weight = METHOD.pair(pair_key, draw_on_device(draw_key, scan)).weight
+    weight = jax.jit(METHOD.pair)(pair_key, draw_on_device(draw_key, scan)).weight
     shares = np.asarray(weight.mean(axis=(1, 2, 3)))
     assert shares.max() > 5 * shares.min() > 0
 
@@ -131,18 +132,17 @@ def test_eight_devices_train_as_one_with_unlike_masks(scan):
 def test_mean_over_devices_is_the_mean_over_pixels(scan):
     """The gradient of the first step, before any optimizer can hide a factor, on 1 and 8 devices."""
     draw_key, pair_key = training.step_keys(jax.random.key(3), jnp.int32(0))
-    pair = METHOD.pair(pair_key, draw_on_device(draw_key, scan))
+    pair = jax.jit(METHOD.pair)(pair_key, draw_on_device(draw_key, scan))
     rate = jnp.float32(0.7)
 
     def objective(rate, pair):
         return losses.poisson(jnp.full_like(pair.target, 1.0) * rate, pair.target, pair.weight)
 
-    each = [
-        jax.grad(objective)(rate, jax.tree.map(lambda a, i=i: a[i : i + 1], pair)) for i in range(8)
-    ]
+    slope = jax.jit(jax.grad(objective))
+    each = [slope(rate, jax.tree.map(lambda a, i=i: a[i : i + 1], pair)) for i in range(8)]
     split = NamedSharding(training.make_mesh(8), PartitionSpec("data"))
-    sharded = jax.jit(jax.grad(objective))(rate, jax.device_put(pair, split))
-    whole = jax.grad(objective)(rate, pair)
+    sharded = slope(rate, jax.device_put(pair, split))
+    whole = slope(rate, pair)
     np.testing.assert_allclose(sharded, whole, rtol=1e-5)
     assert abs(np.mean(each) / whole - 1) > 0.02  # the mean of the devices' means is something else
 
