@@ -416,17 +416,23 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="these rows")
     with runner.bench(parser, given) as bench:
         real, lines = Real(bench), list[Line]()
-        for name in bench.options.only:
+        for name in bench.options.only:  # half an hour: the page grows with every row
             for line in ROWS[name](real):
                 print(" | ".join(line), flush=True)
                 lines.append(line)
-        if real.panels:
-            pictures.images(
-                bench.images / "real_frames.png", list(real.panels.values()), list(real.panels)
+            if real.panels:
+                pictures.images(
+                    bench.images / "real_frames.png", list(real.panels.values()), list(real.panels)
+                )
+            table = markdown.table(["", "measured", "target"], [list(line) for line in lines])
+            image = "![Counts, answers and truth](../images/real_frames.png)"
+            bench.write(
+                "real_frames",
+                table=table,
+                image=image if real.panels else "",
+                steps=bench.options.steps,
+                hot=HOT,
             )
-        table = markdown.table(["", "measured", "target"], [list(line) for line in lines])
-        image = "![Counts, answers and truth](../images/real_frames.png)" if real.panels else ""
-        bench.write("real_frames", table=table, image=image, steps=bench.options.steps, hot=HOT)
     return 0
 
 
