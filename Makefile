@@ -1,5 +1,5 @@
 # make demo   install, then simulate, train, denoise and draw: runs/demo/
-# make test   install the test extras and run the tests (about 10 minutes on two cores)
+# make test   install the test extras and run the tests (about 5 minutes on two cores)
 # make slow   the long tests: those compiled fast, then those compiled as users compile
 # make notebooks   run the tutorials and keep their outputs: docs/tutorials/*.ipynb (a few minutes)
 # make lint   formatting, lint and types

@@ -193,7 +193,7 @@ def page_of(name, folder):
     return "\n".join(page.read_text() for page in pages)
 
 
-LONG = ("spectra", "real_scan", "p40")  # many filters on real data
+LONG = ("spectra", "real_scan", "p40", "physics", "real", "before_after")  # real data, or many fits
 
 
 @pytest.mark.parametrize(

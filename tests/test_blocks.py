@@ -451,6 +451,7 @@ def test_blocks_without_photons_or_without_a_valid_pixel_do_not_stop_the_others(
     assert np.nanmax(found[3]) == 0
 
 
+@pytest.mark.slow
 def test_a_large_scan_is_judged_by_frames_spread_over_it(scan, trained_run, smae):
     answer = smae(
         *("evaluate", "--run", trained_run, "--input", f"{scan}::/data", "--output", "e"), *TINY

@@ -81,6 +81,7 @@ def denoised(small_scan, trained_run, tmp_path_factory):
 # --- the whole way --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_nothing_to_denoised_frames(smae, tmp_path, small):
     answer = smae(
         "simulate", "--output", "scan.h5", "--frames", "5", "--size", "36", "--photons", "4"

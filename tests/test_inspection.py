@@ -204,6 +204,7 @@ def test_drawing_is_a_picture(tmp_path, name):
     assert picture[..., :3].std() > 0.1
 
 
+@pytest.mark.slow
 def test_real_muscle_pattern_is_usable(shared_data):
     scan = read(str(shared_data / "muscle_p40_raw" / "*.tif"))
     mask = read_mask(str(shared_data / "muscle_p40_mask.npz") + "::mask", polarity="good")
@@ -215,6 +216,7 @@ def test_real_muscle_pattern_is_usable(shared_data):
     assert 0.01 < inspection.asymmetry.relative < 0.05
 
 
+@pytest.mark.slow
 def test_real_scan_with_its_beamstop_in_view_asks_for_a_mask(shared_data):
     scan = read(str(shared_data / "scan_mn23_raw" / "*.tif"))
     inspection = inspect_scan(settle(scan, center="auto"))
