@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter1d
 
 RING = float("inf")
 """An arc as long as the ring."""
+ARCS = (RING, 64.0, 16.0)
+"""Sigma, in pixels along the azimuth, of the arcs under which counts and answers are compared."""
 BESIDE = 1.5
 """Where an excess over the noise is looked for: rings to either side, sigma of a Gaussian."""
 ALONG = 4.0
@@ -30,46 +32,53 @@ def factor_of_arcs(
     measured: np.ndarray,
     center: tuple[float, float],
     *,
-    arc: float,
+    arcs: tuple[float, ...] = ARCS,
 ) -> np.ndarray:
     """Return what expected sums have to be multiplied by to agree with the counts along arcs, but for noise.
 
-    Counts are added up in rings one pixel wide and sectors two pixels long, a pixel and its partner together,
-    and smoothed along the azimuth. Of the relative difference d of counts and answers, whose Poisson noise
-    has the variance v, as much is taken as exceeds the noise in the neighbourhood: d s / (1 + s), where s is
-    the mean of d^2 / v - 1 there (Efron and Morris 1973, JASA 68, 117). Between rings it is interpolated.
+    Counts are added up in rings one pixel wide and sectors four pixels long, a pixel with its partner, and
+    smoothed along the azimuth, by one arc after the other. Of the relative difference d of counts and
+    answers, whose Poisson noise has the variance v, as much is taken as exceeds the noise in the
+    neighbourhood: d s / (1 + s), where s is the mean of d^2 / v - 1 there (Efron and Morris 1973, JASA 68,
+    117). Between rings it is interpolated.
 
     Args:
       expected: sum of the answers, (height, width), float64, 0 where not measured.
       found: sum of the counts, as `expected`.
       measured: bool, (height, width).
       center: (y, x) in pixels; where it lies off the frame nothing is changed.
-      arc: sigma of the Gaussian along the azimuth, in pixels; `RING` = the mean of the ring.
+      arcs: sigma of the Gaussian along the azimuth, in pixels; `RING` = the mean of the ring.
 
     Returns:
-      (height, width) float64, also where not measured.
+      (height, width) float64, 1 where not measured.
     """
+    factor = np.ones_like(expected)
     if not all(0 <= c <= n - 1 for c, n in zip(center, expected.shape, strict=True)):
-        return np.ones_like(expected)
+        return factor
     rings = Rings.about(center, expected.shape)
-    wanted, there = (rings.sums(image, measured) for image in (expected, found))
-    weights = rings.weights(arc)
-    mean, noise = _along(wanted, weights), _along(wanted, weights**2)
+    there = rings.sums(found, measured)
+    for arc in arcs:
+        wanted = rings.sums(expected * factor, measured)
+        factor *= 1 + rings.onto(_change(rings, wanted, there, arc))
+    return np.where(measured, factor, 1.0)
+
+
+def _change(rings: Rings, wanted: np.ndarray, there: np.ndarray, arc: float) -> np.ndarray:
+    """Return the relative change of sums (ring, sector) that is no noise along an arc."""
+    mean, noise = rings.along(wanted, arc), rings.along(wanted, arc, power=2)
     use = (mean > 1e-6) & (noise > 1e-9) & (mean**2 >= FEWEST * noise)
     mean, noise = np.where(use, mean, 1.0), np.where(use, noise, 1.0)
-    difference = np.where(use, _along(there, weights) / mean - 1, 0.0)
+    difference = np.where(use, rings.along(there, arc) / mean - 1, 0.0)
     over = np.where(use, difference**2 * mean**2 / noise - 1, 0.0)
     excess, share = (
-        gaussian_filter1d(
-            _along(image, rings.weights(ALONG * arc)), BESIDE, axis=0, mode="constant"
-        )
+        gaussian_filter1d(rings.along(image, ALONG * arc), BESIDE, axis=0, mode="constant")
         for image in (over, use.astype(np.float64))
     )
     # So many values of the neighbourhood have noise of their own.
     apart = 2 * np.sqrt(np.pi) * BESIDE * (1.0 if arc == RING else ALONG)
     signal = np.maximum(excess / np.maximum(share, 1e-9) - MARGIN * np.sqrt(2 / apart), 0.0)
     change = np.where(use, signal / (1 + signal) * difference, 0.0)
-    return 1 + rings.onto(np.clip(change, -0.5, 1.0))
+    return np.clip(change, -0.5, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +87,8 @@ class Rings:
 
     Attributes:
       radius: of every pixel, (height, width).
-      sector: that every pixel lies in, as `radius`; its partner lies in the same.
-      sectors: their number; the outermost are two pixels long.
+      sector: that every pixel lies in, as `radius`, int32; its partner lies in the same.
+      sectors: their number; the outermost are four pixels long.
     """
 
     radius: np.ndarray
@@ -91,9 +100,9 @@ class Rings:
         """Return those about a centre (y, x)."""
         y, x = (np.arange(n) - c for n, c in zip(shape, center, strict=True))
         radius = np.hypot(y[:, None], x)
-        sectors = max(1, int(np.pi * radius.max() / 2))
+        sectors = max(1, int(np.pi * radius.max() / 4))
         turn = np.mod(np.arctan2(y[:, None], x[None]), np.pi) / np.pi
-        return cls(radius, (turn * sectors).astype(int) % sectors, sectors)
+        return cls(radius, (turn * sectors).astype(np.int32) % sectors, sectors)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,26 +111,25 @@ class Rings:
 
     def sums(self, image: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """Add up the measured pixels of every ring and sector, (ring, sector)."""
-        place = (np.rint(self.radius).astype(int) * self.sectors + self.sector)[measured]
+        place = (np.rint(self.radius).astype(np.int32) * self.sectors + self.sector)[measured]
         return np.bincount(place, image[measured], int(np.prod(self.shape))).reshape(self.shape)
 
-    def weights(self, arc: float) -> np.ndarray:
-        """Return the weights of a Gaussian of `arc` pixels about sector 0 of every ring; they add up to 1."""
+    def along(self, image: np.ndarray, arc: float, *, power: int = 1) -> np.ndarray:
+        """Smooth sums (ring, sector) along the azimuth, by a Gaussian of `arc` pixels to a power."""
         if arc == RING:
-            return np.full(self.shape, 1 / self.sectors)
+            mean = image.mean(axis=1, keepdims=True) * self.sectors ** (1.0 - power)
+            return np.repeat(mean, self.sectors, axis=1)
         far = np.minimum(np.arange(self.sectors), self.sectors - np.arange(self.sectors))
         wide = arc / np.maximum(np.arange(self.shape[0]), 1) * self.sectors / np.pi
         weights = np.exp(-0.5 * (far / wide[:, None]) ** 2)
-        return weights / weights.sum(axis=1, keepdims=True)
+        weights /= weights.sum(axis=1, keepdims=True)
+        of_image, of_weights = (
+            np.asarray(rfft(one, axis=1, workers=-1)) for one in (image, weights**power)
+        )
+        return np.asarray(irfft(of_image * of_weights, self.sectors, axis=1, workers=-1))
 
     def onto(self, values: np.ndarray) -> np.ndarray:
         """Interpolate values (ring, sector) between rings at every pixel, (height, width)."""
-        inner = np.minimum(self.radius.astype(int), len(values) - 1)
+        inner = np.minimum(self.radius.astype(np.int32), len(values) - 1)
         outer, share = np.minimum(inner + 1, len(values) - 1), self.radius - inner
         return (1 - share) * values[inner, self.sector] + share * values[outer, self.sector]
-
-
-def _along(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Smooth every ring along the azimuth by its weights, (ring, sector)."""
-    of_image, of_weights = (np.asarray(rfft(one, axis=1, workers=-1)) for one in (image, weights))
-    return np.asarray(irfft(of_image * of_weights, image.shape[1], axis=1, workers=-1))

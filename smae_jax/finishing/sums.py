@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from smae_jax.finishing.arcs import RING, factor_of_arcs
+from smae_jax.finishing.arcs import factor_of_arcs
 from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
@@ -25,8 +25,6 @@ from smae_jax.stacks import total_of_frames, turned_about
 
 SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
-ARCS = (RING, 64.0, 16.0)
-"""Sigma, in pixels along the azimuth, of the arcs under which they are compared after that."""
 NEIGHBOURHOOD = 4.0
 """Where an excess over the noise is looked for: sigma of a Gaussian, as a multiple of the scale."""
 MARGIN = 1.5
@@ -145,9 +143,7 @@ def correct_sums(
     asymmetry = asymmetry_of_sums(expected, found, measured, center)
     expected = expected * asymmetry
     factor = factor_of_sums(expected, found, measured, center)
-    for arc in ARCS:
-        arcs = factor_of_arcs(expected * factor, found, measured, center, arc=arc)
-        factor *= np.where(measured, arcs, 1.0)
+    factor *= factor_of_arcs(expected * factor, found, measured, center)
     factor *= factor_of_borders(expected * factor, found, measured, center)
     change = (asymmetry * factor - 1).astype(np.float32)[None]
     needed, told = piecewise(_needs, answer, counts, exposure, kept, change)
