@@ -185,7 +185,7 @@ def asymmetry_of_sums(
 def _modes(shape: tuple[int, int], center: tuple[float, float], rows: slice) -> np.ndarray:
     """Return sine and cosine of the azimuth times powers of the radius in some rows, (mode, pixel)."""
     y, x = (np.arange(n) - c for n, c in zip(shape, center, strict=True))
-    largest = np.hypot(abs(y).max(), abs(x).max())
+    largest = max(np.hypot(abs(y).max(), abs(x).max()), 0.5)
     y, x = np.broadcast_arrays(y[rows, None], x)
     radius = np.hypot(y, x)
     azimuth = np.stack([y, x]) / np.maximum(radius, 0.5)
