@@ -136,7 +136,7 @@ class Features:
     @classmethod
     def of(cls, truth: np.ndarray, valid: np.ndarray, low: float, high: float) -> Features:
         """Return those of contrast `low` to `high`."""
-        smooth = np.stack([_smooth(one, valid, FINE) for one in truth])
+        smooth = np.stack([_smooth(one, valid) for one in truth])
         fine = truth - smooth
         contrast = np.abs(fine) / smooth
         return cls(fine, smooth, valid, valid & (contrast >= low) & (contrast < high))
@@ -153,14 +153,14 @@ class Features:
 
     def slope(self, answer: np.ndarray, where: np.ndarray) -> float:
         """Return how much comes back: the slope of the answers' fine part on the truth's, by 1 / smooth."""
-        kept = answer - np.stack([_smooth(one, self.valid, FINE) for one in answer])
+        kept = answer - np.stack([_smooth(one, self.valid) for one in answer])
         weight, fine = 1 / self.smooth[where], self.fine[where]
         return float((weight * fine * kept[where]).sum() / (weight * fine**2).sum())
 
 
-def _smooth(image: np.ndarray, valid: np.ndarray, sigma: float) -> np.ndarray:
-    there = gaussian_filter(valid.astype(float), sigma)
-    return gaussian_filter(np.where(valid, np.nan_to_num(image), 0.0), sigma) / np.maximum(
+def _smooth(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    there = gaussian_filter(valid.astype(float), FINE)
+    return gaussian_filter(np.where(valid, np.nan_to_num(image), 0.0), FINE) / np.maximum(
         there, 1e-6
     )
 

@@ -25,8 +25,7 @@ BAND = 128
 def smooth(x: Array, *, sigma: float) -> Array:
     """Blur (batch, *spatial, channel) with a Gaussian of `sigma` pixels, zero outside."""
     radius = int(np.ceil(2.5 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
+    kernel = gaussian(sigma, radius).astype(np.float32)
     for axis in range(1, x.ndim - 1):
         size = x.shape[axis]
         padded = jnp.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)])
@@ -35,9 +34,9 @@ def smooth(x: Array, *, sigma: float) -> Array:
     return x
 
 
-def gaussian(sigma: float) -> np.ndarray:
-    """Return the weights of a Gaussian out to four sigma, which add up to 1."""
-    radius = int(4 * sigma + 0.5)
+def gaussian(sigma: float, radius: int = 0) -> np.ndarray:
+    """Return the weights of a Gaussian out to a radius, 0 = four sigma, which add up to 1."""
+    radius = radius or int(4 * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()
 

@@ -39,8 +39,10 @@ from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
 
 FOUND_OUT = (
-    *(("thinning.partner", "auto"), ("data.dimensions", 0)),
-    *(("data.marks", "auto"), ("data.noise", "auto")),
+    ("thinning.partner", "auto"),
+    ("data.dimensions", 0),
+    ("data.marks", "auto"),
+    ("data.noise", "auto"),
 )
 """Options that leave to the data what a run then keeps."""
 

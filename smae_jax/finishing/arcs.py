@@ -7,6 +7,7 @@ photons, the whole ring has all of them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from scipy.fft import irfft, rfft
@@ -65,15 +66,14 @@ def factor_of_arcs(
 
 def _change(rings: Rings, wanted: np.ndarray, there: np.ndarray, arc: float) -> np.ndarray:
     """Return the relative change of sums (ring, sector) that is no noise along an arc."""
-    mean, noise = rings.along(wanted, arc), rings.along(wanted, arc, power=2)
+    mean, counted = rings.along(np.stack([wanted, there]), arc)
+    noise = rings.along(wanted, arc, power=2)
     use = (mean > 1e-6) & (noise > 1e-9) & (mean**2 >= FEWEST * noise)
     mean, noise = np.where(use, mean, 1.0), np.where(use, noise, 1.0)
-    difference = np.where(use, rings.along(there, arc) / mean - 1, 0.0)
+    difference = np.where(use, counted / mean - 1, 0.0)
     over = np.where(use, difference**2 * mean**2 / noise - 1, 0.0)
-    excess, share = (
-        gaussian_filter1d(rings.along(image, ALONG * arc), BESIDE, axis=0, mode="constant")
-        for image in (over, use.astype(np.float64))
-    )
+    about = rings.along(np.stack([over, use.astype(np.float64)]), ALONG * arc)
+    excess, share = gaussian_filter1d(about, BESIDE, axis=1, mode="constant")
     # So many values of the neighbourhood have noise of their own.
     apart = 2 * np.sqrt(np.pi) * BESIDE * (1.0 if arc == RING else ALONG)
     signal = np.maximum(excess / np.maximum(share, 1e-9) - MARGIN * np.sqrt(2 / apart), 0.0)
@@ -111,22 +111,25 @@ class Rings:
 
     def sums(self, image: np.ndarray, measured: np.ndarray) -> np.ndarray:
         """Add up the measured pixels of every ring and sector, (ring, sector)."""
-        place = (np.rint(self.radius).astype(np.int32) * self.sectors + self.sector)[measured]
-        return np.bincount(place, image[measured], int(np.prod(self.shape))).reshape(self.shape)
+        size = int(np.prod(self.shape))
+        return np.bincount(self._place[measured], image[measured], size).reshape(self.shape)
 
-    def along(self, image: np.ndarray, arc: float, *, power: int = 1) -> np.ndarray:
-        """Smooth sums (ring, sector) along the azimuth, by a Gaussian of `arc` pixels to a power."""
+    @functools.cached_property
+    def _place(self) -> np.ndarray:
+        """Number of every pixel's ring and sector among all."""
+        return np.rint(self.radius).astype(np.int32) * self.sectors + self.sector
+
+    def along(self, images: np.ndarray, arc: float, *, power: int = 1) -> np.ndarray:
+        """Smooth sums (..., ring, sector) along the azimuth, by a Gaussian of `arc` pixels to a power."""
         if arc == RING:
-            mean = image.mean(axis=1, keepdims=True) * self.sectors ** (1.0 - power)
-            return np.repeat(mean, self.sectors, axis=1)
+            mean = images.mean(axis=-1, keepdims=True) * self.sectors ** (1.0 - power)
+            return np.repeat(mean, self.sectors, axis=-1)
         far = np.minimum(np.arange(self.sectors), self.sectors - np.arange(self.sectors))
         wide = arc / np.maximum(np.arange(self.shape[0]), 1) * self.sectors / np.pi
         weights = np.exp(-0.5 * (far / wide[:, None]) ** 2)
         weights /= weights.sum(axis=1, keepdims=True)
-        of_image, of_weights = (
-            np.asarray(rfft(one, axis=1, workers=-1)) for one in (image, weights**power)
-        )
-        return np.asarray(irfft(of_image * of_weights, self.sectors, axis=1, workers=-1))
+        of_images, of_weights = (np.asarray(rfft(a, workers=-1)) for a in (images, weights**power))
+        return np.asarray(irfft(of_images * of_weights, self.sectors, workers=-1))
 
     def onto(self, values: np.ndarray) -> np.ndarray:
         """Interpolate values (ring, sector) between rings at every pixel, (height, width)."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from smae_jax.finishing.arcs import factor_of_arcs
+from smae_jax.finishing.arcs import FEWEST, MARGIN, factor_of_arcs
 from smae_jax.finishing.borders import factor_of_borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.geometry import turn
@@ -27,10 +27,6 @@ SCALES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Sigma, in pixels, of the Gaussian under which counts and answers are compared, one after the other."""
 NEIGHBOURHOOD = 4.0
 """Where an excess over the noise is looked for: sigma of a Gaussian, as a multiple of the scale."""
-MARGIN = 1.5
-"""Standard errors by which such an excess must pass what noise alone would show."""
-FEWEST = 9.0
-"""Photons behind a value that is compared, at least: their noise is nearly normal then."""
 MODES = (0, 1, 2)
 """Powers of the radius of an asymmetry of the whole image, each times sine and cosine of the azimuth."""
 ROWS = 128
@@ -207,11 +203,11 @@ def factor_of_sums(
     Returns:
       (height, width) float64, 1 where not measured.
     """
-    images = (jnp.asarray(image, jnp.float32)[None] for image in (expected, found))
-    sums, use, factor = tuple(images), jnp.asarray(measured)[None], jnp.ones((1, *expected.shape))
+    sums = [jnp.asarray(image, jnp.float32)[None] for image in (expected, found)]
+    use, factor = jnp.asarray(measured)[None], jnp.ones((1, *expected.shape))
     for scale in SCALES:
+        kernels = _kernels(scale)
         for side in (1.0, -1.0):
-            kernels = _kernels(scale)
             factor = _changed(
                 *sums, use, factor, kernels, jnp.float32(side), jnp.float32(scale), center=center
             )

@@ -6,6 +6,7 @@ accelerators it is XLA's. Both have the same parameters and the same results.
 """
 
 import functools
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -30,12 +31,6 @@ def many_features(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
     def convolve(x: Array, kernel: Array) -> Array:
         return jax.lax.conv_general_dilated(x, kernel, *args, **options)
 
-    if jax.default_backend() != "cpu":
-        return convolve(x, kernel)
-
-    def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        return convolve(x, kernel), (x, kernel)
-
     def backward(saved: tuple[Array, Array], change: Array) -> tuple[Array, Array]:
         x, kernel = saved
         ends = list(range(FEATURES, kernel.shape[-1], FEATURES))
@@ -45,9 +40,7 @@ def many_features(x: Array, kernel: Array, *args: Any, **options: Any) -> Array:
         of_x = jax.linear_transpose(lambda x: convolve(x, kernel), x)(change)[0]
         return of_x, jnp.concatenate(of_kernel, axis=-1)
 
-    found = jax.custom_vjp(convolve)
-    found.defvjp(forward, backward)
-    return found(x, kernel)
+    return _with_gradient(convolve, backward, x, kernel)
 
 
 def halving(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
@@ -60,19 +53,25 @@ def halving(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any)
     def convolve(x: Array, kernel: Array) -> Array:
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
-    if jax.default_backend() != "cpu":
-        return convolve(x, kernel)
-
-    def forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-        return convolve(x, kernel), (x, kernel)
-
     def backward(saved: tuple[Array, Array], change: Array) -> tuple[Array, Array]:
         x, kernel = saved
-        of_kernel = jax.linear_transpose(lambda kernel: convolve(x, kernel), kernel)(change)[0]
+        of_kernel = jax.linear_transpose(functools.partial(convolve, x), kernel)(change)[0]
         return _before_halving(change, kernel, x.shape, padding), of_kernel
 
+    return _with_gradient(convolve, backward, x, kernel)
+
+
+def _with_gradient(
+    convolve: Callable[[Array, Array], Array],
+    backward: Callable[[tuple[Array, Array], Array], tuple[Array, Array]],
+    x: Array,
+    kernel: Array,
+) -> Array:
+    """Convolve, on a CPU with a gradient of its own: of x and kernel, given them and that of the output."""
+    if jax.default_backend() != "cpu":
+        return convolve(x, kernel)
     found = jax.custom_vjp(convolve)
-    found.defvjp(forward, backward)
+    found.defvjp(lambda x, kernel: (convolve(x, kernel), (x, kernel)), backward)
     return found(x, kernel)
 
 
