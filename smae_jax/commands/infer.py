@@ -207,9 +207,10 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
         return
     if kind == "photons" and data.center is not None:
         if not data.are_counts:
+            counts = ", or give --noise photons if these are" if data.integrated else ""
             raise UserError(
                 f"--sigma: expected whole photon counts in {data.origin.source}, whose noise is known; "
-                "leave the option out"
+                f"leave the option out{counts}"
             )
         return
     raise UserError(
