@@ -90,7 +90,7 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
     valid = np.asarray(data.valid.all(axis=0))
     if center is not None:
         valid = valid & turn(valid, center, False)
-    use = _triples(valid).all(axis=0)
+    use = np.asarray(_triples(valid).all(axis=0))
     squares, photons = 0.0, 0.0
     for frame in first:
         one = data.counts[frame].astype(np.float64)
