@@ -46,7 +46,7 @@ class Predictor:
       method: settled on what is answered; puts the predictions back.
       group: motions that predictions are averaged over; along a single axis that is the mirror image.
       conserve_totals: scale every answer to the counts that it was made of.
-      batch_size: frames per batch; 0 = as many as make up `PIXELS_PER_BATCH`.
+      batch_size: frames per batch; 0 = as even batches as make up `PIXELS_PER_BATCH` at most.
       mesh: batches are split over it; None = all devices.
     """
 
@@ -247,8 +247,13 @@ class Predictor:
         if _in_tiles(canvas.shape):
             return 1
         many = PIXELS_PER_BATCH.get(jax.devices()[0].platform, MANY_PIXELS)
-        chosen = self.batch_size or min(frames, many // pixels)
+        chosen = self.batch_size or _evenly(frames, max(1, many // pixels))
         return max(1, -(-chosen // devices)) * devices
+
+
+def _evenly(frames: int, most: int) -> int:
+    """Share out frames over as few batches as `most` allows: the last is filled up as little as can be."""
+    return -(-frames // max(1, -(-frames // most)))
 
 
 @made_once

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import smae_jax
-from smae_jax import models
+from smae_jax import inference, models
 from smae_jax.inference import Predictor, conserve, ensemble, predict
 from smae_jax.methods.protocol import Answers
 from smae_jax.training import make_mesh
@@ -100,6 +100,22 @@ def test_equal_predictors_share_what_was_compiled(scan, split, compiled):
         predictor = Predictor(net, method, batch_size=batch_size, mesh=ONE, group="none")
         predictor(parameters, scan.take(np.arange(3)))
     assert compiled.count("jit(_whole)") == 1
+
+
+def test_batches_are_as_even_as_can_be(scan, split, whole, monkeypatch):
+    method, net, parameters = split
+    pixels = np.prod(inference.canvas_of(scan, extent="all").shape)
+    monkeypatch.setitem(inference.PIXELS_PER_BATCH, "cpu", 4 * pixels)
+    predictor, seen = Predictor(net, method, mesh=ONE), []
+    inner = predictor._once
+
+    def once(parameters, counts, *arguments, **options):
+        seen.append(len(counts))
+        return inner(parameters, counts, *arguments, **options)
+
+    vars(predictor)["_once"] = once
+    assert_same(predictor(parameters, scan), whole)
+    assert seen == [3, 3]  # not four and two
 
 
 def test_parameters_are_put_on_the_devices_once(scan, split):
