@@ -1,5 +1,7 @@
 """Error bars: the jackknife finds photon noise, and held-out photons find what it misses."""
 
+import dataclasses
+
 import h5py
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from smae_jax.finishing import Evidence, Half, conserve_totals, keep_sums
 from smae_jax.finishing.error_bars import (
     FALL,
-    Missed,
+    NOTHING,
     missed,
     sigma_of,
 )
@@ -59,11 +61,29 @@ def test_calibration_adds_what_the_filter_loses():
     answer, variance, held_out = halves_blurred(truth, np.random.default_rng(2))
     use = np.ones(answer.shape, bool)
     unseen = missed(answer, variance, held_out, exposure=0.5, use=use)
-    of_halves = Missed(unseen.share / 0.5**FALL, unseen.power)
+    of_halves = dataclasses.replace(unseen, squares=unseen.squares / 0.5**FALL, common=0.0)
     square = sigma_of(answer, variance, of_halves).astype(np.float64) ** 2
     error = (answer - truth) ** 2
     assert 0.7 < square.mean() / error.mean() < 1.4
     assert variance.mean() < 0.5 * error.mean()
+
+
+def test_rates_whose_errors_are_no_power_of_the_rate_have_their_own():
+    """Dark pixels are answered a third too bright, the others right: held-out photons tell them apart."""
+    truth = np.full((16, 96, 96), 20.0)
+    truth[:, :30], truth[:, 30:60] = 0.5, 3.0
+    answer, variance, held_out = halves_blurred(truth, np.random.default_rng(4))
+    answer = answer * np.where(truth < 1, 1.3, 1.0)
+    use = np.zeros(answer.shape, bool)
+    inside = [slice(6, 24), slice(36, 54), slice(66, 90)]  # a blur errs at the steps
+    for rows in inside:
+        use[:, :, rows, 6:90] = True
+    unseen = missed(answer, variance, held_out, exposure=0.5, use=use, of_network=variance)
+    bars = sigma_of(answer, variance, unseen)
+    squares = bars**2, (answer - truth) ** 2
+    of_bars, of_errors = ([np.mean(a[:, :, rows, 6:90]) for rows in inside] for a in squares)
+    assert of_bars[0] > 0.55 * of_errors[0]  # 0.46 by a power of the rate alone
+    assert max(np.divide(of_bars, of_errors)) < 1.6
 
 
 def test_calibration_leaves_a_right_variance_alone():
@@ -145,7 +165,7 @@ def test_a_combined_answer_has_the_noise_of_its_own_total():
 def test_nothing_seen_misses_nothing():
     nothing = np.zeros((2, 3, 8, 8))
     for use in (np.zeros(nothing.shape, bool), np.ones(nothing.shape, bool)):
-        assert missed(nothing, nothing, nothing, exposure=0.5, use=use).of(np.ones(1)) == 0.0
+        assert missed(nothing, nothing, nothing, exposure=0.5, use=use).of(np.ones(1)) < 1e-20
 
 
 def test_unknown_pixels_have_no_error_bar():
@@ -155,7 +175,7 @@ def test_unknown_pixels_have_no_error_bar():
     found = np.asarray(variance_of_halves(first, first - 2 * 2**0.5, jnp.asarray(known)))
     assert np.isnan(found[~known]).all()
     np.testing.assert_allclose(found[known], 2.0, rtol=1e-5)
-    bars = sigma_of(np.where(known, 5.0, np.nan), found, Missed(0.0, 1.0))
+    bars = sigma_of(np.where(known, 5.0, np.nan), found, NOTHING)
     np.testing.assert_allclose(bars[known], np.sqrt(2.0), rtol=1e-5)
     assert np.isnan(bars[~known]).all()
 

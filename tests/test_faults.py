@@ -304,6 +304,31 @@ def test_a_training_that_fails_before_its_first_step_leaves_the_old_run(smae, tm
     assert not [path for path in tmp_path.iterdir() if "replaced" in path.name]
 
 
+def test_a_run_that_a_killed_training_was_to_replace_comes_back(smae, tmp_path):
+    """Killed before its first step, it leaves the old run beside half of a new one."""
+    run, aside = tmp_path / "run", tmp_path / ".run.replaced"
+    shutil.copytree(FORMER / "spectra", aside)
+    before = bytes_of(aside)
+    run.mkdir()
+    (run / "config.toml").write_bytes((aside / "config.toml").read_bytes())
+    training, _ = spectra_of("run")
+    asked = ("train", *training, *N2N, *QUICK)
+    (tmp_path / "fault_losses.py").write_text(FAULTY_LOSSES)
+
+    answer = smae("infer", "--run", "run", "--input", training[1], "--output", "o.csv")
+    assert answer.status == 2
+    assert f"made no step; the run before it is kept in {aside}" in answer.err
+    assert smae(*asked, "--overwrite", "--loss", "fault_losses:refusing").status == 2
+    assert bytes_of(run) == before
+    assert not aside.exists()
+
+    os.replace(run, aside)
+    answer = smae(*asked)
+    assert answer.status == 2
+    assert "exists already, put back after a training that was killed" in answer.err
+    assert bytes_of(run) == before
+
+
 def environment():
     return {
         **os.environ,

@@ -64,6 +64,7 @@ def train(config: TrainConfig, say: Say, *, data: Measurements | None = None) ->
     folder = _folder(config, at_hand=data is not None)
     with held(folder.path):
         if config.resume:
+            folder.take_back()
             config = resumed(config, folder)
         else:
             folder.refuse(overwrite=config.overwrite)

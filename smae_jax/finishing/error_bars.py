@@ -23,9 +23,9 @@ from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import smooth_image, variance_of_smoothed
 
-RESIDUALS = (1.0, 1.5, 2.0)
+RESIDUALS = (1.0, 1.5, 2.0, 4.0)
 """Sigmas, in pixels, of the Gaussian under which answers are compared with held-out photons."""
-RATES = (0.25, 0.5, 0.75, 0.9, 0.97)
+RATES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.97)
 """Quantiles of the answers between which rates are looked at together."""
 POWERS = np.arange(1.0, 2.6, 0.125)
 """Powers of the rate that are tried for what is missed: noise grows as the rate, what is smoothed away as its
@@ -46,6 +46,8 @@ USUAL_SHARE, WITHIN = 0.7, 0.8
 2.3 on six simulated scans of 0.1 to 10 photons per pixel."""
 TOLERANCE = 0.5
 """Errors that a power of the rate does not describe, as a share of the squared error."""
+STRAY, ROUGH = 0.7, 0.3
+"""How far the logarithm of what is missed strays from a power of the rate; its error, at least."""
 
 
 def error_bars(answers: Answers, evidence: Evidence) -> Answers:
@@ -101,20 +103,35 @@ def error_bars(answers: Answers, evidence: Evidence) -> Answers:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Missed:
-    """Squared error that the jackknife does not see: `share` times a power of the rate.
+    """Squared error that the jackknife does not see, as a function of the rate.
 
     It is at least `common` times the rate's square, the error that all frames of the scan have alike.
+
+    Attributes:
+      rates: in counts, ascending, above 0, (n,).
+      squares: error at each of them, counts squared, (n,); a power of the rate between two of them.
+      power: of the rate, below the first and above the last.
+      common: relative squared error.
     """
 
-    share: float
-    power: float
+    rates: Any
+    squares: Any
+    power: float = USUAL_POWER
     common: float = 0.0
 
     def of(self, rate: Any) -> Any:
         """Return it for rates in counts, of NumPy or JAX; NaN stays NaN."""
         array: Any = np if isinstance(rate, np.ndarray) else jnp
         rate = array.maximum(rate, 0)
-        return array.maximum(self.share * rate**self.power, self.common * rate**2)
+        logs, known = (array.log(array.maximum(x, 1e-30)) for x in (rate, self.rates))
+        inside = array.interp(logs, known, array.log(array.maximum(self.squares, 1e-30)))
+        below, above = array.minimum(logs - known[0], 0), array.maximum(logs - known[-1], 0)
+        squares = array.exp(inside + self.power * (below + above))
+        return array.maximum(squares, self.common * rate**2)
+
+
+NOTHING = Missed(np.ones(1), np.zeros(1))
+"""Nothing is missed."""
 
 
 def missed(
@@ -130,12 +147,14 @@ def missed(
 
     With t held-out counts behind an exposure h, (t / h - answer)^2 - t / h^2 has the mean of the answer's
     squared error, whatever the rate. It is taken of residuals that were smoothed before, which have less
-    photon noise: by the narrowest Gaussian under which it is below the squared difference of the two answers;
-    how much of an error smoothing leaves is seen on that difference. Sharper errors are seen pixel by pixel,
-    so far as they pass the noise there by two standard errors. What is more than the variance, in pixels of
-    similar rates, is taken for a power of the rate. From h to full frames it falls with exposure^FALL:
-    little, as it is no photon noise. An error that all frames have alike, as of the network's parameters, is
-    looked for in the residuals of the frames added up, which have less noise.
+    photon noise: for pixels of similar rates by the narrowest Gaussian under which it is below the squared
+    difference of the two answers. How much of an error smoothing leaves is seen on that difference, in these
+    pixels and in all: the geometric mean of both is taken. Sharper errors are seen pixel by pixel, so far as
+    they pass the noise there by two standard errors. What is more than the variance is taken for
+    a power of the rate, from which pixels of similar rates stray so far as their photons show. From h to
+    full frames it falls with exposure^FALL: little, as it is no photon noise. An error that all frames have
+    alike, as of the network's parameters, is looked for in the residuals of the frames added up, which have
+    less noise.
 
     Few photons tell little. What they tell is therefore weighed against what networks usually miss, which is
     about as much as the jackknife finds in the network alone. Combining frames lowers that, and not what is
@@ -157,16 +176,18 @@ def missed(
     places = _places(counts, use)
     sums = _sums_by_rate(counts, variance, held_out, places, exposure=exposure)
     if sums["rate"].sum() <= 0:
-        return Missed(0.0, USUAL_POWER)
+        return NOTHING
+    seen = sums["pixels"] > 0
+    alike = sums["alike"].sum()
+    found, noise = np.zeros(len(seen)), np.full(len(seen), np.inf)
     for width in RESIDUALS:
         smoothed = _smoothed_sums(counts, held_out, places, exposure=exposure, width=width)
-        alike, left = sums["alike"].sum(), smoothed["left"].sum()
-        ratio = alike / left if left > 0 else 1.0
-        if np.sqrt(smoothed["noise"].sum()) * ratio <= alike:
-            break
-    seen = sums["pixels"] > 0
-    found = np.maximum(smoothed["squares"] * ratio, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
-    noise = np.sqrt(smoothed["noise"]) * ratio
+        left = smoothed["left"]
+        ratio = np.sqrt(_ratio(alike, left.sum()) * _ratio(sums["alike"], left))
+        wider = noise > sums["alike"]
+        found = np.where(wider, smoothed["squares"] * ratio, found)
+        noise = np.where(wider, np.sqrt(smoothed["noise"]) * ratio, noise)
+    found = np.maximum(found, sums["squares"] - 2 * np.sqrt(sums["scatter"]))
     found, noise, own, rate = (
         a[seen] / sums["pixels"][seen] for a in (found, noise, sums["variance"], sums["rate"])
     )
@@ -174,10 +195,17 @@ def missed(
     if of_network is not None:
         network = _sums_by_rate(counts, of_network, held_out, places, exposure=exposure)
         usual = network["variance"][seen] / sums["pixels"][seen]
-    of_half = _power_law(found, noise, own, rate, usual)
+    share, power = _power_law(found, noise, own, rate, usual)
+    of_half = _strayed(found, noise, own, share * np.maximum(rate, 1e-9) ** power)
     common = _common(counts, held_out, exposure=exposure, use=use)
     fall = float(np.median(exposure[places >= 0])) ** FALL
-    return Missed(of_half.share * fall, of_half.power, common * fall)
+    order = np.argsort(rate)
+    return Missed(np.maximum(rate, 1e-9)[order], (of_half * fall)[order], power, common * fall)
+
+
+def _ratio(whole: Any, part: Any) -> Any:
+    """Divide; 1 where there is no part."""
+    return np.where(part > 0, whole / np.where(part > 0, part, 1.0), 1.0)
 
 
 def _common(
@@ -293,13 +321,13 @@ def _power_law(
     variance: np.ndarray,
     rate: np.ndarray,
     usual: np.ndarray | None,
-) -> Missed:
-    """Fit variance + share * rate^power to the squared errors found, by their likelihood.
+) -> tuple[float, float]:
+    """Fit variance + share * rate^power to the squared errors found, by their likelihood: (share, power).
 
     The share is weighed against that of `usual`, the variance of the network alone. Where that is None, a
     share that is not SIGNIFICANT is none.
     """
-    best, chosen = np.inf, Missed(0.0, USUAL_POWER)
+    best, chosen = np.inf, (0.0, USUAL_POWER)
     for power in POWERS:
         shape = np.maximum(rate, 1e-9) ** power
         tried = np.geomspace(1e-3, 1e3, 200)
@@ -316,8 +344,19 @@ def _power_law(
         costs += prior
         least = int(np.argmin(costs))
         if costs[least] < best:
-            best, chosen = costs[least], Missed(float(shares[least]), float(power))
+            best, chosen = costs[least], (float(shares[least]), float(power))
     return chosen
+
+
+def _strayed(
+    found: np.ndarray, noise: np.ndarray, variance: np.ndarray, law: np.ndarray
+) -> np.ndarray:
+    """Return what is missed at each rate: `law` times the factor that is most likely, by what was found."""
+    logs = np.linspace(-3.0, 3.0, 241)
+    model = variance[:, None] + law[:, None] * np.exp(logs)
+    spread = np.maximum(noise[:, None] ** 2 + (ROUGH * model) ** 2, 1e-30)
+    costs = (found[:, None] - model) ** 2 / spread + np.log(spread) + (logs / STRAY) ** 2
+    return law * np.exp(logs[costs.argmin(axis=1)])
 
 
 def sigma_of(counts: Any, variance: Any, unseen: Missed, *, kept: Any = None) -> np.ndarray:

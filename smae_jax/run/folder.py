@@ -154,17 +154,28 @@ class RunFolder:
         """Where a run lies that is being replaced, until the new one has made a step."""
         return self.path.absolute().with_name(f".{self.path.name}.replaced")
 
+    @property
+    def _replaced(self) -> Path:
+        """Where a run lies that has been replaced, while it is removed."""
+        return self.path.absolute().with_name(f".{self.path.name}.removed")
+
     def config(self) -> TrainConfig:
         """Read the options that the run was trained with.
 
         Raises:
-          UserError: if there is no run, or one whose options this version does not know.
+          UserError: if there is no run, one that has made no step and replaces another, or one whose options
+            this version does not know.
         """
         path = self.path / "config.toml"
         if not path.is_file():
             raise UserError(
                 f"--run {self.path}: no run there (config.toml is missing); "
                 "give a folder made by 'smae-jax train'"
+            )
+        if self.set_aside.is_dir():
+            raise UserError(
+                f"--run {self.path}: its training has made no step; the run before it is kept in "
+                f"{self.set_aside}, and comes back with 'smae-jax train --resume --run {self.path}'"
             )
         return load(path, TrainConfig, of_run=True)
 
@@ -234,7 +245,6 @@ class RunFolder:
         """
         self.refuse(overwrite=config.overwrite)
         if self.path.is_dir() and any(self.path.iterdir()):
-            shutil.rmtree(self.set_aside, ignore_errors=True)
             os.replace(self.path, self.set_aside)
         with atomic_path(self.path, overwrite=config.overwrite) as folder:
             folder.mkdir()
@@ -259,14 +269,29 @@ class RunFolder:
             nonlocal made
             if not made:
                 made = True
-                shutil.rmtree(self.set_aside, ignore_errors=True)
+                if (
+                    self.set_aside.is_dir()
+                ):  # by one move: a run of which a part is left must not come back
+                    os.replace(self.set_aside, self._replaced)
+                shutil.rmtree(self._replaced, ignore_errors=True)
 
         try:
             yield step_made
         finally:
-            if not made and self.set_aside.is_dir():
-                shutil.rmtree(self.path, ignore_errors=True)
-                os.replace(self.set_aside, self.path)
+            if not made:
+                self.take_back()
+
+    def take_back(self) -> bool:
+        """Put a run back that was set aside for one that never made a step; True where there was one.
+
+        Whoever calls it holds the folder: a training that was killed left it so.
+        """
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        if not self.set_aside.is_dir():
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.replace(self.set_aside, self.path)
+        return True
 
     def go_on(self, config: TrainConfig, survey: Survey) -> None:
         """Write down a raised number of steps; refuse to go on with other frames.
@@ -293,13 +318,12 @@ class RunFolder:
         Raises:
           UserError: if something is there, or with `overwrite` something else than a run.
         """
-        if self.set_aside.is_dir() and not self.path.exists():  # a kill came in between
-            os.replace(self.set_aside, self.path)
+        back = ", put back after a training that was killed" if self.take_back() else ""
         try:
             refuse_existing(self.path, overwrite=overwrite)
         except UserError:
             raise UserError(
-                f"--run {self.path}: exists already; choose another folder, go on with --resume, "
+                f"--run {self.path}: exists already{back}; choose another folder, go on with --resume, "
                 "or replace it with --overwrite"
             ) from None
         empty = self.path.is_dir() and not any(self.path.iterdir())

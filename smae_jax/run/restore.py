@@ -539,7 +539,15 @@ def read_parameters(folder: RunFolder, wanted: str, *, like: Any = None) -> tupl
     checkpoints = Checkpoints(folder.best if wanted == "best" else folder.checkpoints)
     steps = checkpoints.steps()
     if not steps:
-        raise UserError(f"{checkpoints.folder}: no checkpoint there; train the run to its end")
+        aside = folder.set_aside
+        kept = (
+            f"; the run before it is kept in {aside}, and train puts it back"
+            if aside.is_dir()
+            else ""
+        )
+        raise UserError(
+            f"{checkpoints.folder}: no checkpoint there; train the run to its end{kept}"
+        )
     step = steps[-1] if wanted in ("best", "last") else int(wanted) if wanted.isdigit() else -1
     if step not in steps:
         raise UserError(
