@@ -81,13 +81,15 @@ def _scatter(data: Measurements, options: str) -> list[str]:
     found = unlike_photons(data)
     if found is None:
         return []
-    low, high = found
+    low, high, _ = found
     less = high < USUAL[0]
     cause = (
         "they were interpolated or smoothed, or neighbours share their light"
         if less
         else "the detector integrates, or they were multiplied"
     )
+    if not less and data.frames == 1 and data.response is None:
+        cause += ", or pixels are uneven, which --data.flat mends"
     what = (
         f"the values are whole numbers, but scatter {'less' if less else 'more'} than photons do (variance "
         f"over mean {high if less else low:.2g}, and 1 of photons): {cause}"

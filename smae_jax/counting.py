@@ -6,7 +6,7 @@ Whole numbers alone do not tell: many detectors that integrate write whole numbe
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,14 +19,34 @@ BLOCK = 32
 """Side in pixels of the squares that variance and mean are compared in."""
 LEAST = 200.0
 """Photons in a square, at least: its ratio scatters by a tenth or so."""
-SURE = 0.05
-"""Relative error of variance over mean, at most, in all squares together: a few small frames do not tell."""
+SURE = 4.0
+"""Its own errors by which variance over mean must be outside: a few small frames scatter themselves."""
 PAIRS, PIXELS = 8, 2**23
 """Pairs of successive frames that are looked at, and their pixels together, at most."""
 USUAL = (0.8, 1.4)
 """Variance over mean of photons, with what sharp features add; detectors that count have 0.9 to 1.05."""
 SMALL = 16
 """Pixels a side, at least, of patterns that are judged."""
+
+
+class Scatter(NamedTuple):
+    """How values scatter beside photons of their mean.
+
+    Attributes:
+      low: lower quartile of variance over mean, over squares of `BLOCK` pixels.
+      high: the upper one.
+      error: relative error of the two, of photons.
+    """
+
+    low: float
+    high: float
+    error: float
+
+    @property
+    def unlike(self) -> bool:
+        """Whether they cannot be photons."""
+        more, less = (1 + sign * SURE * self.error for sign in (-1, 1))
+        return self.low * more > USUAL[1] or self.high * less < USUAL[0]
 
 
 def judged(data: Measurements, noise: Literal["auto", "photons", "integrated"]) -> Measurements:
@@ -44,45 +64,42 @@ def judged(data: Measurements, noise: Literal["auto", "photons", "integrated"]) 
     return dataclasses.replace(data, integrated=unlike_photons(data) is not None)
 
 
-def unlike_photons(data: Measurements) -> tuple[float, float] | None:
+def unlike_photons(data: Measurements) -> Scatter | None:
     """Judge whether whole numbers scatter unlike photons: the one rule of all that asks.
 
     Args:
       data: masked, with its centre if it has one.
 
     Returns:
-      Quartiles of variance over mean, where they are not `USUAL`; None where they are, where too little was
-      counted to tell, and where values are not whole or no patterns.
+      How they scatter, where it is not `USUAL`; None where it is, where too little was counted to tell, and
+      where values are not whole or no patterns.
     """
     patterns = len(data.spatial) == 2 and not data.channels and min(data.spatial) >= SMALL
     if not patterns or not_counted(data.counts) is not None:
         return None
     found = variance_over_mean(data)
-    if found is not None and found[0] > USUAL[1] and data.taken_out is None:
+    if found is not None and found.low > USUAL[1] and data.taken_out is None:
         # A count that stands out is no noise, and does much in a small frame.
         number = max(2, min(2 * PAIRS, PIXELS // int(np.prod(data.spatial))))
         some = data.take(spread(data.frames, number))
         found = variance_over_mean(take_out(dataclasses.replace(some, integrated=None)))
-    if found is None or (found[0] <= USUAL[1] and found[1] >= USUAL[0]):
-        return None
-    return found
+    return found if found is not None and found.unlike else None
 
 
-def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
+def variance_over_mean(data: Measurements) -> Scatter | None:
     """Compare variance and mean of patterns by second differences, which smooth patterns hardly have.
 
     For values x of independent noise (x[j - 1] - 2 x[j] + x[j + 1])^2 is 6 times the variance on average, and
     less where neighbours share their noise. Over n values of N photons in all, the ratio varies by
     (2 (1 + 2 (4/6)^2 + 2 (1/6)^2) + n / N) / n = 3.9 / n + 1 / N. Successive frames are taken off each other
-    first, where there are any: what is fixed in place, as uneven pixels are, goes. So does what has a
-    partner, where there is one: sharp rings of many photons would pass for noise.
+    first, where there are any, at one total: what is fixed in place, as uneven pixels are, goes. So does what
+    has a partner, where there is one: sharp rings of many photons would pass for noise.
 
     Args:
       data: patterns of whole counts, masked.
 
     Returns:
-      Quartiles, the lower and the upper one, over squares of `BLOCK` pixels; None where too little was
-      counted.
+      Quartiles over squares of `BLOCK` pixels and their error; None where too little was counted.
     """
     pairs = max(1, min(PAIRS, PIXELS // int(np.prod(data.spatial))))
     first = spread(max(data.frames - 1, 1), pairs)
@@ -93,9 +110,7 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
     use = np.asarray(_triples(valid).all(axis=0))
     squares, photons = 0.0, 0.0
     for frame in first:
-        one = data.counts[frame].astype(np.float64)
-        other = data.counts[frame + 1] if data.frames > 1 else np.zeros_like(one)
-        difference, total = one - other, one + other
+        difference, total = _without_next(data, frame, valid)
         if center is not None:
             difference, total = (
                 difference - turn(difference, center, 0.0),
@@ -107,14 +122,31 @@ def variance_over_mean(data: Measurements) -> tuple[float, float] | None:
         squares += _in_squares(np.where(use, second, 0.0))
         photons += _in_squares(np.where(use, (left + 4 * middle + right) / 6, 0.0))
     enough = np.asarray(photons) >= LEAST
+    if not enough.any():
+        return None
     # About a centre every difference stands twice.
     once = 1 if center is None else 2
     values = len(first) * _in_squares(use.astype(np.float64))[enough].sum() / once
     counted = np.asarray(photons)[enough].sum() / once
-    if not enough.any() or 3.9 / values + 1 / counted > SURE**2:
-        return None
     low, high = np.quantile(np.asarray(squares)[enough] / np.asarray(photons)[enough], (0.25, 0.75))
-    return float(low), float(high)
+    return Scatter(float(low), float(high), float(np.sqrt(3.9 / values + 1 / counted)))
+
+
+def _without_next(
+    data: Measurements, frame: int, valid: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the next frame off a frame, where there is one, the brighter one at the other's total.
+
+    Returns:
+      (difference, its variance if both are photons).
+    """
+    one = np.where(valid, data.counts[frame], 0.0)
+    if data.frames == 1:
+        return one, one
+    other = np.where(valid, data.counts[frame + 1], 0.0)
+    sums = [max(float(image.sum()), 1e-9) for image in (one, other)]
+    shares = [min(1.0, sums[1] / sums[0]), min(1.0, sums[0] / sums[1])]
+    return shares[0] * one - shares[1] * other, shares[0] ** 2 * one + shares[1] ** 2 * other
 
 
 def _triples(image: np.ndarray) -> np.ndarray:

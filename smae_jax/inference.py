@@ -390,13 +390,15 @@ def conserve(result: Answers, counts: Array, exposure: Array) -> Answers:
       exposure: full frames behind each pixel.
 
     Returns:
-      The scaled result; a frame whose prediction is 0 everywhere stays as it is.
+      The scaled result; a frame whose prediction is 0 everywhere, or whose values add up to less than 0,
+      stays as it is.
     """
     seen = exposure > 0
     axes = tuple(range(1, counts.ndim))
     measured = jnp.sum(jnp.where(seen, counts, 0.0), axis=axes, keepdims=True)
     predicted = jnp.sum(jnp.where(seen, result.counts * exposure, 0.0), axis=axes, keepdims=True)
-    factor = jnp.where(predicted > 0, measured / jnp.where(predicted > 0, predicted, 1.0), 1.0)
+    scaled = (predicted > 0) & (measured >= 0)
+    factor = jnp.where(scaled, measured / jnp.where(scaled, predicted, 1.0), 1.0)
     return dataclasses.replace(result, counts=result.counts * factor)
 
 

@@ -31,7 +31,7 @@ def said(data):
 @pytest.mark.parametrize("photons", [0.5, 10.0, 30.0])
 def test_photons_are_photons(photons, frames):
     data = scan(photons, frames)
-    low, high = variance_over_mean(data)
+    low, high, _ = variance_over_mean(data)
     assert 0.85 < low < 1.3
     assert high > 0.9  # sharp rings in few pixels add to it
     assert not said(data)
@@ -59,7 +59,7 @@ def test_detectors_that_integrate_or_blur_are_noticed(values_per_photon, blur, w
 def test_real_detectors_count(shared_data):
     with np.load(shared_data / "scan_mn23_12x1s.npz") as file:
         data = measured(np.maximum(file["crop"][:4], 0), file["crop_mask"])
-    low, high = variance_over_mean(data)
+    low, high, _ = variance_over_mean(data)
     assert USUAL[0] < low <= high < 1.1
     assert not said(data)
 
@@ -71,6 +71,23 @@ def test_nothing_is_said_where_too_little_was_counted_or_values_are_no_counts():
     assert not said(dark)
     spectra = Measurements(np.full((2, 400), 9, np.int32), np.ones((1, 400), np.float32))
     assert not said(spectra)
+
+
+def test_uneven_pixels_are_no_integration_where_exposures_differ():
+    rng = np.random.default_rng(3)
+    rate = 1000 * (1 + 0.03 * rng.standard_normal((96, 96)))
+    frames = rng.poisson(rate * np.array([1, 10] * 3)[:, None, None])
+    data = measured(frames, np.ones((96, 96), bool))
+    assert 0.9 < variance_over_mean(data).low < variance_over_mean(data).high < 1.1
+    [line] = said(data.take([1]))
+    assert "pixels are uneven, which --data.flat mends" in line
+
+
+@pytest.mark.parametrize("factor", [3, 10])
+def test_a_few_small_frames_that_were_multiplied_are_noticed(factor):
+    found = simulate("saxs", frames=3, size=32, photons=30.0)
+    data = measured(factor * found.counts, found.valid)
+    assert judged(dataclasses.replace(data, center=Center.given((15.5, 15.5))), "auto").integrated
 
 
 def test_a_few_small_frames_do_not_tell():

@@ -8,7 +8,10 @@ import pytest
 
 import smae_jax
 from smae_jax import inference, models
+from smae_jax.finishing import Evidence, conserve_totals
+from smae_jax.geometry import Center
 from smae_jax.inference import Predictor, conserve, ensemble, predict
+from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.training import make_mesh
 
@@ -258,6 +261,20 @@ def test_the_ensemble_of_a_spectrum_is_itself_and_its_mirror_image():
     found = ensemble(lambda x: x.at[:, 0].multiply(0.0), group="flips")(jax.numpy.asarray(source))
     expected = source * np.array([0.5, 1.0, 0.5], np.float32)[:, None]
     np.testing.assert_allclose(found, expected)
+
+
+def test_a_frame_whose_values_add_up_to_less_than_nothing_stays_as_it_is():
+    counts, light = jax.numpy.ones((2, 3, 4)), jax.numpy.ones((2, 3, 4))
+    known = light > 0
+    given = Answers(2 * light, known, ~known)
+    below = counts.at[0].set(-1.0)
+    np.testing.assert_allclose(
+        conserve(given, below, light).counts, [[[2.0] * 4] * 3, [[1.0] * 4] * 3]
+    )
+    data = Measurements(np.asarray(below), np.ones((1, 3, 4), np.float32), Center.given((1.0, 1.5)))
+    found = conserve_totals(given, Evidence(data))
+    np.testing.assert_allclose(found.counts, [[[2.0] * 4] * 3, [[1.0] * 4] * 3])
+    assert "but 1, whose values add up to less than nothing" in found.done[-1][1]
 
 
 def test_a_frame_whose_prediction_is_nothing_stays_as_it_is():

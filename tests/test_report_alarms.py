@@ -325,7 +325,7 @@ def test_a_detector_that_does_not_count_rings(photons):
     uneven = scan(6, photons, bright=lambda y, x: 1 + 0.1 * np.sin(np.arctan2(y, x)))[0]
     assert alarms.does_not_count(variance_over_mean(uneven), True).state == "quiet"
     doubled = dataclasses.replace(uneven, counts=2 * uneven.counts)
-    np.testing.assert_allclose(variance_over_mean(doubled), 2.0, rtol=0.2)
+    np.testing.assert_allclose(variance_over_mean(doubled)[:2], 2.0, rtol=0.2)
     assert alarms.does_not_count(variance_over_mean(doubled), True).state == "rings"
     assert alarms.does_not_count((1.0, 1.0), False).state == "rings"
     assert alarms.does_not_count(None, True).state == "cannot tell"

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from smae_jax.cautions import counted
-from smae_jax.counting import USUAL
+from smae_jax.counting import USUAL, Scatter
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike
@@ -489,11 +489,11 @@ def centres_differ(used: Center, of_profiles: Center | None) -> Alarm:
     )
 
 
-def does_not_count(scatter: tuple[float, float] | None, whole: bool) -> Alarm:
+def does_not_count(scatter: Scatter | None, whole: bool) -> Alarm:
     """Ring where the noise is not that of photons.
 
     Args:
-      scatter: quartiles of variance over mean, see `counting`; None = too little was counted.
+      scatter: see `counting`; None = too little was counted.
       whole: whether all values are whole and none is negative.
     """
     name = "detector does not count"
@@ -508,8 +508,8 @@ def does_not_count(scatter: tuple[float, float] | None, whole: bool) -> Alarm:
     low, high = USUAL
     return _alarm(
         name,
-        scatter[0] > high or scatter[1] < low,
-        f"variance over mean of second differences {scatter[0]:.3g} to {scatter[1]:.3g} (quartiles); "
+        scatter.unlike,
+        f"variance over mean of second differences {scatter.low:.3g} to {scatter.high:.3g} (quartiles); "
         f"{low:g} to {high:g} is right for photons",
         advice,
     )
