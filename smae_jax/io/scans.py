@@ -20,7 +20,7 @@ from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import DamagedFrameError, Frames
 from smae_jax.io.readable import steady
 from smae_jax.io.sentinels import CAUSES, Marks, causes_of, none_left_out
-from smae_jax.io.whole_numbers import as_counts, wider
+from smae_jax.io.whole_numbers import as_counts, type_of_all
 from smae_jax.measurements import Axis, Measurements, Origin
 from smae_jax.overlap import in_threads, threads_of
 
@@ -298,7 +298,8 @@ class Assembly:
             more = max(room, len(self.counts) * 3 // 2) - len(self.counts)
             empty = np.empty((more, *self.counts.shape[1:]), self.counts.dtype)
             self.counts = np.concatenate([self.counts, empty])
-        self.counts = self.counts.astype(wider(self.counts.dtype, counts.dtype), copy=False)
+        kind = type_of_all((self.counts[: self.filled], counts))
+        self.counts = self.counts.astype(kind, copy=False)
         self.counts[self.filled : end] = counts
         self.filled, self.causes = end, self.causes + causes
         common = self.blocks[0][1][:1] if self.blocks else valid[:1].copy()
