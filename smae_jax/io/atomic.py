@@ -38,8 +38,8 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
 def refuse_unwritable(path: str | Path) -> None:
     """Refuse before the work a place where nothing can be written.
 
-    Permissions alone do not tell: root has all of them in `/proc` and on media that are read-only. So a hidden
-    folder is made there, named as `atomic_paths` names it, and removed.
+    Permissions alone do not tell: root has all of them in `/proc` and on read-only media. So a hidden folder
+    is made there, named as `atomic_paths` names it, and removed.
 
     Raises:
       OutputError: if the folder that the output goes to, or the nearest one that exists above it, is none or
