@@ -351,6 +351,26 @@ def test_parts_that_go_while_they_are_made_are_said(scan, trained_run, smae, mon
     assert os.listdir() == []
 
 
+def test_parts_that_go_while_one_is_written_are_said(scan, trained_run, smae, monkeypatch):
+    """As where another process, of shards of another number, writes the output at that moment."""
+    from smae_jax.io import parts
+
+    create = parts.create_hdf5
+
+    def meanwhile(path):
+        if path.name == "00001.h5":
+            shutil.rmtree("out.h5.parts")
+        return create(path)
+
+    monkeypatch.setattr(parts, "create_hdf5", meanwhile)
+    command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", "out.h5")
+    answer = smae(*command, *TINY, *BARE)
+    assert answer.status == 2
+    assert "has gone: another process has written the output of these parts" in answer.err
+    assert "cannot be written" not in answer.err
+    assert os.listdir() == []
+
+
 def test_a_part_that_is_damaged_before_it_is_joined_is_named(scan, trained_run, smae, monkeypatch):
     joined = blockwise.write_joined
 
@@ -386,6 +406,69 @@ def test_a_process_that_is_killed_while_it_joins_leaves_nothing_beside_the_outpu
     open("out.h5.parts/.joined/out.h5", "w").close()
     assert "3 of which are there" in infer(smae, trained_run, scan, "out.h5", *TINY, *BARE).out
     assert os.listdir() == ["out.h5"]
+
+
+@pytest.fixture
+def killed(scan, trained_run, smae, monkeypatch):
+    """Start a command and kill it when its output is in place, before the parts are removed."""
+
+    def kill(output, *options):
+        def killed(parts):
+            raise KeyboardInterrupt
+
+        command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", output)
+        with monkeypatch.context() as patch:
+            patch.setattr(Parts, "remove", killed)
+            assert smae(*command, *TINY, *BARE, *options).status == 130
+        assert os.path.isdir(f"{output.rstrip('/')}.parts")
+        return command
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("output", "files", "options"),
+    [
+        ("out.h5", ["f.png", "out.h5"], ("--figure", "f.png")),
+        ("out.npy", ["out.npy", "out_sigma.npy"], ("--sigma",)),
+        ("out/", ["out"], ("--shard", "1/1")),
+    ],
+)
+def test_a_finished_output_whose_parts_were_left_is_no_longer_work(
+    smae, killed, monkeypatch, output, files, options
+):
+    command = killed(output, *options)
+    before = {name: os.stat(name).st_mtime_ns for name in files}
+    monkeypatch.setattr(blockwise, "write_joined", None)
+    monkeypatch.setattr(Parts, "write", None)
+    answer = smae(*command, *TINY, *BARE, *options)
+    assert answer.status == 0, answer.err
+    assert f"{output}: is there, joined from these parts, which are removed" in answer.out
+    assert f"{output}: 40 frames, in counts" in answer.out
+    assert {name: os.stat(name).st_mtime_ns for name in sorted(os.listdir())} == before
+    assert smae(*command, *TINY, *BARE, *options).status == 2  # an output as any other
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (("--seed", 3), "parts of an output that were made with another --seed"),
+        (("--output-dtype", "uint16"), "out.h5: exists already"),
+        (("--memory", "4GiB"), "out.h5: exists already"),
+        (("--memory", "3MB"), "out.h5.parts: holds parts of an output that were made with"),
+    ],
+)
+def test_a_finished_output_with_its_parts_is_not_written_over_by_another(smae, killed, other, said):
+    command = killed("out.h5")
+    whole = Path("out.h5").read_bytes()
+    answer = smae(*command, *TINY, *BARE, *other)
+    assert answer.status == 2
+    assert said in answer.err
+    assert Path("out.h5").read_bytes() == whole
+    os.utime("out.h5", ns=(0, 0))  # as if it were another file
+    answer = smae(*command, *TINY, *BARE)
+    assert answer.status == 2
+    assert "out.h5: exists already, and " in answer.err
 
 
 def test_parts_beside_a_finished_output_are_joined_again_on_demand(scan, trained_run, smae, begun):

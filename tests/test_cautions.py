@@ -1,6 +1,7 @@
 """What a person should be warned of, and what is refused before the work."""
 
 import dataclasses
+import errno
 import os
 
 import h5py
@@ -208,10 +209,14 @@ def test_infer_says_what_it_was_given_and_reads_marks_as_the_run_did(
 def test_a_folder_without_permission_is_refused_before_the_work(tmp_path, monkeypatch):
     locked = tmp_path / "locked"
     locked.mkdir()
-    access = os.access
-    monkeypatch.setattr(  # whoever runs the tests may be allowed everything
-        os, "access", lambda path, mode: os.fspath(path) != str(locked) and access(path, mode)
-    )
+    mkdir = os.mkdir
+
+    def refusing(path, *mode):  # whoever runs the tests may be allowed everything
+        if os.path.dirname(path) == str(locked):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        mkdir(path, *mode)
+
+    monkeypatch.setattr(os, "mkdir", refusing)
     for output in (locked / "a.h5", locked / "deep" / "er" / "a.h5", f"{locked}/frames/"):
         with pytest.raises(UserError, match="no permission to write there") as refused:
             refuse_unwritable(output)
@@ -220,6 +225,31 @@ def test_a_folder_without_permission_is_refused_before_the_work(tmp_path, monkey
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a file stands where a folder is needed"):
         refuse_unwritable(tmp_path / "file" / "a.h5")
+    assert sorted(os.listdir(tmp_path)) == ["file", "locked"]
+    with pytest.raises(UserError, match="File name too long"):
+        refuse_unwritable(tmp_path / f"{'a' * 252}.h5")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("infer", "--run", "run", "--input", "gone.npy", "--output", "/proc/a.h5"),
+        ("infer", "--run", "r", "--input", "g.npy", "--output", "a.h5", "--figure", "/proc/a.png"),
+        ("evaluate", "--run", "run", "--input", "gone.npy", "--output", "/proc/e"),
+        ("fill", "--input", "gone.npy", "--output", "/proc/new/a.h5"),
+        ("simulate", "--output", "/proc/a.h5"),
+        ("train", "--data.path", "gone.npy", "--run", "/proc/run"),
+    ],
+)
+def test_a_place_that_takes_no_files_is_refused_before_the_work(smae, monkeypatch, arguments):
+    """Root has all permissions in /proc, and makes no file there."""
+    monkeypatch.setattr("smae_jax.simulate.simulate", None)  # the work of one of them
+    answer = smae(*arguments)
+    assert answer.status == 2
+    assert "/proc" in answer.err
+    assert "gone" not in answer.err
+    assert len(answer.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

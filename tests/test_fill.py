@@ -72,6 +72,21 @@ def test_a_scan_in_one_piece(smae, scan):
     assert fill(smae, scan, "out.h5", *AT).status == 2  # nothing is overwritten
 
 
+def test_a_filled_scan_whose_parts_were_left_is_done(smae, scan, monkeypatch):
+    def killed(parts):
+        raise KeyboardInterrupt
+
+    tiny = ("--memory", "2.3MB")
+    with monkeypatch.context() as patch:
+        patch.setattr("smae_jax.io.parts.Parts.remove", killed)
+        assert fill(smae, scan, "out.h5", *AT, *tiny).status == 130
+    assert fill(smae, scan, "out.h5", "--center", "17,14", *tiny).status == 2
+    answer = fill(smae, scan, "out.h5", *AT, *tiny)
+    assert answer.status == 0, answer.err
+    assert "is there, joined from these parts" in answer.out
+    assert not os.path.exists("out.h5.parts")
+
+
 def test_a_large_scan_is_filled_in_blocks_and_gone_on_with(smae, scan, tmp_path):
     tiny = ("--memory", "2.3MB")
     first = fill(smae, scan, "out.h5", *AT, *tiny, "--shard", "1/2")

@@ -41,7 +41,7 @@ def said(data):
         *(("int32", value) for value in (255, 254, 1023, 4095, 16383, 65535, 65534, 2**20 - 1)),
         *(("float32", value) for value in (255, 65535, 2**24 - 1, 2**31 - 1, 2**32 - 1, 2**32 - 2)),
         *(("float64", value) for value in (65535, 2**31 - 1, 2**32 - 1, -1, -2)),
-        *(("int64", value) for value in (65535, 2**32 - 1, -1)),
+        *(("int64", value) for value in (65535, 2**31 - 1, 2**32 - 1, 2**63 - 1, -1)),
         *(("uint8", value) for value in (255, 254)),
         *(("uint16", value) for value in (255, 4095, 65535, 65534)),
         *(("uint64", value) for value in (65535, 2**32 - 1, 2**64 - 1)),

@@ -12,6 +12,7 @@ from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.number_types import NumberType
 from smae_jax.io.packings import packing_options
+from smae_jax.io.reading import read
 from smae_jax.io.writing import write
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
@@ -87,6 +88,31 @@ def test_what_does_not_fit_is_clipped_and_told(tmp_path, kind):
         assert file["entry/process/output_dtype"].asstr()[()] == said
     back = smae_jax.read(path, center="2,2")
     assert back.valid[0, 0, 0]  # the largest that fits is a measurement, not the mark
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tif"])
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int32"])
+def test_clipped_answers_are_no_marks_when_they_are_read_back(tmp_path, suffix, kind):
+    """The file says which number has no answer; one that counters end at is an answer."""
+    counts = np.full((3, 24, 20), 7, np.float32)
+    counts[:, 3, 4:9], counts[1, 8, 2:5], counts[:, 5] = 1e11, 254, np.nan
+    data = Measurements(counts, np.ones_like(counts))
+    path = str(tmp_path / f"out{suffix}")
+    write(path, counts, data, form=Form(NumberType(kind)))
+    back = read(path)
+    np.testing.assert_array_equal(back.full_exposure > 0, ~np.isnan(counts))
+    limit = NumberType(kind).limits[1]
+    np.testing.assert_array_equal(back.counts[:, 3, 4:9], np.full((3, 5), limit))
+    assert f"value {NumberType(kind).mark} is no answer" in " ".join(back.origin.notes)
+
+
+def test_negative_answers_in_whole_numbers_are_answers(tmp_path):
+    counts = np.full((2, 24, 20), 7, np.float32)
+    counts[:, 3, 4] = -2
+    path = str(tmp_path / "out.h5")
+    write(path, counts, Measurements(counts, np.ones_like(counts)), form=Form(NumberType("int32")))
+    assert read(path).valid.all()
+    assert not read(path, marks="auto,7").valid[0, 0, 0]
 
 
 def test_infer_rounds_and_says_so(smae, trained_run, small_scan, plain):

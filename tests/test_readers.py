@@ -502,6 +502,33 @@ def test_one_large_count_in_the_last_file_widens_all(tmp_path):
     np.testing.assert_array_equal(read(f"{tmp_path}/f0.npy").counts.dtype, np.int32)
 
 
+@pytest.mark.parametrize("large", [{0}, {3}, {1, 2}, set()])
+def test_whole_numbers_that_come_as_float64_are_not_rounded(tmp_path, monkeypatch, large):
+    """Also where only one run of frames, or one file, holds numbers that float32 rounds."""
+    monkeypatch.setattr("smae_jax.io.scans.RUN_BYTES", 1)  # frame by frame
+    frames = np.arange(4 * 5 * 4, dtype=np.float64).reshape(4, 5, 4)
+    frames[[*large], 2, 3] = 2**24 + 1
+    data = read(write(tmp_path / "all.npy", frames))
+    assert data.counts.dtype == (np.int32 if large else np.float32)
+    np.testing.assert_array_equal(data.counts, frames)
+    for number, frame in enumerate(frames):
+        np.savetxt(tmp_path / f"f{number}.csv", frame[0] + frame.max(), delimiter=",")
+        write(tmp_path / f"f{number}.npy", frame)
+    np.testing.assert_array_equal(read(f"{tmp_path}/f*.npy").counts, frames)
+    rows = frames[:, 0] + frames.max(axis=(1, 2))[:, None]
+    np.testing.assert_array_equal(read(f"{tmp_path}/f*.csv").counts.reshape(4, 4), rows)
+
+
+def test_decimals_and_large_whole_numbers_are_joined_as_they_were(tmp_path):
+    frames = np.arange(2 * 5 * 4, dtype=np.float64).reshape(2, 5, 4)
+    frames[0, 2, 3], frames[1, 2, 3] = 0.5, 2**24 + 2
+    for number, frame in enumerate(frames):
+        write(tmp_path / f"f{number}.npy", frame)
+    data = read(f"{tmp_path}/f*.npy")
+    assert data.counts.dtype == np.float32
+    np.testing.assert_array_equal(data.counts, frames)
+
+
 def test_frames_of_a_scan_count_alike_whatever_their_times(tmp_path, stack):
     data = read(nexus(tmp_path / "n.h5", stack))
     assert data.exposure.shape == (1, 9, 7)

@@ -9,6 +9,7 @@ from smae_jax.config_file import changed
 from smae_jax.errors import UserError
 from smae_jax.filling import from_partner
 from smae_jax.io.atomic import refuse_unwritable
+from smae_jax.io.finished import is_finished
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
@@ -57,7 +58,8 @@ def _fill(config: FillConfig, say: Say) -> None:
     large = _large(config, options)
     data = read_data(options) if large is None else _some(large, options, config)
     _tell(data, options, say)
-    check_output(config.output, data, inputs=inputs, overwrite=config.overwrite)
+    finished = large is not None and is_finished(config.output, form)  # but for its parts
+    check_output(config.output, data, inputs=inputs, overwrite=config.overwrite or finished)
     if large is not None:
         in_blocks(_work(config, large, data, form, say), say)
         return

@@ -16,6 +16,7 @@ from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
+from smae_jax.io.finished import is_finished
 from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
@@ -44,14 +45,15 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     """
     check_given(config, "run", "output", *(("input",) if data is None else ()))
     form = form_asked(config)
-    _check_places(config)
+    finished = is_finished(config.output, form)  # but for its parts, see `in_blocks`
+    _check_places(config, finished=finished)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
     check_output(
         config.output,
         opened.data,
         inputs=_inputs(config),
-        overwrite=config.overwrite,
+        overwrite=config.overwrite or (finished and opened.large is not None),
         sigma=config.sigma and config.only != "sigma",
     )
     if opened.large is not None:
@@ -155,7 +157,9 @@ def _infer_large(config: InferConfig, opened: Opened, say: Say) -> None:
     def finish(parts: Parts) -> None:
         for stage, what in parts.done():
             say(f"{stage.replace('_', ' ')}, in the first block: {what}")
-        if config.figure:
+        if config.figure and os.path.exists(config.figure) and not config.overwrite:
+            say(f"{config.figure}: is there, and left as it is")
+        elif config.figure:
             found = parts.first()
             first = Answers(found["counts"], found["known"], found["filled"])
             draw(config, opened.of_block(slice(0, 1)), first)
@@ -245,8 +249,11 @@ def in_words(config: InferConfig, opened: Opened, answers: Answers) -> str:
     )
 
 
-def _check_places(config: InferConfig) -> None:
-    """Refuse to write over anything that is read, and a figure that exists or is no PNG."""
+def _check_places(config: InferConfig, *, finished: bool) -> None:
+    """Refuse to write over anything that is read, and a figure that exists or is no PNG.
+
+    Beside an output that is finished but for its parts a figure may stand: it is left as it is.
+    """
     inputs = _inputs(config)
     refuse_input(config.output, *inputs)
     refuse_input(parts_of(config.output), *inputs)
@@ -257,7 +264,7 @@ def _check_places(config: InferConfig) -> None:
     refuse_unwritable(config.figure)
     if not config.figure.endswith(".png"):
         raise UserError(f"--figure {config.figure}: expected a name ending in .png")
-    if os.path.exists(config.figure) and not config.overwrite:
+    if os.path.exists(config.figure) and not (config.overwrite or finished):
         raise UserError(
             f"--figure {config.figure}: exists already; choose another name or --overwrite"
         )

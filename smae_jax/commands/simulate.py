@@ -11,7 +11,7 @@ import numpy as np
 from smae_jax import simulate as simulation
 from smae_jax.config import SimulateConfig
 from smae_jax.errors import UserError
-from smae_jax.io.atomic import refuse_existing
+from smae_jax.io.atomic import refuse_existing, refuse_unwritable
 
 
 def simulate(config: SimulateConfig, say: Callable[[str], None]) -> None:
@@ -30,6 +30,7 @@ def simulate(config: SimulateConfig, say: Callable[[str], None]) -> None:
             f"--output: expected a name ending in .h5, .hdf5, .nxs or .npz, got '{config.output}'"
         )
     refuse_existing(config.output, overwrite=config.overwrite)
+    refuse_unwritable(config.output)
     settings = dataclasses.asdict(config)
     for name in ("output", "overwrite"):
         del settings[name]

@@ -38,17 +38,22 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
 def refuse_unwritable(path: str | Path) -> None:
     """Refuse before the work a place where nothing can be written.
 
+    Permissions alone do not tell: root has all of them in `/proc` and on read-only media. So a hidden folder
+    is made there, named as `atomic_paths` names it, and removed.
+
     Raises:
       OutputError: if the folder that the output goes to, or the nearest one that exists above it, is none or
-        may not be written to.
+        nothing can be made in it.
     """
     folder = Path(os.path.abspath(path)).parent
     while not os.path.lexists(folder) and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
         raise _explained(Path(path), NotADirectoryError(errno.ENOTDIR, ""))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _explained(Path(path), PermissionError(errno.EACCES, ""))
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=f".{Path(path).name}.", dir=folder))
+    except OSError as error:
+        raise _explained(Path(path), OSError(error.errno, error.strerror)) from None
 
 
 @contextmanager

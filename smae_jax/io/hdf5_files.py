@@ -72,7 +72,7 @@ def _with_header(tree: Tree, name: str, joined: Joined) -> Frames:
     return Frames(
         joined.values,
         inside=f"::{name}",
-        header=dataclasses.replace(header, notes=notes),
+        header=dataclasses.replace(header, notes=notes, program=attribute(tree.file, "creator")),
         pixel_mask=None if mask is None else _mask(mask, joined.places),
         places=places,
         motors=motors_of(tree, joined.first, first, joined.leading, joined.places),

@@ -189,6 +189,19 @@ def decide_marks(tally: Tally, asked: Asked) -> Marks:
     return dataclasses.replace(found, notes=tuple(notes), kept=",".join(kept))
 
 
+def marks_of_answers(mark: int, asked: Asked) -> Marks:
+    """Return the marks of whole numbers that this program wrote: one says what has no answer, and no other.
+
+    Args:
+      mark: the number that stands where there is no answer.
+      asked: what the user says; its values are marks as well.
+    """
+    values = tuple(dict.fromkeys((*asked.values, mark)))
+    note = f"value {mark} is no answer of smae_jax, which wrote it (--data.marks none keeps it)"
+    kept = ",".join(map(str, values))
+    return Marks(values, signed=True, notes=(note,), kept=kept)
+
+
 def _largest(tally: Tally, asked: Asked, found: Marks) -> Marks:
     """Tell marks from saturation and from counts among the values at which counters end."""
     several, others = tally.frames > 1, tally.largest

@@ -10,6 +10,8 @@ from smae_jax.errors import UserError
 
 TYPES = ("float32", "float16", "uint8", "uint16", "uint32", "int32")
 """Types that answers can be written in: readers know where each ends, and that nothing was counted there."""
+WHOLE = TYPES[2:]
+"""Those of whole numbers."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from smae_jax.errors import UserError
 from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
 from smae_jax.io.raw_repeats import RawRepeats, split_label
 from smae_jax.io.sentinels import Marks, causes_of, largest_of
-from smae_jax.io.whole_numbers import as_counts, wider
+from smae_jax.io.whole_numbers import as_counts, type_of_all
 from smae_jax.measurements import Axis, Measurements, Origin
 
 
@@ -147,9 +147,7 @@ def join(path: str, files: list[str], parts: list[RawRepeats], layout: Layout) -
     marks = find_marks(path, parts, layout)
     placed = [place(path, part, layout, marks) for part in parts]
     _check_alike(files, parts, placed)
-    kind = placed[0].counts.dtype
-    for one in placed:
-        kind = wider(kind, one.counts.dtype)
+    kind = type_of_all(one.counts for one in placed)
     counts = np.concatenate([one.counts.astype(kind, copy=False) for one in placed])
     valid = np.concatenate([one.valid for one in placed])
     if not valid.any():

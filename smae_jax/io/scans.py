@@ -11,16 +11,17 @@ import numpy as np
 from smae_jax.blocks import spread
 from smae_jax.errors import UserError
 from smae_jax.geometry import Geometry
-from smae_jax.io.file_kinds import FileKinds
+from smae_jax.io.file_kinds import PROGRAM, FileKinds
 from smae_jax.io.frame_files import find_frames
 from smae_jax.io.hdf5_files import open_hdf5
 from smae_jax.io.hdf5_linked_files import without_linked
 from smae_jax.io.locations import display_names, opener_of, split_inside
-from smae_jax.io.marks import FRAMES, Tally, decide_marks, parse_marks
+from smae_jax.io.marks import FRAMES, Tally, decide_marks, marks_of_answers, parse_marks
+from smae_jax.io.number_types import WHOLE
 from smae_jax.io.raw_frames import DamagedFrameError, Frames
 from smae_jax.io.readable import steady
 from smae_jax.io.sentinels import CAUSES, Marks, causes_of, none_left_out
-from smae_jax.io.whole_numbers import as_counts, wider
+from smae_jax.io.whole_numbers import as_counts, type_of_all
 from smae_jax.measurements import Axis, Measurements, Origin
 from smae_jax.overlap import in_threads, threads_of
 
@@ -116,7 +117,7 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
       UserError: if `asked` is no such text, or one of the files cannot be read.
     """
     wanted, shape = parse_marks(asked), None
-    tally = Tally(wanted.values)
+    tally, types = Tally(wanted.values), set[str]()
     if wanted.text == "none":
         return decide_marks(tally, wanted)  # whatever the frames hold
     chosen = [files[int(index)] for index in spread(len(files), FRAMES)]
@@ -124,6 +125,8 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
         with open_frames(file, inside, missing=missing) as frames:
             here = tuple(frames.values.shape[-2:])
             shape = here if shape is None else shape
+            own = frames.header.program == PROGRAM
+            types.add(np.dtype(frames.values.dtype).name if own else "of others")
             if here != shape:
                 continue  # refused when it is read
             size = int(np.prod(here)) * np.dtype(frames.values.dtype).itemsize
@@ -136,6 +139,8 @@ def find_marks(files: Sequence[str], inside: str, asked: str, *, missing: str = 
                     continue  # refused when it is read, if it is
                 bad = frames.bad(index, index + 1)
                 tally.add(values, bad if bad is None else bad.reshape(here), depth)
+    if wanted.auto and len(types) == 1 and (kind := types.pop()) in WHOLE:
+        return marks_of_answers(int(np.iinfo(kind).max), wanted)
     return decide_marks(tally, wanted)
 
 
@@ -298,7 +303,8 @@ class Assembly:
             more = max(room, len(self.counts) * 3 // 2) - len(self.counts)
             empty = np.empty((more, *self.counts.shape[1:]), self.counts.dtype)
             self.counts = np.concatenate([self.counts, empty])
-        self.counts = self.counts.astype(wider(self.counts.dtype, counts.dtype), copy=False)
+        kind = type_of_all((self.counts[: self.filled], counts))
+        self.counts = self.counts.astype(kind, copy=False)
         self.counts[self.filled : end] = counts
         self.filled, self.causes = end, self.causes + causes
         common = self.blocks[0][1][:1] if self.blocks else valid[:1].copy()

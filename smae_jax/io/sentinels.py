@@ -93,9 +93,11 @@ def largest_of(dtype: np.dtype, bit_depth: int | None = None) -> tuple[float, ..
 
     >>> largest_of(np.dtype(np.uint16)), largest_of(np.dtype(np.int32)), largest_of(np.dtype(np.float64))
     ((65535,), (2147483647,), (4294967295, 4294967294))
+    >>> largest_of(np.dtype(np.int64))
+    (9223372036854775807, 4294967295, 4294967294)
     """
     bits, kind = 8 * dtype.itemsize, dtype.kind
-    found = [np.iinfo(dtype).max] if kind == "u" or (kind == "i" and bits == 32) else []
+    found = [np.iinfo(dtype).max] if kind == "u" or (kind == "i" and bits >= 32) else []
     if bits >= 32 and (kind in "uf" or bits > 32):
         found += [2**32 - 1, 2**32 - 2]
     if bit_depth is not None and 8 <= bit_depth <= 64:

@@ -14,7 +14,7 @@ import numpy as np
 from smae_jax.io.marks import Tally, decide_marks, parse_marks
 from smae_jax.io.raw_frames import Frames
 from smae_jax.io.scans import decide
-from smae_jax.io.whole_numbers import wider
+from smae_jax.io.whole_numbers import type_of_all
 from smae_jax.measurements import Measurements, Origin
 
 
@@ -52,13 +52,11 @@ def read_alone(
             own, usable, _ = decide(frame[None], cutoff, mask, decide_marks(tally, asked))
             counts.append(own)
             valid.append(usable)
-    kind = counts[0].dtype
-    for one in counts:
-        kind = wider(kind, one.dtype)
+    kind = type_of_all(counts)
     labels = frames.labels(name or source)
     dtype = np.dtype(frames.values.dtype).name
     return Measurements(
-        np.concatenate(counts).astype(kind, copy=False),
+        np.concatenate(counts, dtype=kind, casting="unsafe"),
         np.concatenate(valid).astype(np.float32),
         geometry=header.geometry,
         names=tuple(labels[index] for index in wanted),
@@ -68,12 +66,10 @@ def read_alone(
 
 def joined(parts: Sequence[Measurements]) -> Measurements:
     """Put frames that were read alone behind one another; the first part tells the rest."""
-    kind = parts[0].counts.dtype
-    for one in parts:
-        kind = wider(kind, one.counts.dtype)
+    kind = type_of_all(one.counts for one in parts)
     return dataclasses.replace(
         parts[0],
-        counts=np.concatenate([one.counts for one in parts]).astype(kind, copy=False),
+        counts=np.concatenate([one.counts for one in parts], dtype=kind, casting="unsafe"),
         exposure=np.concatenate([one.exposure for one in parts]),
         names=tuple(name for one in parts for name in one.names),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 _KEPT = (
@@ -30,9 +32,29 @@ def as_counts(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return kept.astype(kind) if kept is values else kept.astype(kind, copy=False)
 
 
-def wider(first: np.dtype, second: np.dtype) -> np.dtype:
-    """Return the type that arrays of both types are joined in."""
-    return max(first, second, key=_KEPT.index)
+def type_of_all(parts: Iterable[np.ndarray]) -> np.dtype:
+    """Return the type that counts are joined in: one that holds all of them.
+
+    Args:
+      parts: frames, as `as_counts` returns them.
+
+    Returns:
+      Of whole numbers, where float32 holds nothing else in any part and would round those of another one.
+
+    >>> type_of_all([np.float32([[7, 2]]), np.int32([[2**24 + 1, 3]])])
+    dtype('int32')
+    """
+    parts = list(parts)
+    kinds = sorted({one.dtype for one in parts}, key=_KEPT.index)
+    floats = (frame for one in parts if one.dtype == _KEPT[-1] for frame in one)
+    if len(kinds) > 1 and kinds[-1] == _KEPT[-1] and all(map(_fits, floats)):
+        return kinds[-2]
+    return kinds[-1]
+
+
+def _fits(frame: np.ndarray) -> bool:
+    """Whether float32 values are whole numbers up to where float32 holds all of them."""
+    return bool(((frame == np.rint(frame)) & (np.abs(frame) <= 2**24)).all())
 
 
 def _kept_as(values: np.ndarray) -> np.dtype:

@@ -19,6 +19,7 @@ from smae_jax.io import text_files
 from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.atomic import OutputError, atomic_paths
+from smae_jax.io.finished import tell_finished
 from smae_jax.io.form import Form, Stored
 from smae_jax.io.nexus import write_nexus
 from smae_jax.io.number_types import NumberType
@@ -119,9 +120,7 @@ def write_joined(
     """
     answers = Joined(parts, like)
     check_output(path, like, overwrite=overwrite, sigma=answers.has_sigma)
-    # Among the parts, so that nothing is left of a process that is killed once they are joined.
-    within = parts.folder / ".joined"
-    return _write(path, Stored(answers, form), process, overwrite=overwrite, within=within)
+    return _write(path, Stored(answers, form), process, overwrite=overwrite, parts=parts)
 
 
 def _write(
@@ -130,10 +129,12 @@ def _write(
     process: dict[str, str],
     *,
     overwrite: bool,
-    within: Path | None = None,
+    parts: Parts | None = None,
 ) -> str:
     like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
+    # Among the parts, so that nothing is left of a process that is killed once they are joined.
+    within = None if parts is None else parts.folder / ".joined"
     with atomic_paths(path, *beside, overwrite=overwrite, within=within) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
             write_nexus(temporary, answers, process)
@@ -147,6 +148,8 @@ def _write(
                 _write_frames(others[0], suffix, answers, answers.sigmas(), answers.form.of_errors)
             if suffix == ".npy" and like.axis is not None:
                 np.save(others[1], like.axis.values, allow_pickle=False)
+        if parts is not None:
+            tell_finished(parts.folder, answers.form, [temporary, *others])
     return answers.in_words()
 
 

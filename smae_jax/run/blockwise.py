@@ -14,6 +14,7 @@ from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, flat
 from smae_jax.io.atomic import OutputError
+from smae_jax.io.finished import is_finished
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts, checksum
@@ -143,29 +144,19 @@ def in_blocks(work: Work[Read], say: Say) -> None:
     part, of = parse_shard(work.shard)
     own = share_of(len(work.blocks), part, of)
     parts = Parts(parts_of(work.output), work.blocks, work.made_of)
+    written = f"{work.output}: another process has finished last, and writes it"
     # Two processes must not do the same part, nor both make the folder anew.
     beside = functools.partial(held, doing=work.doing, option="--output")
     with beside(parts.folder.with_name(f"{parts.folder.name}-{part}-of-{of}")):
         parts.open(overwrite=work.overwrite)
-        missing = parts.missing(own)
-        longest = max(b.stop - b.start for b in work.blocks)
-        kept = f", {len(own) - len(missing)} of which are there" if len(missing) < len(own) else ""
-        say(
-            f"{work.like.frames} frames in {len(work.blocks)} blocks of up to {longest}; this process does "
-            f"{len(own)} of them{kept}: {parts.folder}"
-        )
-        with _kept(parts):
-            _answer_blocks(work, parts, missing)
-        changed = work.changed()
-        if changed:
-            say(f"WARNING: {changed}")
-    written = f"{work.output}: another process has finished last, and writes it"
+        finished = is_finished(work.output, work.form)
+        changed = "" if finished else _do_share(work, parts, own, say)
     if not parts.folder.exists():
         say(written)
         return
     parts.refuse_replaced()
-    others = parts.missing([block for block in range(len(work.blocks)) if block not in own])
-    if others:
+    rest = [block for block in range(len(work.blocks)) if block not in own]
+    if others := [] if finished else parts.missing(rest):
         say(
             f"{parts.folder}: {len(work.blocks) - len(others)} of {len(work.blocks)} blocks are there; the "
             f"process that finishes the last one writes {work.output}"
@@ -177,29 +168,59 @@ def in_blocks(work: Work[Read], say: Say) -> None:
                 say(written)
                 return
             parts.refuse_replaced()
-            with _kept(parts):
-                rounded = write_joined(
-                    work.output,
-                    parts,
-                    work.like,
-                    process=work.process(parts) | ({"input": changed} if changed else {}),
-                    overwrite=work.overwrite,
-                    form=work.form,
-                )
-            if rounded:
-                say(f"note: {rounded}")
+            if is_finished(work.output, work.form):
+                say(f"{work.output}: is there, joined from these parts, which are removed")
+            else:
+                _join(work, parts, changed, say)
             work.finish(parts)
             parts.remove()
     except HeldError:
         say(written)
 
 
+def _do_share(work: Work[Read], parts: Parts, own: Sequence[int], say: Say) -> str:
+    """Do those of this process's blocks that are not there; return what is said of a changed input."""
+    missing = parts.missing(own)
+    longest = max(b.stop - b.start for b in work.blocks)
+    kept = f", {len(own) - len(missing)} of which are there" if len(missing) < len(own) else ""
+    say(
+        f"{work.like.frames} frames in {len(work.blocks)} blocks of up to {longest}; this process does "
+        f"{len(own)} of them{kept}: {parts.folder}"
+    )
+    with _kept(parts):
+        _answer_blocks(work, parts, missing)
+    changed = work.changed()
+    if changed:
+        say(f"WARNING: {changed}")
+    return changed
+
+
+def _join(work: Work[Read], parts: Parts, changed: str, say: Say) -> None:
+    """Write the output from parts that are all there; `changed` tells of an input that has changed."""
+    with _kept(parts):
+        rounded = write_joined(
+            work.output,
+            parts,
+            work.like,
+            process=work.process(parts) | ({"input": changed} if changed else {}),
+            overwrite=work.overwrite,
+            form=work.form,
+        )
+    if rounded:
+        say(f"note: {rounded}")
+
+
 @contextlib.contextmanager
 def _kept(parts: Parts) -> Iterator[None]:
-    """Say of an output that cannot be written that the blocks which are done are not lost."""
+    """Say of an output that cannot be written that the blocks which are done are not lost, if so it is.
+
+    Raises:
+      UserError: instead, if the parts have gone or are those of another output by now.
+    """
     try:
         yield
     except OutputError as error:
+        parts.refuse_replaced()
         raise OutputError(
             f"{str(error).removesuffix('; nothing was written')}; blocks that are done are kept in "
             f"{parts.folder}, and the same command goes on with them"
