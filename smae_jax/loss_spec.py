@@ -14,7 +14,7 @@ from jax import Array
 
 from smae_jax.errors import UserError
 from smae_jax.losses import LOSSES, Loss
-from smae_jax.named import named
+from smae_jax.named import named, with_article
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _OPTION = rf"\s*\w+\s*=\s*{_NUMBER}\s*"
@@ -100,5 +100,5 @@ def _parse_term(
 def _own_loss(spec: str, name: str) -> Callable[..., Array]:
     found = named(name, option=f"loss {spec!r}")
     if not callable(found):
-        raise UserError(f"loss {spec!r}: {name!r} is a {type(found).__name__}, not a function")
+        raise UserError(f"loss {spec!r}: {name!r} is {with_article(type(found).__name__)}, not a function")
     return cast(Callable[..., Array], found)
