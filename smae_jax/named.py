@@ -110,3 +110,29 @@ def with_article(noun: str) -> str:
     ('an int', 'a tuple')
     """
     return f"{'an' if noun[:1].lower() in tuple('aeiou') else 'a'} {noun}"
+
+
+def qualified_name(thing: object) -> str:
+    """Return what a user would name an object's class, or a function, by; without the module of a script.
+
+    >>> qualified_name(inspect.signature)
+    'inspect:signature'
+    """
+    named_one: Any = thing if hasattr(thing, "__name__") else type(thing)
+    module = getattr(named_one, "__module__", "__main__")
+    return named_one.__name__ if module == "__main__" else f"{module}:{named_one.__name__}"
+
+
+def in_words(value: object) -> str:
+    """Say what a user's own code gave.
+
+    >>> in_words(3), in_words((1, 2)), in_words(None)
+    ('3, an int', 'a tuple', 'None')
+    """
+    shape = getattr(value, "shape", None)
+    if shape is not None:
+        return f"an array of shape {tuple(shape)}, {getattr(value, 'dtype', 'of no dtype')}"
+    if value is None:
+        return "None"
+    kind = with_article(type(value).__name__)
+    return f"{value!r}, {kind}" if isinstance(value, bool | int | float) else kind
