@@ -27,6 +27,7 @@ __all__ = [
     "Answers",
     "Axis",
     "Batch",
+    "Center",
     "DeepImagePrior",
     "Denoiser",
     "Loop",

@@ -39,6 +39,7 @@ from smae_jax.figures.frames import denoised_figure
 from smae_jax.figures.losses import loss_figure, read_losses
 from smae_jax.figures.spectrum import spectrum_figure
 from smae_jax.finishing import STAGES, finish
+from smae_jax.geometry import Center
 from smae_jax.inference import predict
 from smae_jax.io.writing import write
 from smae_jax.measurements import Axis, Measurements
@@ -56,6 +57,7 @@ from smae_jax.methods import (
     Thinning,
     ZeroShot,
 )
+from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.placing import Placing, place
 from smae_jax.run.data import read_data
 from smae_jax.run.folder import RunFolder
@@ -69,6 +71,7 @@ __all__ = [
     "Answers",
     "Axis",
     "Batch",
+    "Center",
     "DeepImagePrior",
     "Denoiser",
     "Loop",
@@ -130,13 +133,14 @@ def read(path: str | Path, **options: Any) -> Measurements:
     return read_data(wanted)
 
 
-def unet(method: Method, **options: Any) -> models.Network:
+def unet(method: Method | OwnMethod, **options: Any) -> models.Network:
     """Return the default network, as wide as a method asks.
 
     Args:
-      method: settled.
+      method: settled; or an object of one's own.
       options: of `models.build`, such as `widths=(32, 64)`, `precision="bfloat16"`.
     """
+    method = adapted(method)
     head = "auto" if method.sees_measurement else "direct"
     measurements = method.source_channels // 2
     chosen = {"head": head, "measurements": measurements, "outputs": method.outputs, **options}

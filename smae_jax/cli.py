@@ -27,6 +27,7 @@ from smae_jax import config as options
 from smae_jax.compilation import use_compilation_cache
 from smae_jax.config_file import load
 from smae_jax.errors import UserError
+from smae_jax.named import is_of_own_code
 from smae_jax.progress import set_verbosity, verbosity
 from smae_jax.removed import refuse_arguments
 from smae_jax.stopping import Stopped, stopping
@@ -55,7 +56,11 @@ STATUSES = """exit status:
   1    a fault of the program or of your own code, with its traceback
   2    a mistake that you can mend, said in one line: an option, a file, a full disk
   130  interrupted (Ctrl-C)
+  141  nobody reads the output any more, as after '| head'
   143  stopped by SIGTERM; a training has saved a checkpoint to go on from with --resume"""
+
+BROKEN_PIPE = 128 + 13
+"""Exit status where nobody reads the output any more, as a shell reports SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +68,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Only the user's mistakes (`UserError`, options that do not parse, files that the operating system refuses)
     become one line on standard error. Every other exception goes through with its traceback: it is a fault of
-    the program, or comes from a user's own code.
+    the program, or comes from a user's own code, as even an `OSError` may.
     """
+    try:
+        status = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a reader that has gone is noticed here, not when Python ends
+        return status
+    except BrokenPipeError as error:
+        if is_of_own_code(error):
+            raise
+        _write_nowhere()
+        return BROKEN_PIPE
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command as `main` does; raise `BrokenPipeError` where nobody reads the output."""
     arguments, level = list(sys.argv[1:] if arguments is None else arguments), 0
     _print_whatever()
     name, start, before = "", time.perf_counter(), verbosity()
@@ -88,7 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             command(name)(config, say)
     except UserError as error:
         return _fail(name, " ".join(str(error).split()), status=2)
+    except BrokenPipeError:
+        raise  # of a reader that has gone
     except OSError as error:
+        if is_of_own_code(error):
+            raise
         return _fail(name, _explain(error), status=2)
     except Stopped as stopped:
         return _fail(name, " ".join(str(stopped).split()), status=128 + signal.SIGTERM)
@@ -148,6 +171,13 @@ def _print_whatever() -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+def _write_nowhere() -> None:
+    """Let Python end without a word on output that nobody reads, as its documentation advises."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _silent(line: str) -> None:

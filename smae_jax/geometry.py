@@ -34,6 +34,15 @@ class Center:
     reason: str = ""
     remarks: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse coordinates that are no pair."""
+        for name in ("half_pixel", "subpixel"):
+            value = getattr(self, name)
+            if np.shape(value) != (2,):
+                raise TypeError(
+                    f"Center: {name}: expected (y, x), got {value!r}; Center.given((y, x)) makes a centre"
+                )
+
     @classmethod
     def given(cls, center: tuple[float, float], source: str = "given") -> Center:
         """Take a centre (y, x) as told, rounded to the half pixel that partners are counted from."""

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +20,11 @@ from smae_jax import models, symmetry
 from smae_jax.canvas import Canvas
 from smae_jax.made_once import made_once
 from smae_jax.measurements import Measurements
+from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.methods.protocol import Answers, Method
 from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
+from smae_jax.promised import answers_of
 from smae_jax.survey import frame_scales
 from smae_jax.tiles import reach_of, tiled
 from smae_jax.training import make_mesh
@@ -175,8 +176,7 @@ class Predictor:
         batch = whole_batch(counts, exposure / unit, scales * unit, turned=turned, beside=beside)
         if split is not None:
             batch = jax.lax.with_sharding_constraint(batch, split)
-        result = self.method.denoise(predict, batch)
-        chex.assert_equal_shape([result.counts, result.known, result.filled, batch.counts])
+        result = answers_of(self.method, self.method.denoise(predict, batch), batch)
         if self.conserve_totals:
             result = conserve(result, batch.counts, batch.exposure)
         return dataclasses.replace(result, counts=result.counts / unit)
@@ -236,7 +236,8 @@ class Predictor:
     ) -> Answers:
         """Give one answer to all repeats of a channel; pure."""
         batch = whole_batch(counts, exposure, scales, turned=False, beside=beside)
-        result = self.method.denoise(self._predict(parameters), batch)
+        found = self.method.denoise(self._predict(parameters), batch)
+        result = answers_of(self.method, found, batch)
         if self.conserve_totals:
             total, light = (jnp.sum(x, 0, keepdims=True) for x in (batch.counts, batch.exposure))
             result = conserve(result, total, light)
@@ -305,7 +306,7 @@ class _Work:
 def predict(
     net: models.Network,
     parameters: Any,
-    method: Method,
+    method: Method | OwnMethod,
     data: Measurements,
     *,
     scale: float | np.ndarray | None = None,
@@ -317,7 +318,7 @@ def predict(
     Args:
       net: network.
       parameters: of it.
-      method: settled on data like these.
+      method: settled on data like these; or an object of one's own.
       data: measurements.
       scale: counts per unit of rate at exposure 1; None = their mean.
       outliers: whether the network sees counts that stand out, see `outliers.take_out`.
@@ -326,7 +327,7 @@ def predict(
     Returns:
       The answers, which can be asked `again` for a part of the photons.
     """
-    predictor = Predictor(net, method, **options)
+    predictor = Predictor(net, adapted(method), **options)
     return answered(predictor, parameters, data if outliers else take_out(data), scale=scale)
 
 

@@ -7,14 +7,15 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import jax.numpy as jnp
 from jax import Array
+from jax.core import Tracer
 
 from smae_jax.errors import UserError
 from smae_jax.losses import LOSSES, Loss
-from smae_jax.named import named
+from smae_jax.named import in_words, named, with_article
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _OPTION = rf"\s*\w+\s*=\s*{_NUMBER}\s*"
@@ -94,11 +95,46 @@ def _parse_term(
         ) from None
     except ValueError:
         pass  # compiled functions may not tell their arguments
-    return factor, name, partial(function, **options)
+    term = partial(function, **options)
+    return factor, name, _checked(term, f"loss {name!r}") if ":" in name else term
+
+
+def _checked(loss: Loss, what: str) -> Loss:
+    """Return a loss whose value is looked at."""
+
+    def checked(prediction: Array, target: Array, weight: Array) -> Array:
+        return one_number(loss(prediction, target, weight), prediction, what=what)
+
+    return checked
+
+
+def one_number(value: Any, prediction: Array, *, what: str) -> Array:
+    """Return the value of a loss, if it is one number that something can be learned from.
+
+    Args:
+      value: of the loss.
+      prediction: that it was computed of; where that is traced, a value that is not is a constant.
+      what: what to call the loss in messages.
+
+    Raises:
+      UserError: if it is no floating-point scalar, or a constant.
+    """
+    floating = isinstance(value, float) or jnp.issubdtype(
+        getattr(value, "dtype", int), jnp.floating
+    )
+    if not floating or jnp.shape(value) != ():
+        raise UserError(f"{what}: expected one floating-point number, got {in_words(value)}")
+    if isinstance(prediction, Tracer) and not isinstance(value, Tracer):
+        raise UserError(
+            f"{what}: expected a number that depends on the prediction, got always {float(value):g}"
+        )
+    return cast(Array, value)
 
 
 def _own_loss(spec: str, name: str) -> Callable[..., Array]:
     found = named(name, option=f"loss {spec!r}")
     if not callable(found):
-        raise UserError(f"loss {spec!r}: {name!r} is a {type(found).__name__}, not a function")
+        raise UserError(
+            f"loss {spec!r}: {name!r} is {with_article(type(found).__name__)}, not a function"
+        )
     return cast(Callable[..., Array], found)

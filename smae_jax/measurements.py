@@ -92,7 +92,8 @@ class Measurements:
 
     Attributes:
       counts: (frames, *spatial) or (frames, *spatial, channel); int32 (int64 where it does not suffice) for
-        whole numbers as the file had them, else float32; 0 where invalid, never NaN.
+        whole numbers as the file had them, else float32; 0 where invalid, never NaN. Other types of whole
+        numbers become one of these.
       exposure: full frames behind each pixel, float32, (1 or frames, *spatial); 0 = invalid.
       center: of the symmetry under a half turn, trusted or not (see `symmetry`); None = these are repeats.
       axis: of the last spatial axis of spectra; None = unknown.
@@ -123,10 +124,18 @@ class Measurements:
 
     def __post_init__(self) -> None:
         """Hold the shapes and dtypes together."""
+        if self.counts.dtype.kind in "iu" and self.counts.dtype not in (np.int32, np.int64):
+            object.__setattr__(self, "counts", whole_numbers(self.counts))
         if self.counts.dtype not in (np.int32, np.int64, np.float32):
-            raise TypeError(f"counts: expected int32, int64 or float32, got {self.counts.dtype}")
+            raise TypeError(
+                f"counts: expected whole numbers or float32, got {self.counts.dtype}; convert with .astype"
+            )
         if self.exposure.dtype != np.float32:
             raise TypeError(f"exposure: expected float32, got {self.exposure.dtype}")
+        if self.center is not None and not isinstance(self.center, Center):
+            raise TypeError(
+                f"center: expected a Center, got {self.center!r}; Center.given((y, x)) makes one"
+            )
         fits = self.exposure.shape[1:] == self.spatial
         if not fits or len(self.exposure) not in (1, len(self.counts)):
             raise TypeError(
@@ -224,6 +233,19 @@ class Measurements:
 
 def _taken(motors: tuple[Axis | None, ...], index: np.ndarray) -> tuple[Axis | None, ...]:
     return tuple(m and dataclasses.replace(m, values=m.values[index]) for m in motors)
+
+
+def whole_numbers(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers of any type as int32, or int64 where that does not suffice.
+
+    Raises:
+      TypeError: if one of them is larger still.
+    """
+    lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    for kind in (np.int32, np.int64):
+        if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
+            return values.astype(kind)
+    raise TypeError(f"counts: expected at most {np.iinfo(np.int64).max}, got {highest}")
 
 
 def not_counted(values: np.ndarray) -> float | None:

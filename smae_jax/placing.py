@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from smae_jax.canvas import Canvas, centred_canvas
 from smae_jax.errors import UserError
 from smae_jax.measurements import Measurements, mean_rate
+from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.methods.protocol import Batch, Method, Region
 from smae_jax.outliers import take_out
 from smae_jax.splitting import pixel_identity
@@ -99,7 +100,7 @@ class Placing:
 
 def place(
     data: Measurements,
-    method: Method,
+    method: Method | OwnMethod,
     *,
     patch: int = 64,
     reference: Measurements | None = None,
@@ -109,7 +110,7 @@ def place(
 
     Args:
       data: with the centre, where there is one.
-      method: settled on the data.
+      method: settled on the data; or an object of one's own.
       patch: largest side of an example in pixels; 0 = no limit.
       reference: paired measurements, frame by frame as `data`, with exposures in frames of `data`.
       how: everything else, and `patch` too; None = the defaults.
@@ -120,7 +121,7 @@ def place(
     Raises:
       UserError: if nothing is left to train on, or the method asks for a reference and there is none.
     """
-    how = how or Placing(patch=patch)
+    how, method = how or Placing(patch=patch), adapted(method)
     _check(data, method, reference, how)
     data = data if how.outliers else take_out(data)
     canvas = canvas_of(data, extent=method.extent, crop=how.crop)

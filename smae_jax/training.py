@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,10 +22,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smae_jax import models
 from smae_jax.errors import UserError
+from smae_jax.loss_spec import one_number
 from smae_jax.made_once import made_once
+from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.methods.protocol import Batch, Method, Pair
 from smae_jax.muon import muon
+from smae_jax.named import qualified_name
 from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
+from smae_jax.promised import check_answers, pair_of, prediction_of
 from smae_jax.registration import displace
 
 Parameters = Any
@@ -195,16 +198,15 @@ class Step:
 
     def loss_of(self, parameters: Parameters, key: Array, batch: Batch) -> Array:
         """Return the loss of the pairs that `key` makes of a batch, a scalar."""
-        pair = self.method.pair(key, batch)
+        pair = pair_of(self.method, self.method.pair(key, batch))
         expected = self._expected(parameters, pair)
-        chex.assert_equal_shape([expected, pair.target, pair.weight])
         value = self.loss(expected, pair.target, pair.weight)
-        chex.assert_shape(value, ())
-        return value
+        return one_number(value, expected, what=f"loss {qualified_name(self.loss)}")
 
     def _expected(self, parameters: Parameters, pair: Pair) -> Array:
         """Return the prediction for a pair, on the target's grid."""
         prediction = models.apply_of(self.net)(parameters, pair.source)
+        prediction = prediction_of(self.net, prediction, pair.source, self.method)
         if pair.shift is None:
             return prediction
         return jax.vmap(displace, in_axes=(-1, 1), out_axes=-1)(prediction, pair.shift)
@@ -229,14 +231,14 @@ class Step:
 
 def make_step(
     net: models.Network,
-    method: Method,
+    method: Method | OwnMethod,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     *,
     average_decay: float = 0.98,
 ) -> Step:
-    """Return one training step; see `Step`."""
-    return Step(net, method, loss, optimizer, average_decay)
+    """Return one training step; see `Step`. A method may be an object of one's own."""
+    return Step(net, adapted(method), loss, optimizer, average_decay)
 
 
 def step_keys(key: Array, step: Array) -> tuple[Array, Array]:
@@ -425,7 +427,9 @@ def fit(
       The best step and the last one.
 
     Raises:
-      UserError: if the devices do not divide the batch.
+      UserError: if the devices do not divide the batch, a network, method or loss of one's own gives
+        something else than it promises, or the loss is not finite any more, as held-out data and the last
+        step show.
     """
     size = 1 if step.method.whole else loop.batch_size
     mesh = mesh_for(size, devices=loop.devices)
@@ -435,6 +439,7 @@ def fit(
         state = compiled_begin(step, tuple(placed.patch), mesh)(key)
     state = jax.device_put(state, everywhere)
     assert state is not None, "there is a state by now"
+    check_answers(step.net, step.method, placed, state.parameters)
     run, per_dispatch = _run_of(step, placed, key, size=size, mesh=mesh, loop=loop)
     look = _looking(step, placed, key, size=size, mesh=mesh, loop=loop)
     best = best or Fitted(0, None, float("inf"), None)
@@ -461,6 +466,9 @@ def fit(
         for interval, hook in hooks:
             if interval and (done % interval == 0 or ended):
                 hook(done, state, metrics)
+        check_finite(metrics.get("validation_loss", 0.0), done)
+        if ended:  # before, reading it would wait for the device
+            check_finite(float(metrics["loss"]), done)
     if best.average is None:
         best = Fitted(done, copied(state.average), best.loss, None)
     return best._replace(last=state)

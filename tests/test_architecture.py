@@ -18,7 +18,7 @@ LAYERS = (
     ("io", "simulate", "config", "config_file"),
     (
         *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
-        *("cautions", "calibration", "counting", "tiles", "filling"),
+        *("cautions", "calibration", "counting", "tiles", "filling", "promised"),
     ),
     ("methods", "models"),
     (

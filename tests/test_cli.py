@@ -22,6 +22,7 @@ from smae_jax import cli
 from smae_jax.config import TrainConfig
 from smae_jax.config_file import dump, flat, from_dict, load
 from smae_jax.errors import UserError
+from smae_jax.named import named
 from smae_jax.progress import each, verbosity
 from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.run.folder import RunFolder
@@ -470,6 +471,27 @@ def test_what_the_user_can_mend_is_one_line(smae, command, error, status, said):
     assert (answer.status, answer.out) == (status, "")
     assert answer.err.startswith(f"smae-jax inspect: {said}")
     assert answer.err.count("\n") == 1
+
+
+def test_an_operating_systems_error_of_own_code_keeps_its_traceback(smae, command, tmp_path):
+    (tmp_path / "own_code_of_this_test.py").write_text("def opens():\n    open('/no/such/table')\n")
+
+    def run(*_):
+        named("own_code_of_this_test:opens", option="--loss")()  # type: ignore[operator]
+
+    command(run)
+    with pytest.raises(FileNotFoundError, match="/no/such/table"):
+        smae("inspect")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("--version",)])
+def test_output_that_nobody_reads_ends_without_a_word(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "smae_jax.cli", *arguments]
+    answer = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writer)
+    assert (answer.returncode, answer.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "UTF-8"])

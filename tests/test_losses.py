@@ -202,7 +202,7 @@ def test_parse_loss_takes_a_researchers_own(tmp_path, monkeypatch):
     assert float(loss(jnp.array([2.0]), jnp.array([0.0]), jnp.array([1.0]))) == pytest.approx(16)
     with pytest.raises(ValueError, match=r"has no 'cubic'"):
         parse_loss("own_losses_for_a_test:cubic")
-    with pytest.raises(ValueError, match=r"is a int, not a function"):
+    with pytest.raises(ValueError, match=r"is an int, not a function"):
         parse_loss("own_losses_for_a_test:value")
 
 

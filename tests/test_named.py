@@ -1,11 +1,13 @@
 """`package.module:name`: found, or said in one line; what a user's own module raises keeps its traceback."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
+from smae_jax import named as named_module
 from smae_jax.errors import UserError
-from smae_jax.named import named
+from smae_jax.named import is_of_own_code, made, named
 
 
 @pytest.fixture
@@ -79,3 +81,42 @@ def test_what_the_module_itself_raises_goes_through(own, text, raised):
     with pytest.raises(raised) as caught:
         named(f"{module}:mine", option="--loss")
     assert not isinstance(caught.value, UserError)
+
+
+def test_an_error_is_of_own_code_if_a_named_module_takes_part(own, monkeypatch):
+    monkeypatch.setattr(named_module, "OWN", set())
+    inner = own("inner", "def loss():\n    return open('/no/such/table')\n")
+    outer = own("outer", f"from {inner} import loss\n")
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("/no/such/table").read_text()
+    assert not is_of_own_code(caught.value)
+    with pytest.raises(FileNotFoundError) as caught:
+        named(f"{outer}:loss", option="--loss")()  # type: ignore[operator]
+    assert is_of_own_code(caught.value)
+    bad = own("opens", "open('/no/such/table')\n")
+    named_module.OWN.clear()
+    with pytest.raises(FileNotFoundError) as caught:
+        named(f"{bad}:mine", option="--loss")
+    assert is_of_own_code(caught.value)
+
+
+def test_the_standard_library_and_this_package_are_nobodys_own(monkeypatch):
+    monkeypatch.setattr(named_module, "OWN", set())
+    named("smae_jax.losses:mse", option="--loss")
+    named("math:pi", option="--loss")
+    assert not named_module.OWN
+
+
+def test_what_a_user_named_is_called_with_what_it_asks_for():
+    assert made(lambda outputs: outputs, what="--model mine:it", outputs=2) == 2
+    assert made(lambda: 3, what="--model mine:it", outputs=2) == 3
+    with pytest.raises(
+        UserError, match=r"--model mine:it: .* no argument but outputs, got \(share\)"
+    ):
+        made(lambda share: share, what="--model mine:it", outputs=2)
+
+    def fails():
+        raise TypeError("mine")
+
+    with pytest.raises(TypeError, match=r"^mine$"):
+        made(fails, what="--model mine:it")

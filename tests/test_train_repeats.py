@@ -230,7 +230,7 @@ def test_sigma_is_refused_where_there_is_none(smae, spectra, tmp_path):
     run = (*alone, "--sigma")
     answer = smae(*run, "--output", tmp_path / "a.csv")
     assert answer.status == 2
-    assert "--sigma: expected frames of a scan, or method noise2noise" in answer.err
+    assert "--sigma: a run of method noise2noise has no error bars of" in answer.err
     assert answer.err.strip().count("\n") == 0
     assert not (tmp_path / "a.csv").exists()
     answer = smae(*run, "--output", tmp_path / "b.npz", "--repeats", "all")

@@ -119,7 +119,8 @@ def _looked_at(config: InferConfig, opened: Opened, say: Say) -> Measurements | 
         )
     background = read_background(config, opened, say)
     stages = (finishing.bare(stage) for stage in opened.stages)
-    if not data.are_counts and any(stage in finishing.COUNTED for stage in stages):
+    centred = data.center is not None
+    if centred and not data.are_counts and any(stage in finishing.COUNTED for stage in stages):
         say(
             "note: no whole photon counts, so answers are neither combined nor held against them "
             "(--no-combine --keep-significant 0 --no-keep-sums --no-keep-shadows)"
@@ -206,7 +207,6 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
     if not config.sigma:
         return
     data, kind = opened.data, opened.method.error_bars
-    name = opened.config.method
     if kind == "repeats" and data.frames > 2:
         return
     if kind == "photons" and data.center is not None:
@@ -217,9 +217,11 @@ def check_sigma(config: InferConfig, opened: Opened) -> None:
                 f"leave the option out{counts}"
             )
         return
+    name, count = opened.config.method, counted(data.frames, "frame")
     raise UserError(
-        "--sigma: expected frames of a scan, or method noise2noise with prediction sum and 3 repeats or "
-        f"more, got method {name} with {data.frames} of them; leave the option out"
+        f"--sigma: a run of method {name} has no error bars of {data.origin.source} ({count}). There are "
+        "some of photon counts about a beam centre, and where noise2noise gives three repeats or more one "
+        "answer (--noise2noise.prediction sum); leave the option out"
     )
 
 

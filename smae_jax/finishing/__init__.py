@@ -54,6 +54,10 @@ COUNTED = (combine, keep_spots, keep_dark, keep_sums, keep_shadows)
 """Stages that know what the noise of photons is, and of nothing else."""
 UNCOUNTED = (keep_measured,)
 """Stages for values that are no photon counts alone."""
+NO_BARS = (
+    "none: photon counts about a beam centre have some, and three repeats or more with one answer"
+)
+"""What `error_bars` did where it was left out."""
 _LOOK_AT_NO_HALVES = (keep_spots, keep_dark, keep_sums, keep_shadows, conserve_totals, put_back)
 
 __all__ = [
@@ -95,15 +99,13 @@ def finish(
       answers: from `inference.predict`.
       data: what was answered.
       stages: in order; see `STAGES`. What is not made of photon counts goes through none of `COUNTED`, and
-        photon counts through none of `UNCOUNTED`.
+        photon counts through none of `UNCOUNTED`. `error_bars` is left out where there are none: `sigma`
+        stays None, and `done` says so.
       key: typed random key that splits the photons; None = key 0, so that the same counts have the same
         answers.
 
     Returns:
       The answers; `done` says which stages did what.
-
-    Raises:
-      UserError: if error bars are asked for where there are none.
     """
     if any(bare(stage) is put_back for stage in stages):
         data = take_out(data)
@@ -118,11 +120,15 @@ def finish(
     elif bars and answers.again is not None and len(answers.counts) != data.frames:
         again = answers.again
         answers = dataclasses.replace(again(data, leave_out=True), again=again)
+    none = bars and answers.variance is None
+    stages = [stage for stage in stages if not (none and bare(stage) is error_bars)]
     for number, stage in enumerate(stages, start=1):
         answers = stage(answers, evidence)
         # The halves follow so far as a later stage may look at them; error bars are found of them.
         if any(bare(later) not in _LOOK_AT_NO_HALVES for later in stages[number:]):
             evidence = evidence.after(stage)
+    if none:
+        answers = answers.after("error_bars", NO_BARS)
     return _on_the_host(answers)
 
 

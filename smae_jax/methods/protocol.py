@@ -229,4 +229,6 @@ KINDS = {1: "spectra", 2: "patterns", 3: "volumes"}
 
 def name_of(method: Method) -> str:
     """Return a method's name as options have it: `DeepImagePrior` -> `deep_image_prior`."""
+    if called := getattr(method, "called", ""):  # a user's own
+        return called
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", type(method).__name__).lower()

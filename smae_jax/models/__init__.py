@@ -1,6 +1,5 @@
 """Networks by name: all map a method's source (batch, *spatial, channel) to rates in units of the scale."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,6 +17,7 @@ from smae_jax.models.rate import PlainRate, RootRate, answers
 from smae_jax.models.resnet import ResNet
 from smae_jax.models.sedcnn import SEDCNN4
 from smae_jax.models.unet import UNet
+from smae_jax.named import in_words, made
 
 Network = nn.Module
 Parameters = Any  # a pytree of float32 arrays
@@ -135,12 +135,11 @@ def own(found: Any, outputs: int, name: str) -> Network:
     """
     module = found
     if not isinstance(found, nn.Module) and callable(found):
-        takes = "outputs" in inspect.signature(found).parameters
-        module = found(outputs=outputs) if takes else found()
+        module = made(found, what=f"--model {name}", outputs=outputs)
     if not isinstance(module, nn.Module):
         raise UserError(
             f"--model {name}: expected a Flax module (flax.linen.Module) or a function that returns one, "
-            f"got {type(module).__name__}"
+            f"got {in_words(module)}"
         )
     return module
 

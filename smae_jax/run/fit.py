@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 import jax
+import optax
 
-from smae_jax import models, training
+from smae_jax import models, promised, training
 from smae_jax.config import TrainConfig
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.placing import Placed
@@ -36,6 +37,18 @@ class Training:
     loss: training.Loss
     placed: Placed
     base: Base | None = None
+
+
+def check_own(config: TrainConfig, work: Training) -> None:
+    """Refuse a user's own method, network or loss that does not give what it promises, before any work.
+
+    Raises:
+      UserError: in one line.
+    """
+    if any(":" in named for named in (config.method, config.model, config.loss)):
+        step = training.make_step(work.net, work.method, work.loss, optax.identity())
+        size = 1 if work.method.whole else config.train.batch_size
+        promised.check(step, work.placed, jax.random.key(config.seed), batch_size=size)
 
 
 def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: Say) -> None:
