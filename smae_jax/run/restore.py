@@ -21,7 +21,6 @@ from smae_jax.cautions import counted
 from smae_jax.config import (
     ApplyOptions,
     DataOptions,
-    InferConfig,
     JudgeOptions,
     SomeFrames,
     TrainConfig,
@@ -479,9 +478,7 @@ def _check_whole(method: Method, survey: Survey, data: Measurements) -> None:
 
 
 def _refuse_idle(options: ApplyOptions, method: Method, data: Measurements) -> None:
-    """Refuse options that would change nothing, instead of passing over them."""
-    if data.center is None and isinstance(options, InferConfig):
-        _refuse_of_patterns(options, data)
+    """Refuse options that would change nothing, instead of passing over them; turning off is fine."""
     sigmas, usual = options.keep_significant, ApplyOptions().keep_significant
     if data.center is None and sigmas not in (0, usual):
         raise UserError(
@@ -492,21 +489,6 @@ def _refuse_idle(options: ApplyOptions, method: Method, data: Measurements) -> N
         raise UserError(
             f"--batch-size {options.batch_size}: all repeats have one answer, which is made in one piece; "
             "leave it out"
-        )
-
-
-def _refuse_of_patterns(options: InferConfig, data: Measurements) -> None:
-    """Refuse what turns off, or seeds, stages that only patterns about a centre go through."""
-    usual = InferConfig()
-    given = {
-        f"--no-{name.replace('_', '-')}": getattr(options, name) != getattr(usual, name)
-        for name in ("combine", "keep_sums", "keep_shadows", "keep_measured")
-    }
-    given[f"--seed {options.seed}"] = options.seed != usual.seed
-    for option in (option for option, there in given.items() if there):
-        raise UserError(
-            f"{option}: is for patterns about a beam centre and does nothing for others "
-            f"({data.origin.source}); leave it out"
         )
 
 
