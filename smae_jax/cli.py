@@ -28,6 +28,7 @@ from smae_jax.compilation import use_compilation_cache
 from smae_jax.config_file import load
 from smae_jax.errors import UserError
 from smae_jax.named import is_of_own_code
+from smae_jax.one_heap import use_one_heap
 from smae_jax.progress import set_verbosity, verbosity
 from smae_jax.removed import refuse_arguments
 from smae_jax.stopping import Stopped, stopping
@@ -86,6 +87,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Run one command as `main` does; raise `BrokenPipeError` where nobody reads the output."""
     arguments, level = list(sys.argv[1:] if arguments is None else arguments), 0
     _print_whatever()
+    use_one_heap()
     name, start, before = "", time.perf_counter(), verbosity()
     try:
         arguments, level = take_verbosity(arguments)

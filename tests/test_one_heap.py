@@ -1,0 +1,43 @@
+"""All threads of a command allocate from one heap."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+COUNT = """
+import ctypes, os, threading
+from smae_jax.one_heap import use_one_heap
+use_one_heap()
+def work():
+    for _ in range(50):
+        bytearray(5000)
+    barrier.wait()
+barrier = threading.Barrier(5)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+barrier.wait()
+for thread in threads: thread.join()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"heaps.xml", b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+print(open("heaps.xml").read().count("<heap nr="))
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "heaps"), [({}, {1}), ({"MALLOC_ARENA_MAX": "8"}, set(range(2, 9)))]
+)
+def test_threads_share_one_heap_unless_the_user_says_otherwise(tmp_path, own, heaps):
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    environment = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"} | own
+    command = [sys.executable, "-c", COUNT]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) in heaps
