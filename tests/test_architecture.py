@@ -24,8 +24,8 @@ LAYERS = (
     (
         *("symmetry", "splitting", "smoothing", "registration", "losses", "loss_spec", "metrics"),
         *("noise", "geometry", "measurements", "canvas", "center", "center_guard", "asymmetry"),
-        *("patterns", "tilt", "neighbours", "errors", "named", "one_heap", "removed", "version", "progress"),
-        *("stopping", "compilation", "blocks", "memory", "overlap", "piecewise"),
+        *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
+        *("stopping", "compilation", "one_heap", "blocks", "memory", "overlap", "piecewise"),
         *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
         *("muon", "standing_out", "plausible"),
     ),
