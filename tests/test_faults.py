@@ -328,6 +328,40 @@ def test_a_run_that_a_killed_training_was_to_replace_comes_back(smae, tmp_path):
     assert "exists already, put back after a training that was killed" in answer.err
     assert bytes_of(run) == before
 
+    os.replace(run, aside)
+    shutil.copytree(aside, run)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    shutil.rmtree(run / "best")
+    answer = smae("train", "--resume", "--run", "run")
+    assert "no step" not in answer.err
+    assert bytes_of(run) == before
+
+
+def test_a_killed_training_that_has_kept_a_step_has_replaced_the_old_run(smae, tmp_path):
+    """It may have saved one before it logged its first loss."""
+    run, aside = tmp_path / "run", tmp_path / ".run.replaced"
+    shutil.copytree(FORMER / "spectra", run)
+    before = bytes_of(run)
+    shutil.copytree(FORMER / "spectra", aside)
+    (aside / "of_the_old_one").touch()
+    training, asked = spectra_of("run")
+    assert smae("infer", *asked, "--output", "o.csv").status == 0
+    answer = smae("train", *training, *N2N, *QUICK)
+    assert (answer.status, "put back" in answer.err) == (2, False)
+    assert bytes_of(run) == before
+    assert not aside.exists()
+
+
+def test_a_run_that_is_a_link_is_written_where_it_points_to(smae, tmp_path):
+    run = shutil.copytree(FORMER / "spectra", tmp_path / "disk" / "run")
+    (tmp_path / "link").symlink_to(run)
+    training, _ = spectra_of("link")
+    for _ in range(2):
+        assert smae("train", *training, *N2N, *QUICK, "--overwrite").status == 0
+        assert (tmp_path / "link").is_symlink()
+        assert (run / "survey.json").is_file()
+    assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
+
 
 def environment():
     return {

@@ -104,6 +104,7 @@ def test_clipped_answers_are_no_marks_when_they_are_read_back(tmp_path, suffix, 
     limit = NumberType(kind).limits[1]
     np.testing.assert_array_equal(back.counts[:, 3, 4:9], np.full((3, 5), limit))
     assert f"value {NumberType(kind).mark} is no answer" in " ".join(back.origin.notes)
+    assert back.origin.marks == "auto"  # a run trained on it looks for the marks of others' files
 
 
 def test_negative_answers_in_whole_numbers_are_answers(tmp_path):

@@ -52,7 +52,7 @@ def import_torch(config: ImportTorchConfig, say: Callable[[str], None]) -> Path:
         )
     if not config.run:
         raise UserError("--run: expected a folder for the run, got none; try --run runs/imported")
-    folder = RunFolder(Path(config.run))
+    folder = RunFolder.to_write(config.run)
     with held(folder.path):
         folder.refuse(overwrite=config.overwrite)
         parameters = write_run(

@@ -137,9 +137,10 @@ def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:
     """Return the run's folder, or refuse to train there or on nothing, before anything is touched."""
     if not config.run:
         raise UserError("--run: expected a folder for the results, got none; try --run runs/first")
-    folder = RunFolder(Path(config.run))
+    folder = RunFolder.to_write(config.run)
     if config.resume:
-        folder.config()  # says what is wrong, if there is no run
+        if not folder.set_aside.is_dir():  # it may come back
+            folder.config()  # says what is wrong, if there is no run
         return folder
     if not config.data.path and not at_hand:
         raise UserError("--data.path: expected files of frames, got none; see --help")

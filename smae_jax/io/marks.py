@@ -198,7 +198,7 @@ def marks_of_answers(mark: int, asked: Asked) -> Marks:
     """
     values = tuple(dict.fromkeys((*asked.values, mark)))
     note = f"value {mark} is no answer of smae_jax, which wrote it (--data.marks none keeps it)"
-    kept = ",".join(map(str, values))
+    kept = ",".join(("auto", *map(str, asked.values)))  # files of others have marks of their own
     return Marks(values, signed=True, notes=(note,), kept=kept)
 
 

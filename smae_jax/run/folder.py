@@ -32,7 +32,7 @@ from smae_jax.io.atomic import atomic_path, refuse_existing
 from smae_jax.likeness import Coarse, kept_of_training
 from smae_jax.measurements import Measurements
 from smae_jax.noise import Noise
-from smae_jax.run.checkpoint import read_json
+from smae_jax.run.checkpoint import Checkpoints, read_json
 from smae_jax.version import version
 
 _FILES = (
@@ -124,6 +124,12 @@ class RunFolder:
 
     path: Path
 
+    @classmethod
+    def to_write(cls, run: str) -> RunFolder:
+        """Return the folder that a run is written to; where a link stands there, the one that it names."""
+        path = Path(run)
+        return cls(path.resolve() if path.is_symlink() else path)
+
     @property
     def checkpoints(self) -> Path:
         """Folder of checkpoints to resume from."""
@@ -172,7 +178,7 @@ class RunFolder:
                 f"--run {self.path}: no run there (config.toml is missing); "
                 "give a folder made by 'smae-jax train'"
             )
-        if self.set_aside.is_dir():
+        if self.set_aside.is_dir() and not self.has_steps():
             raise UserError(
                 f"--run {self.path}: its training has made no step; the run before it is kept in "
                 f"{self.set_aside}, and comes back with 'smae-jax train --resume --run {self.path}'"
@@ -260,6 +266,10 @@ class RunFolder:
             if known := {name: image for name, image in known.items() if image is not None}:
                 np.savez_compressed(folder / "calibration.npz", **known)
 
+    def has_steps(self) -> bool:
+        """Whether a step is kept: a checkpoint, or the best parameters."""
+        return any(Checkpoints(kept).steps() for kept in (self.checkpoints, self.best))
+
     @contextlib.contextmanager
     def replacing(self) -> Iterator[Callable[[], None]]:
         """Yield what says that the new run has made a step; without it a run set aside comes back."""
@@ -278,20 +288,31 @@ class RunFolder:
         try:
             yield step_made
         finally:
-            if not made:
-                self.take_back()
+            if not made and self.set_aside.is_dir():
+                self._put_back()
 
     def take_back(self) -> bool:
         """Put a run back that was set aside for one that never made a step; True where there was one.
 
-        Whoever calls it holds the folder: a training that was killed left it so.
+        Whoever calls it holds the folder: a training that was killed left it so. One of which a step is kept
+        has replaced the other.
         """
-        shutil.rmtree(self._replaced, ignore_errors=True)
-        if not self.set_aside.is_dir():
+        if not self.set_aside.is_dir() or self.has_steps():
+            self._remove_replaced()
             return False
+        self._put_back()
+        return True
+
+    def _put_back(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(self.set_aside, self.path)
-        return True
+
+    def _remove_replaced(self) -> None:
+        """Remove the run that was set aside; by one move first, as a part of it must not come back."""
+        shutil.rmtree(self._replaced, ignore_errors=True)
+        if self.set_aside.is_dir():
+            os.replace(self.set_aside, self._replaced)
+            shutil.rmtree(self._replaced, ignore_errors=True)
 
     def go_on(self, config: TrainConfig, survey: Survey) -> None:
         """Write down a raised number of steps; refuse to go on with other frames.
