@@ -65,7 +65,7 @@ def judged(data: Measurements, noise: Literal["auto", "photons", "integrated"]) 
 
 
 def unlike_photons(data: Measurements) -> Scatter | None:
-    """Judge whether whole numbers scatter unlike photons: the one rule of all that asks.
+    """Judge whether whole numbers scatter unlike photons: the one rule of training, inference and cautions.
 
     Args:
       data: masked, with its centre if it has one.
@@ -107,7 +107,7 @@ def variance_over_mean(data: Measurements) -> Scatter | None:
     valid = np.asarray(data.valid.all(axis=0))
     if center is not None:
         valid = valid & turn(valid, center, False)
-    use = np.asarray(_triples(valid).all(axis=0))
+    use = np.logical_and.reduce(_triples(valid))
     squares, photons = 0.0, 0.0
     for frame in first:
         difference, total = _without_next(data, frame, valid)
@@ -149,9 +149,9 @@ def _without_next(
     return shares[0] * one - shares[1] * other, shares[0] ** 2 * one + shares[1] ** 2 * other
 
 
-def _triples(image: np.ndarray) -> np.ndarray:
-    """Return every pixel's left neighbour, itself, and its right one: (3, height, width - 2)."""
-    return np.stack([image[:, :-2], image[:, 1:-1], image[:, 2:]])
+def _triples(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return every pixel's left neighbour, itself, and its right one, (height, width - 2) each, uncopied."""
+    return image[:, :-2], image[:, 1:-1], image[:, 2:]
 
 
 def _in_squares(image: np.ndarray) -> np.ndarray:

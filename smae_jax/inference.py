@@ -25,6 +25,7 @@ from smae_jax.methods.protocol import Answers, Method
 from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
 from smae_jax.promised import answers_of
+from smae_jax.stacks import factor_of_totals
 from smae_jax.survey import frame_scales
 from smae_jax.tiles import reach_of, tiled
 from smae_jax.training import make_mesh
@@ -398,9 +399,8 @@ def conserve(result: Answers, counts: Array, exposure: Array) -> Answers:
     axes = tuple(range(1, counts.ndim))
     measured = jnp.sum(jnp.where(seen, counts, 0.0), axis=axes, keepdims=True)
     predicted = jnp.sum(jnp.where(seen, result.counts * exposure, 0.0), axis=axes, keepdims=True)
-    scaled = (predicted > 0) & (measured >= 0)
-    factor = jnp.where(scaled, measured / jnp.where(scaled, predicted, 1.0), 1.0)
-    return dataclasses.replace(result, counts=result.counts * factor)
+    counts = result.counts * factor_of_totals(measured, predicted)
+    return dataclasses.replace(result, counts=counts)
 
 
 def _onto(

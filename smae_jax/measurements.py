@@ -241,11 +241,26 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
     Raises:
       TypeError: if one of them is larger still.
     """
+    kind = type_of_whole(values)
+    if kind is None:
+        raise TypeError(f"counts: expected at most {np.iinfo(np.int64).max}, got {values.max()}")
+    return values.astype(kind)
+
+
+def type_of_whole(values: np.ndarray) -> np.dtype | None:
+    """Return the type that whole numbers are kept in: int32, or int64 where that does not suffice.
+
+    Args:
+      values: whole numbers of any type; None is returned if one of them is larger still.
+    """
+    kinds = np.dtype(np.int32), np.dtype(np.int64)
+    if np.can_cast(values.dtype, kinds[0]):  # nothing to look for
+        return kinds[0]
     lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    for kind in (np.int32, np.int64):
+    for kind in kinds:
         if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
-            return values.astype(kind)
-    raise TypeError(f"counts: expected at most {np.iinfo(np.int64).max}, got {highest}")
+            return kind
+    return None
 
 
 def not_counted(values: np.ndarray) -> float | None:

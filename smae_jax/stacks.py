@@ -59,6 +59,17 @@ def total_of_frames(images: Array) -> Array:
     return jnp.sum(rows, axis=tuple(range(1, images.ndim)), keepdims=True)
 
 
+def factor_of_totals(counted: Array, answered: Array) -> Array:
+    """Return what brings the totals of answers to those that were counted.
+
+    Returns:
+      1 where nothing was answered, or where values add up to less than nothing, as an offset that drifts can
+      make them: a negative factor would turn answers upside down.
+    """
+    scaled = (answered > 0) & (counted >= 0)
+    return jnp.where(scaled, counted / jnp.where(scaled, answered, 1.0), 1.0)
+
+
 def mean_over_frames(images: Any) -> Array:
     """Return the mean of all frames (frames, height, width), as one, some rows after the other."""
     return piecewise(_mean, images, axis=1)

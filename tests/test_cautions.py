@@ -230,45 +230,40 @@ def test_a_folder_without_permission_is_refused_before_the_work(tmp_path, monkey
         refuse_unwritable(tmp_path / f"{'a' * 252}.h5")
 
 
+PLACES = [
+    ("infer", "--run", "run", "--input", "gone.npy", "--output", "{}/a.h5"),
+    ("infer", "--run", "r", "--input", "g.npy", "--output", "a.h5", "--figure", "{}/a.png"),
+    ("evaluate", "--run", "run", "--input", "gone.npy", "--output", "{}/e"),
+    ("inspect", "--data.path", "gone.npy", "--output", "{}/a.png"),
+    ("fill", "--input", "gone.npy", "--output", "{}/new/a.h5"),
+    ("simulate", "--output", "{}/a.h5"),
+    ("train", "--data.path", "gone.npy", "--run", "{}/run"),
+]
+"""Commands that write to a place, and read what is not there."""
+
+
+def refused_at(smae, place, arguments):
+    """Give a command a place that takes no files, and look that it is refused for that, in one line."""
+    answer = smae(*(word.format(place) for word in arguments))
+    assert answer.status == 2
+    assert place in answer.err
+    assert "gone" not in answer.err
+    assert len(answer.err.splitlines()) == 1
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("infer", "--run", "run", "--input", "gone.npy", "--output", "/proc/a.h5"),
-        ("infer", "--run", "r", "--input", "g.npy", "--output", "a.h5", "--figure", "/proc/a.png"),
-        ("evaluate", "--run", "run", "--input", "gone.npy", "--output", "/proc/e"),
-        ("fill", "--input", "gone.npy", "--output", "/proc/new/a.h5"),
-        ("simulate", "--output", "/proc/a.h5"),
-        ("train", "--data.path", "gone.npy", "--run", "/proc/run"),
-    ],
-)
+@pytest.mark.parametrize("arguments", PLACES)
 def test_a_place_that_takes_no_files_is_refused_before_the_work(smae, monkeypatch, arguments):
     """Root has all permissions in /proc, and makes no file there."""
     monkeypatch.setattr("smae_jax.simulate.simulate", None)  # the work of one of them
-    answer = smae(*arguments)
-    assert answer.status == 2
-    assert "/proc" in answer.err
-    assert "gone" not in answer.err
-    assert len(answer.err.splitlines()) == 1
+    refused_at(smae, "/proc", arguments)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("infer", "--run", "run", "--input", "gone.npy", "--output", "file/a.h5"),
-        ("infer", "--run", "r", "--input", "g.npy", "--output", "a.h5", "--figure", "file/a.png"),
-        ("evaluate", "--run", "run", "--input", "gone.npy", "--output", "file/e"),
-        ("inspect", "--data.path", "gone.npy", "--output", "file/a.png"),
-        ("train", "--data.path", "gone.npy", "--run", "file/run"),
-    ],
-)
-def test_every_command_looks_at_its_output_before_its_input(smae, tmp_path, arguments):
+@pytest.mark.parametrize("arguments", PLACES)
+def test_every_command_looks_at_its_output_before_its_input(smae, monkeypatch, tmp_path, arguments):
+    monkeypatch.setattr("smae_jax.simulate.simulate", None)
     (tmp_path / "file").write_text("")
-    answer = smae(*arguments)
-    assert answer.status == 2
-    assert "file" in answer.err
-    assert "gone" not in answer.err
-    assert len(answer.err.splitlines()) == 1
+    refused_at(smae, "file", arguments)
 
 
 # --- frames and monitors --------------------------------------------------------------------------

@@ -181,10 +181,12 @@ def missed(
     alike = sums["alike"].sum()
     found, noise = np.zeros(len(seen)), np.full(len(seen), np.inf)
     for width in RESIDUALS:
+        wider = noise > sums["alike"]
+        if not wider.any():
+            break
         smoothed = _smoothed_sums(counts, held_out, places, exposure=exposure, width=width)
         left = smoothed["left"]
         ratio = np.sqrt(_ratio(alike, left.sum()) * _ratio(sums["alike"], left))
-        wider = noise > sums["alike"]
         found = np.where(wider, smoothed["squares"] * ratio, found)
         noise = np.where(wider, np.sqrt(smoothed["noise"]) * ratio, noise)
     found = np.maximum(found, sums["squares"] - 2 * np.sqrt(sums["scatter"]))

@@ -12,7 +12,7 @@ from jax import Array
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
-from smae_jax.stacks import total_of_frames
+from smae_jax.stacks import factor_of_totals, total_of_frames
 
 
 def conserve_totals(answers: Answers, evidence: Evidence) -> Answers:
@@ -60,8 +60,7 @@ def _of_frames(
     others = (exposure > 0) & own & jnp.isfinite(found)
     left = total_of_frames(jnp.where(others, found * exposure, 0.0))
     total = total_of_frames(jnp.where(others, photons, 0.0))
-    scaled = (left > 0) & (total >= 0)
-    found = jnp.where(own & scaled, found * (total / jnp.where(scaled, left, 1.0)), found)
+    found = jnp.where(own, found * factor_of_totals(total, left), found)
     if variance is not None and combined:
         of_total = found**2 / jnp.maximum(total_of_frames(photons), 1.0)
         variance = variance + jnp.where(own, of_total, 0.0)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from smae_jax.measurements import type_of_whole
+
 _KEPT = (
     np.dtype(np.int32),
     np.dtype(np.int64),
@@ -60,13 +62,8 @@ def _fits(frame: np.ndarray) -> bool:
 def _kept_as(values: np.ndarray) -> np.dtype:
     if values.dtype.kind not in "iu" and not _too_whole(values):
         return _KEPT[-1]
-    if np.can_cast(values.dtype, _KEPT[0]):  # nothing to look for
-        return _KEPT[0]
-    lowest, highest = (int(values.min()), int(values.max())) if values.size else (0, 0)
-    for kind in _KEPT[:-1]:
-        if np.iinfo(kind).min <= lowest and highest <= np.iinfo(kind).max:
-            return kind
-    return _KEPT[-1]
+    kind = type_of_whole(values)
+    return _KEPT[-1] if kind is None else kind
 
 
 def _too_whole(values: np.ndarray) -> bool:
