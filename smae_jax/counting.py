@@ -77,13 +77,21 @@ def unlike_photons(data: Measurements) -> Scatter | None:
     patterns = len(data.spatial) == 2 and not data.channels and min(data.spatial) >= SMALL
     if not patterns or not_counted(data.counts) is not None:
         return None
+    found = scatter_of(data)
+    return found if found is not None and found.unlike else None
+
+
+def scatter_of(data: Measurements) -> Scatter | None:
+    """Return `variance_over_mean`; where it is too high, without counts that stand out.
+
+    A count that stands out is no noise, and does much in a small frame.
+    """
     found = variance_over_mean(data)
     if found is not None and found.low > USUAL[1] and data.taken_out is None:
-        # A count that stands out is no noise, and does much in a small frame.
         number = max(2, min(2 * PAIRS, PIXELS // int(np.prod(data.spatial))))
         some = data.take(spread(data.frames, number))
         found = variance_over_mean(take_out(dataclasses.replace(some, integrated=None)))
-    return found if found is not None and found.unlike else None
+    return found
 
 
 def variance_over_mean(data: Measurements) -> Scatter | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from smae_jax.counting import variance_over_mean
+from smae_jax.counting import scatter_of, unlike_photons, variance_over_mean
 from smae_jax.evaluation.residuals import Whiteness
 from smae_jax.geometry import Center
 from smae_jax.likeness import Unlike, coarse, unlike
@@ -329,6 +329,17 @@ def test_a_detector_that_does_not_count_rings(photons):
     assert alarms.does_not_count(variance_over_mean(doubled), True).state == "rings"
     assert alarms.does_not_count((1.0, 1.0), False).state == "rings"
     assert alarms.does_not_count(None, True).state == "cannot tell"
+
+
+def test_a_count_that_stands_out_rings_no_more_than_the_training_judges():
+    data, _ = scan(3)
+    data.counts[1, 12, 14] = 100_000
+    assert alarms.does_not_count(variance_over_mean(data), True).state == "rings"
+    assert alarms.does_not_count(scatter_of(data), True).state == "quiet"
+    assert unlike_photons(data) is None
+    doubled = dataclasses.replace(data, counts=2 * data.counts)
+    assert alarms.does_not_count(scatter_of(doubled), True).state == "rings"
+    assert unlike_photons(doubled) == scatter_of(doubled)
 
 
 def test_a_frame_of_the_training_is_like_itself_and_masked_frames_say_nothing():

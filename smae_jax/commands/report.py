@@ -22,7 +22,7 @@ from smae_jax.blocks import spread
 from smae_jax.cautions import cautions, counted
 from smae_jax.config import ReportConfig, check_given
 from smae_jax.config_file import changed
-from smae_jax.counting import variance_over_mean
+from smae_jax.counting import scatter_of
 from smae_jax.encodable import encodable
 from smae_jax.evaluation.estimators import subset
 from smae_jax.evaluation.folder import check_folder, list_files
@@ -231,7 +231,7 @@ def _alarms(
             inspection.asymmetry.sigmas,
             used=data.symmetry is not None and partner != "none",
         ),
-        alarms.does_not_count(variance_over_mean(data), not_counted(data.counts) is None),
+        alarms.does_not_count(scatter_of(data), not_counted(data.counts) is None),
         alarms.outside_training(
             mean_rate(data.channels_first, data.exposure), opened.survey.mean_counts
         ),
