@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import h5py
@@ -20,6 +21,7 @@ from smae_jax import blocks
 from smae_jax.blocks import borders, frames_that_fit, spread
 from smae_jax.config import DataOptions, InferConfig, parse_shard
 from smae_jax.errors import UserError
+from smae_jax.io import atomic
 from smae_jax.io.parts import Parts
 from smae_jax.io.readable import file_state
 from smae_jax.memory import of_machine, parse_memory
@@ -59,6 +61,11 @@ def answers_in(path):
     with h5py.File(path) as file:
         data = file["entry/data"]
         return {name: data[name][()] for name in data}
+
+
+def read_bytes(path):
+    files = sorted(Path(path).iterdir()) if os.path.isdir(path) else [Path(path)]
+    return [(file.name, file.read_bytes()) for file in files]
 
 
 def assert_same(one, other):
@@ -447,6 +454,62 @@ def test_a_finished_output_whose_parts_were_left_is_no_longer_work(
     assert f"{output}: 40 frames, in counts" in answer.out
     assert {name: os.stat(name).st_mtime_ns for name in sorted(os.listdir())} == before
     assert smae(*command, *TINY, *BARE, *options).status == 2  # an output as any other
+
+
+@pytest.fixture
+def killed_between(scan, trained_run, smae, monkeypatch):
+    """Start a command and kill it when its output is in place, and no file beside it yet."""
+
+    def kill(output, *options):
+        def first_alone(scratch, path, *beside):
+            os.replace(scratch / path.name, path)
+            if beside:
+                patch.setattr(atomic, "shutil", types.SimpleNamespace(rmtree=lambda *a, **k: None))
+                raise KeyboardInterrupt
+
+        command = ("infer", "--run", trained_run, "--input", f"{scan}::/data", "--output", output)
+        command = (*command, *BARE, "--sigma", *options)
+        with monkeypatch.context() as patch:
+            patch.setattr(atomic, "_move", first_alone)
+            assert smae(*command).status == 130
+        return command
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("output", "options"), [("out.npy", TINY), ("out/", TINY), ("out.npy", ()), ("out.tif", ())]
+)
+def test_a_kill_between_two_files_of_an_output_needs_no_overwrite(
+    smae, killed_between, output, options
+):
+    command = killed_between(output, *options)
+    name = output.rstrip("/")
+    sigma = f"{Path(name).stem}_sigma{Path(name).suffix}"
+    assert not os.path.exists(sigma)
+    other = smae(*command, "--seed", 3)
+    assert (other.status, other.err.count("\n")) == (2, 1)
+    if options:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blockwise, "write_joined", None)
+            answer = smae(*command)
+    else:
+        answer = smae(*command)
+        assert "is there without its other files" in answer.out
+    assert answer.status == 0, answer.err
+    assert sorted(os.listdir()) == sorted([name, sigma])
+    assert smae(*command).status == 2  # an output as any other
+    before = {one: read_bytes(one) for one in (name, sigma)}
+    assert smae(*command, "--overwrite").status == 0
+    assert {one: read_bytes(one) for one in (name, sigma)} == before
+
+
+def test_what_a_kill_left_and_somebody_changed_is_not_written_over(smae, killed_between):
+    command = killed_between("out.npy")
+    os.utime("out.npy", ns=(0, 0))  # as if it were another file
+    answer = smae(*command)
+    assert answer.status == 2
+    assert "out.npy: exists already" in answer.err
 
 
 @pytest.mark.parametrize(

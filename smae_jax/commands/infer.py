@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from smae_jax.errors import UserError
 from smae_jax.filling import beside_counts, error_bars_alone
 from smae_jax.inference import in_counts
 from smae_jax.io.atomic import refuse_unwritable
-from smae_jax.io.finished import is_finished
+from smae_jax.io.finished import is_finished, left_without_rest
 from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts
 from smae_jax.io.reading import describe_mask
@@ -46,6 +47,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
     check_given(config, "run", "output", *(("input",) if data is None else ()))
     form = form_asked(config)
     finished = is_finished(config.output, form)  # but for its parts, see `in_blocks`
+    left = left_without_rest(config.output, form, changed(config))
     _check_places(config, finished=finished)
     opened = open_run(config, say, data=data)
     _check_figure(config, opened.data)
@@ -53,7 +55,7 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         config.output,
         opened.data,
         inputs=_inputs(config),
-        overwrite=config.overwrite or (finished and opened.large is not None),
+        overwrite=config.overwrite or (finished if opened.large is not None else left is not None),
         sigma=config.sigma and config.only != "sigma",
     )
     if opened.large is not None:
@@ -63,6 +65,10 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         raise UserError(
             f"--shard {config.shard}: {config.input or 'the data'} is one block of "
             f"{opened.data.frames} frames; leave it out"
+        )
+    if left is not None:
+        say(
+            f"{config.output}: is there without its other files; the same command made it, and was killed"
         )
     answers = answer(config, opened, say)
     rounded = write(
@@ -74,9 +80,11 @@ def infer(config: InferConfig, say: Say, *, data: Measurements | None = None) ->
         sigma=answers.sigma,
         replicas=answers.replicas,
         process=opened.made_by(answers.done) | {"options": changed(config)},
-        overwrite=config.overwrite,
+        overwrite=config.overwrite or left is not None,
         form=form,
     )
+    if left is not None:
+        shutil.rmtree(left, ignore_errors=True)
     if rounded:
         say(f"note: {rounded}")
     if config.figure:

@@ -19,7 +19,7 @@ from smae_jax.io import text_files
 from smae_jax.io.answers import Answered, process_of
 from smae_jax.io.array_files import HDF5_SUFFIXES
 from smae_jax.io.atomic import OutputError, atomic_paths
-from smae_jax.io.finished import tell_finished
+from smae_jax.io.finished import JOINED, tell_finished
 from smae_jax.io.form import Form, Stored
 from smae_jax.io.nexus import write_nexus
 from smae_jax.io.number_types import NumberType
@@ -134,7 +134,7 @@ def _write(
     like, sigma = answers.like, answers.has_sigma
     suffix, beside = suffix_of(path), files_beside(path)
     # Among the parts, so that nothing is left of a process that is killed once they are joined.
-    within = None if parts is None else parts.folder / ".joined"
+    within = None if parts is None else parts.folder / JOINED
     with atomic_paths(path, *beside, overwrite=overwrite, within=within) as (temporary, *others):
         if suffix in HDF5_SUFFIXES:
             write_nexus(temporary, answers, process)
@@ -148,8 +148,12 @@ def _write(
                 _write_frames(others[0], suffix, answers, answers.sigmas(), answers.form.of_errors)
             if suffix == ".npy" and like.axis is not None:
                 np.save(others[1], like.axis.values, allow_pickle=False)
+        files = [temporary, *others]
         if parts is not None:
-            tell_finished(parts.folder, answers.form, [temporary, *others])
+            tell_finished(parts.folder, answers.form, files)
+        elif beside:
+            options = process.get("options", "")
+            tell_finished(temporary.parent, answers.form, files, options=options)
     return answers.in_words()
 
 

@@ -14,7 +14,7 @@ from smae_jax.blocks import borders
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, flat
 from smae_jax.io.atomic import OutputError
-from smae_jax.io.finished import is_finished
+from smae_jax.io.finished import is_finished, move_rest
 from smae_jax.io.form import Form, form_of
 from smae_jax.io.outputs import parts_of
 from smae_jax.io.parts import Parts, checksum
@@ -169,6 +169,7 @@ def in_blocks(work: Work[Read], say: Say) -> None:
                 return
             parts.refuse_replaced()
             if is_finished(work.output, work.form):
+                move_rest(work.output)
                 say(f"{work.output}: is there, joined from these parts, which are removed")
             else:
                 _join(work, parts, changed, say)
