@@ -7,15 +7,15 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import jax.numpy as jnp
 from jax import Array
-from jax.core import Tracer
 
 from smae_jax.errors import UserError
 from smae_jax.losses import LOSSES, Loss
-from smae_jax.named import in_words, named, with_article
+from smae_jax.named import named, with_article
+from smae_jax.own_loss import value_of
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _OPTION = rf"\s*\w+\s*=\s*{_NUMBER}\s*"
@@ -103,32 +103,9 @@ def _checked(loss: Loss, what: str) -> Loss:
     """Return a loss whose value is looked at."""
 
     def checked(prediction: Array, target: Array, weight: Array) -> Array:
-        return one_number(loss(prediction, target, weight), prediction, what=what)
+        return value_of(loss, prediction, target, weight, what=what)
 
     return checked
-
-
-def one_number(value: Any, prediction: Array, *, what: str) -> Array:
-    """Return the value of a loss, if it is one number that something can be learned from.
-
-    Args:
-      value: of the loss.
-      prediction: that it was computed of; where that is traced, a value that is not is a constant.
-      what: what to call the loss in messages.
-
-    Raises:
-      UserError: if it is no floating-point scalar, or a constant.
-    """
-    floating = isinstance(value, float) or jnp.issubdtype(
-        getattr(value, "dtype", int), jnp.floating
-    )
-    if not floating or jnp.shape(value) != ():
-        raise UserError(f"{what}: expected one floating-point number, got {in_words(value)}")
-    if isinstance(prediction, Tracer) and not isinstance(value, Tracer):
-        raise UserError(
-            f"{what}: expected a number that depends on the prediction, got always {float(value):g}"
-        )
-    return cast(Array, value)
 
 
 def _own_loss(spec: str, name: str) -> Callable[..., Array]:

@@ -22,12 +22,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from smae_jax import models
 from smae_jax.errors import UserError
-from smae_jax.loss_spec import one_number
 from smae_jax.made_once import made_once
 from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.methods.protocol import Batch, Method, Pair
 from smae_jax.muon import muon
 from smae_jax.named import qualified_name
+from smae_jax.own_loss import value_of
 from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
 from smae_jax.promised import check_answers, pair_of, prediction_of
 from smae_jax.registration import displace
@@ -200,8 +200,8 @@ class Step:
         """Return the loss of the pairs that `key` makes of a batch, a scalar."""
         pair = pair_of(self.method, self.method.pair(key, batch))
         expected = self._expected(parameters, pair)
-        value = self.loss(expected, pair.target, pair.weight)
-        return one_number(value, expected, what=f"loss {qualified_name(self.loss)}")
+        what = f"loss {qualified_name(self.loss)}"
+        return value_of(self.loss, expected, pair.target, pair.weight, what=what)
 
     def _expected(self, parameters: Parameters, pair: Pair) -> Array:
         """Return the prediction for a pair, on the target's grid."""

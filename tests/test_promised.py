@@ -1,6 +1,8 @@
 """Losses, networks and methods of one's own: what they do not give as promised is refused before any step."""
 
 import dataclasses
+import functools
+import os
 import sys
 import types
 
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 
 from smae_jax import models, promised
 from smae_jax.errors import UserError
@@ -128,6 +131,13 @@ LOSSES = {
     "whole": (lambda p, t, w: 3, "got 3, an int"),
     "whole_array": (lambda p, t, w: jnp.int32(3), "got an array of shape (), int32"),
     "constant": (lambda p, t, w: 3.0, "depends on the prediction, got always 3"),
+    "target": (lambda p, t, w: jnp.mean(t), "whose gradient is zero whatever the prediction"),
+    "jitted": (jax.jit(lambda p, t, w: jnp.mean(w * t)), "is zero whatever the prediction"),
+    "stopped": (
+        lambda p, t, w: jnp.mean((jax.lax.stop_gradient(p) - t) ** 2),
+        "is zero whatever the prediction",
+    ),
+    "compared": (lambda p, t, w: jnp.mean(1.0 * (p > t)), "is zero whatever the prediction"),
 }
 
 
@@ -143,6 +153,46 @@ def test_a_loss_that_is_no_number_to_learn_from_is_refused(name, spec, monkeypat
     assert str(caught.value).endswith(LOSSES[name][1])
     with pytest.raises(UserError, match=r"loss .*expected "):
         check(loss=LOSSES[name][0])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda p, t, w: jnp.mean(p),  # of a gradient that is always the same
+        lambda p, t, w: jax.jit(mse)(p, t, w),
+        lambda p, t, w: jnp.mean(jnp.maximum(p - 1e9, 0.0)),  # zero here, but not everywhere
+        lambda p, t, w: jax.lax.cond(t.sum() > 0, lambda: p.mean(), lambda: t.mean()),
+        functools.partial(mse),
+        jax.checkpoint(mse),
+    ],
+)
+def test_a_loss_that_depends_on_the_prediction_is_taken(loss):
+    check(loss=loss)
+
+
+NUMPY = {
+    "numpy": lambda p, t, w: np.mean(np.asarray(p) - np.asarray(t)),
+    "float": lambda p, t, w: float(jnp.mean(p)),
+    "if": lambda p, t, w: jnp.mean(p) if jnp.mean(t) > 0 else jnp.mean(p - t),
+    "scipy": lambda p, t, w: scipy.special.huber(1.0, p - t).mean(),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_a_loss_that_cannot_be_traced_is_refused_with_its_line(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "own_numpy_of_this_test", types.SimpleNamespace(**NUMPY))
+    for loss in (NUMPY[name], parse_loss(f"own_numpy_of_this_test:{name}")):
+        with pytest.raises(UserError, match=r"made of functions of jax\.numpy, got .*py, line \d+"):
+            check(loss=loss)
+
+
+@pytest.mark.parametrize("name", ["numpy:mean", "numpy:average", "jax.numpy:mean"])
+def test_a_function_that_is_no_loss_is_refused_by_the_command(name, smae, small_scan, small):
+    data = ("--data.path", f"{small_scan}::counts", "--data.center", "17.5,14")
+    answer = smae("train", "--run", "r", *data, *small, "--loss", name)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert f"loss '{name}': expected a function of (prediction, target, weight)" in answer.err
+    assert not os.path.exists("r")
 
 
 def test_what_ones_own_code_raises_goes_through():
