@@ -461,7 +461,7 @@ def killed_between(scan, trained_run, smae, monkeypatch):
     """Start a command and kill it when its output is in place, and no file beside it yet."""
 
     def kill(output, *options):
-        def first_alone(scratch, path, *beside):
+        def first_alone(scratch, path, *beside, **options):
             os.replace(scratch / path.name, path)
             if beside:
                 patch.setattr(atomic, "shutil", types.SimpleNamespace(rmtree=lambda *a, **k: None))

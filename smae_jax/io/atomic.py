@@ -106,7 +106,7 @@ def atomic_paths(
             shutil.rmtree(within, ignore_errors=True)
             within.mkdir()
         yield [scratch / one.name for one in paths]
-        _move(scratch, *paths)
+        _move(scratch, *paths, overwrite=overwrite)
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError where closing fails
         if isinstance(error, RuntimeError) and not _SHORT_WRITE.search(str(error)):
             raise
@@ -116,13 +116,14 @@ def atomic_paths(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _move(scratch: Path, path: Path, *beside: Path) -> None:
+def _move(scratch: Path, path: Path, *beside: Path, overwrite: bool) -> None:
     new = scratch / path.name
     if path.is_dir() and not new.is_dir():
         raise OutputError(f"{path}: is a folder; choose another name for this file")
     gone: list[Path] = []
     try:
-        for one in (*beside, *([path] if path.is_dir() else [])):
+        # Without `overwrite`, a folder that has come meanwhile is another's, and the move fails.
+        for one in (*beside, *([path] if overwrite and path.is_dir() else [])):
             if os.path.lexists(one):
                 os.replace(one, scratch / f"{one.name}.old")
                 gone.append(one)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from smae_jax.blocks import borders
+from smae_jax.cautions import counted
 from smae_jax.config import InferConfig, parse_shard
 from smae_jax.config_file import changed, flat
 from smae_jax.io.atomic import OutputError
@@ -24,7 +26,7 @@ from smae_jax.methods.protocol import Answers, Say
 from smae_jax.overlap import Behind, ahead
 from smae_jax.progress import Bar
 from smae_jax.run.large import Large
-from smae_jax.run.lock import HeldError, held
+from smae_jax.run.lock import HeldError, claimed, held
 from smae_jax.run.restore import Opened
 
 _NOT_ASKED = {
@@ -32,6 +34,8 @@ _NOT_ASKED = {
     *("batch_size", "config", "packing", "output_dtype"),
 }
 """Options that answers do not depend on, or that are told otherwise."""
+PAUSE_S = 0.5
+"""Seconds between two looks at blocks that another process has in hand."""
 Read = TypeVar("Read")
 
 
@@ -151,12 +155,13 @@ def in_blocks(work: Work[Read], say: Say) -> None:
         parts.open(overwrite=work.overwrite)
         finished = is_finished(work.output, work.form)
         changed = "" if finished else _do_share(work, parts, own, say)
+    rest = [block for block in range(len(work.blocks)) if block not in own]
+    others = [] if finished else parts.missing(rest)
     if not parts.folder.exists():
         say(written)
         return
     parts.refuse_replaced()
-    rest = [block for block in range(len(work.blocks)) if block not in own]
-    if others := [] if finished else parts.missing(rest):
+    if others:
         say(
             f"{parts.folder}: {len(work.blocks) - len(others)} of {len(work.blocks)} blocks are there; the "
             f"process that finishes the last one writes {work.output}"
@@ -189,7 +194,7 @@ def _do_share(work: Work[Read], parts: Parts, own: Sequence[int], say: Say) -> s
         f"{len(own)} of them{kept}: {parts.folder}"
     )
     with _kept(parts):
-        _answer_blocks(work, parts, missing)
+        _answer_blocks(work, parts, missing, say)
     changed = work.changed()
     if changed:
         say(f"WARNING: {changed}")
@@ -228,27 +233,68 @@ def _kept(parts: Parts) -> Iterator[None]:
         ) from error
 
 
-def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int]) -> None:
-    """Answer blocks and write their parts; the next is read and the last one written meanwhile."""
+def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int], say: Say) -> None:
+    """Answer blocks and write their parts; the next is read and the last one written meanwhile.
 
-    def write(block: int, answers: Answers) -> None:
-        parts.write(
-            block,
-            np.asarray(answers.counts),
-            known=np.asarray(answers.known),
-            filled=np.asarray(answers.filled),
-            sigma=None if answers.sigma is None else np.asarray(answers.sigma),
-            replicas=answers.replicas,
-            done=answers.done,
-        )
+    A block that another process has in hand is left for later: then it is there, or free again.
+    """
 
-    def read(block: int) -> Read:
-        return work.read(parts.blocks[block])
+    def write(block: int, claim: contextlib.ExitStack, answers: Answers) -> None:
+        with claim:
+            parts.write(
+                block,
+                np.asarray(answers.counts),
+                known=np.asarray(answers.known),
+                filled=np.asarray(answers.filled),
+                sigma=None if answers.sigma is None else np.asarray(answers.sigma),
+                replicas=answers.replicas,
+                done=answers.done,
+            )
 
-    with Behind() as behind, Bar(len(blocks), unit="block", desc=f"{len(blocks)} blocks") as bar:
-        for number, (block, frames) in enumerate(ahead(read, blocks)):
-            behind(write, block, work.answer(frames))
-            bar.to(number + 1)
+    def read(taken: tuple[int, contextlib.ExitStack]) -> Read:
+        return work.read(parts.blocks[taken[0]])
+
+    left, waits = [*blocks], False
+    with (
+        contextlib.ExitStack() as claims,
+        Behind() as behind,
+        Bar(len(blocks), unit="block", desc=f"{len(blocks)} blocks") as bar,
+    ):
+        while left and parts.folder.exists():
+            before = len(left)
+            for (block, claim), frames in ahead(read, _taken(parts, left, claims)):
+                behind(write, block, claim, work.answer(frames))
+                left.remove(block)
+                bar.to(len(blocks) - len(left))
+            behind.wait()  # a claim that is kept while waiting would be waited for
+            if len(left) == before:
+                if not waits:
+                    count = counted(len(left), "block")
+                    say(f"{parts.folder}: another process has {count} in hand; waiting")
+                waits = True
+                time.sleep(PAUSE_S)
+
+
+def _taken(
+    parts: Parts, left: list[int], claims: contextlib.ExitStack
+) -> Iterator[tuple[int, contextlib.ExitStack]]:
+    """Yield those of the blocks left that no other process has in hand, each with its claim.
+
+    What another has done meanwhile is left no more. Where the parts are gone, nothing is yielded.
+    """
+    for block in [*left]:
+        try:
+            claim = claimed(parts.path(block))
+        except HeldError:
+            continue
+        except FileNotFoundError:
+            return
+        claims.push(claim)
+        if parts.path(block).exists() and not parts.missing([block]):
+            claim.close()
+            left.remove(block)
+        else:
+            yield block, claim
 
 
 def share_of(blocks: int, part: int, of: int) -> list[int]:

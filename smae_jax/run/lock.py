@@ -1,4 +1,4 @@
-"""One process at a time works on a run folder: a lock beside it that dies with the process."""
+"""One process at a time works on a run folder, or on a file: a lock beside it that dies with the process."""
 
 from __future__ import annotations
 
@@ -57,11 +57,25 @@ def held(folder: str | Path, *, doing: str = "training", option: str = "--run") 
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        file.close()
+        _let_go(path, file)
         for one in made:  # of a training that was refused before it made its folder
             with contextlib.suppress(OSError):
                 one.rmdir()
+
+
+def claimed(file: Path) -> contextlib.ExitStack:
+    """Keep other processes from making a file, in a folder that is there.
+
+    Returns:
+      What lets go of it, where it is closed.
+
+    Raises:
+      HeldError: if another process is making it.
+      FileNotFoundError: if the folder is not there.
+    """
+    path, claim = file.with_name(f".{file.name}.lock"), contextlib.ExitStack()
+    claim.callback(_let_go, path, _locked(path, str(file), "working"))
+    return claim
 
 
 def _locked(path: Path, named: str, doing: str) -> IO[str]:
@@ -89,6 +103,12 @@ def _locked(path: Path, named: str, doing: str) -> IO[str]:
     file.write(f"process {os.getpid()} on {socket.gethostname()} (since {time.strftime('%H:%M')})")
     file.flush()
     return file
+
+
+def _let_go(path: Path, file: IO[str]) -> None:
+    if _is_at(path, file):  # else its folder was made anew, and this one is another's
+        path.unlink(missing_ok=True)
+    file.close()
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:
