@@ -267,6 +267,7 @@ def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int], say: S
                 left.remove(block)
                 bar.to(len(blocks) - len(left))
             behind.wait()  # a claim that is kept while waiting would be waited for
+            bar.to(len(blocks) - len(left))
             if len(left) == before:
                 if not waits:
                     count = counted(len(left), "block")
