@@ -33,6 +33,16 @@ def parse_memory(text: str, option: str = "--memory") -> int:
     return int(float(match[1]) * unit)
 
 
+def in_gib(size: float) -> str:
+    """Write an amount of bytes.
+
+    >>> in_gib(100 * 2**20), in_gib(5.3 * 2**40)
+    ('0.098 GiB', '5,427 GiB')
+    """
+    amount = size / 2**30
+    return f"{amount:,.0f} GiB" if amount >= 10 else f"{amount:.2g} GiB"
+
+
 def of_machine() -> int:
     """Return the memory that this process may use, in bytes: the machine's, or its control group's limit."""
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +30,7 @@ from smae_jax.own_loss import value_of
 from smae_jax.placing import Placed, cut_on_host, draw, draw_places, gather
 from smae_jax.promised import check_answers, pair_of, prediction_of
 from smae_jax.registration import displace
+from smae_jax.step_memory import device_memory
 
 Parameters = Any
 Metrics = dict[str, Any]
@@ -575,10 +575,7 @@ def is_resident(wanted: str, data: Any) -> bool:
     """Decide whether data stay on the device: as asked, or if they take less than 40 % of its memory."""
     if wanted != "auto":
         return wanted == "device"
-    statistics = jax.devices()[0].memory_stats() or {}
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
-    return size < 0.4 * statistics.get("bytes_limit", total)
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(data)) < 0.4 * device_memory()
 
 
 def _looking(

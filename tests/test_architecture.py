@@ -18,7 +18,7 @@ LAYERS = (
     ("io", "simulate", "config", "config_file"),
     (
         *("inference", "finishing", "training", "placing", "survey", "arrays", "outliers"),
-        *("cautions", "calibration", "counting", "tiles", "filling", "promised"),
+        *("cautions", "calibration", "counting", "tiles", "filling", "promised", "step_memory"),
     ),
     ("methods", "models"),
     (

@@ -33,7 +33,7 @@ from smae_jax.run.build import (
 from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.run.data import check_reference, read_data, read_reference
 from smae_jax.run.fine_tuning import Base, exposure_note, read_base, refuse_base
-from smae_jax.run.fit import Training, check_own, fit_in_folder
+from smae_jax.run.fit import Training, check_memory, check_own, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.lock import held
 from smae_jax.training import mesh_for
@@ -117,6 +117,7 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     )
     work = Training(method, net, build_loss(config, noise, scale), placed, base)
     check_own(config, work)
+    check_memory(config, work, say)
     if config.resume:
         folder.go_on(config, survey)
     else:

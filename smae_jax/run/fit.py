@@ -6,10 +6,13 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
-from smae_jax import models, promised, training
+from smae_jax import models, promised, step_memory, training
 from smae_jax.config import TrainConfig
+from smae_jax.errors import UserError
+from smae_jax.memory import in_gib
 from smae_jax.methods.protocol import Method, Say
 from smae_jax.placing import Placed
 from smae_jax.run.build import build_optimizer, loop_of
@@ -18,6 +21,11 @@ from smae_jax.run.fine_tuning import Base, take_over, taken_in_words
 from smae_jax.run.folder import RunFolder
 from smae_jax.run.hooks import Judge, Logger, Saver, Tracer
 from smae_jax.stopping import Stopped, stopping
+
+SHARE_SAID, SHARE_REFUSED = 0.5, 1.5
+"""Of the memory that is there: what a step may take without a word, and what it may be estimated to take."""
+MOST_KEPT = 1000
+"""Times the bytes of its batch that a step may take; the networks of this package take 10 to 200 times."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +57,34 @@ def check_own(config: TrainConfig, work: Training) -> None:
         step = training.make_step(work.net, work.method, work.loss, optax.identity())
         size = 1 if work.method.whole else config.train.batch_size
         promised.check(step, work.placed, jax.random.key(config.seed), batch_size=size)
+
+
+def check_memory(config: TrainConfig, work: Training, say: Say) -> None:
+    """Refuse a batch that does not fit into memory, before any work; say so where it takes most of it.
+
+    Raises:
+      UserError: in one line, with what it would take and what there is.
+    """
+    size, looks = config.train.batch_size, config.train.validation_batches
+    mesh = training.mesh_for(size, devices=config.train.devices)
+    shared = mesh.devices.flat[0].platform == "cpu"
+    there = step_memory.device_memory() * (1 if shared else mesh.size)
+    batch = step_memory.of_batch(work.placed, batch_size=size)
+    if work.method.whole or (looks + MOST_KEPT) * batch < SHARE_SAID * there:
+        return
+    step = training.make_step(work.net, work.method, work.loss, optax.identity())
+    taken = looks * batch + step_memory.of_step(step, work.placed, batch_size=size)
+    if taken < SHARE_SAID * there:
+        return
+    fewer = 2 ** max(0, int(np.log2(SHARE_SAID * there / taken * size)))
+    mend = f"--train.batch-size {fewer} --train.accumulate {-(-size // fewer)}"
+    what = (
+        f"--train.batch-size {size}: a step takes about {in_gib(taken)}, and {in_gib(there)} are there; "
+        f"{mend if fewer < size else 'a smaller --train.patch'} takes less"
+    )
+    if taken > SHARE_REFUSED * there:
+        raise UserError(what)
+    say(f"WARNING: {what}")
 
 
 def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: Say) -> None:
