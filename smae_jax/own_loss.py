@@ -37,19 +37,20 @@ def value_of(loss: Loss, prediction: Array, target: Array, weight: Array, *, wha
       UserError: if it cannot be traced, or its value is no floating-point scalar, a constant, or a number
         whose gradient is zero whatever the prediction.
     """
+    own = not str(getattr(loss, "__module__", "")).startswith("smae_jax.")
     try:
         value = loss(prediction, target, weight)
     except (TracerArrayConversionError, ConcretizationTypeError) as error:
+        if not own:
+            raise
         raise UserError(
             f"{what}: expected a function of (prediction, target, weight) made of functions of jax.numpy, "
             "got one that asks for the numbers of traced arrays, as functions of numpy, float() and 'if' do"
             f"{_line_of(loss, error)}"
         ) from error
     value = _one_number(value, prediction, what=what)
-    own = not str(getattr(loss, "__module__", "")).startswith("smae_jax.")
     if own and isinstance(prediction, Tracer):
-        shapes = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (prediction, target, weight))
-        if _is_zero(jax.make_jaxpr(jax.grad(loss))(*shapes)):
+        if _is_zero(jax.make_jaxpr(jax.grad(loss))(prediction, target, weight)):
             raise UserError(
                 f"{what}: expected a number that depends on the prediction, got one whose gradient is zero "
                 "whatever the prediction"

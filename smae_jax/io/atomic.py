@@ -123,7 +123,8 @@ def _move(scratch: Path, path: Path, *beside: Path, overwrite: bool) -> None:
     gone: list[Path] = []
     try:
         # Without `overwrite`, a folder that has come meanwhile is another's, and the move fails.
-        for one in (*beside, *([path] if overwrite and path.is_dir() else [])):
+        aside = path.is_dir() and (overwrite or not os.listdir(path))
+        for one in (*beside, *([path] if aside else [])):
             if os.path.lexists(one):
                 os.replace(one, scratch / f"{one.name}.old")
                 gone.append(one)

@@ -268,7 +268,7 @@ def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int], say: S
                 bar.to(len(blocks) - len(left))
             behind.wait()  # a claim that is kept while waiting would be waited for
             bar.to(len(blocks) - len(left))
-            if len(left) == before:
+            if len(left) == before and parts.folder.exists():
                 if not waits:
                     count = counted(len(left), "block")
                     say(f"{parts.folder}: another process has {count} in hand; waiting")
