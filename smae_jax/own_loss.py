@@ -49,12 +49,12 @@ def value_of(loss: Loss, prediction: Array, target: Array, weight: Array, *, wha
             f"{_line_of(loss, error)}"
         ) from error
     value = _one_number(value, prediction, what=what)
-    if own and isinstance(prediction, Tracer):
-        if _is_zero(jax.make_jaxpr(jax.grad(loss))(prediction, target, weight)):
-            raise UserError(
-                f"{what}: expected a number that depends on the prediction, got one whose gradient is zero "
-                "whatever the prediction"
-            )
+    traced = own and isinstance(prediction, Tracer)
+    if traced and _is_zero(jax.make_jaxpr(jax.grad(loss))(prediction, target, weight)):
+        raise UserError(
+            f"{what}: expected a number that depends on the prediction, got one whose gradient is zero "
+            "whatever the prediction"
+        )
     return value
 
 
