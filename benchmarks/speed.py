@@ -118,18 +118,21 @@ def scan_of(frames: int, side: int) -> Measurements:
 
 
 def training_of(
-    data: Measurements, *, model: str, method: Method, precision: str, patch: tuple[int, int]
+    data: Measurements,
+    options: TrainOptions,
+    *,
+    model: str,
+    method: Method,
+    loss: losses.Loss,
+    patch: tuple[int, int],
 ) -> tuple[training.Step, Any]:
     """Return a step and what it is trained on."""
-    options = TrainOptions(precision=precision)  # type: ignore[arg-type]
     config = TrainConfig(model=model, train=options)
     method = method.settled(data)
     how = Placing(patch=max(patch), square=patch[0] == patch[1])
     placed = smae_jax.place(data, method, patch=max(patch), how=how)
     _, optimizer = build_optimizer(options, peak=1e-4)
-    return smae_jax.make_step(
-        build_network(config, method), method, losses.poisson, optimizer
-    ), placed
+    return smae_jax.make_step(build_network(config, method), method, loss, optimizer), placed
 
 
 def steps_of(
@@ -173,9 +176,10 @@ def default_training(side: int, patch: int) -> tuple[training.Step, Any]:
     """Return the default step and its data, 64 frames of so many pixels a side."""
     return training_of(
         scan_of(64, side),
+        TrainOptions(),
         model="unet",
         method=smae_jax.Thinning(),
-        precision="float32",
+        loss=losses.poisson,
         patch=(patch, patch),
     )
 
@@ -206,12 +210,13 @@ def published(
 ) -> dict[str, Row]:
     """Compare training of the published network: samples a second, with drawing and pairing."""
     batch, height, width = shape or sizes.published[0]
-    precision = "float32" if on_cpu() else "bfloat16"
+    precision: Any = "float32" if on_cpu() else "bfloat16"
     step, placed = training_of(
         scan_of(16, max(height, 2 * width)),
+        TrainOptions(precision=precision, optimizer="adam"),
         model="sedcnn4",
         method=smae_jax.Smae(augment="flips"),
-        precision=precision,
+        loss=losses.mse,
         patch=(height, width),
     )
     drawn, count = functools.partial(draw, batch_size=batch), max(1, sizes.steps // 10)

@@ -8,6 +8,7 @@ go on.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -118,12 +119,24 @@ def _stacked(kernels: Sequence[Array], function: Callable[[Array], Array]) -> li
 
 
 def _rounds(x: Array) -> Array:
-    """Do the Newton-Schulz iteration on a stack of wide matrices."""
+    """Do the Newton-Schulz iteration on a stack of wide matrices.
+
+    A round multiplies by a polynomial of x x', from which that of the next round follows: rounds are done on
+    these small matrices, and multiplied with x together. Errors of float32 grow from round to round, so x x'
+    is made anew once.
+    """
     a, b, c = COEFFICIENTS
+    product = functools.partial(jnp.matmul, precision="highest")
+    one = jnp.broadcast_to(jnp.eye(x.shape[1], dtype=x.dtype), (*x.shape[:2], x.shape[1]))
     x = x / (jnp.linalg.norm(x, axis=(1, 2), keepdims=True) + EPSILON)
-    for _ in range(ROUNDS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    for rounds in (ROUNDS - ROUNDS // 2, ROUNDS // 2):
+        gram = product(x, x.mT)
+        factor = step = a * one + b * gram + c * product(gram, gram)
+        for _ in range(rounds - 1):
+            gram = product(product(step, gram), step)
+            step = a * one + b * gram + c * product(gram, gram)
+            factor = product(step, factor)
+        x = product(factor, x)
     return x
 
 

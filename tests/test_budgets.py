@@ -15,10 +15,10 @@ from smae_jax.cli import main
 from smae_jax.run.hooks import Tracer
 
 BATCH, PATCH = 16, 64
-OPERATIONS = 5.3e9
+OPERATIONS = 4.9e9
 """Of the products of a step: network forwards and backwards, and the optimizer."""
-PRODUCTS = 102
-MOVED = 140e6
+PRODUCTS = 110
+MOVED = 115e6
 """Bytes in and out of the products."""
 PROGRAMS = 26
 """That a training of the command line compiles on eight devices, small ones included."""

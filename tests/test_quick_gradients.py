@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from smae_jax.models.convolution import halving, many_features
+from smae_jax.models.convolution import quick
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 
@@ -26,15 +26,16 @@ def same_as_xla(quick, x, kernel, *how):
         return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
 
     found, wanted = total(quick), total(jax.lax.conv_general_dilated)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), found, wanted)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), found, wanted)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
 @pytest.mark.parametrize("shape", [(8, 12), (9, 7)])
 def test_the_gradient_of_a_convolution_with_stride_two_is_that_of_xla(shape, size):
-    same_as_xla(halving, *arrays(*shape, size, 4), (2, 2), [(size // 2, size // 2)] * 2)
+    same_as_xla(quick, *arrays(*shape, size, 4), (2, 2), [(size // 2, size // 2)] * 2)
 
 
-@pytest.mark.parametrize("features", [5, 32, 70])
-def test_the_gradient_of_many_features_is_that_of_xla(features):
-    same_as_xla(many_features, *arrays(6, 7, 3, features), (1, 1), "SAME")
+@pytest.mark.parametrize("padding", ["SAME", "VALID", [(2, 0), (1, 3)]])
+@pytest.mark.parametrize("shape", [(8, 12), (150, 40), (23, 300)])
+def test_a_kernels_gradient_in_strips_is_that_of_xla(shape, padding):
+    same_as_xla(quick, *arrays(*shape, 3, 5), (1, 1), padding)

@@ -15,7 +15,7 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array
 from jax.nn.initializers import variance_scaling
 
-from smae_jax.models.convolution import halving
+from smae_jax.models.convolution import quick
 
 # Kaiming-normal, fan-out. PyTorch counts the fan-out of a transposed convolution over its inputs.
 KAIMING = variance_scaling(2.0, "fan_out", "normal")
@@ -33,7 +33,7 @@ def _conv(features: int, size: int, name: str, dtype: Any, stride: int = 1) -> n
         strides=stride,
         padding=size // 2,
         kernel_init=KAIMING,
-        conv_general_dilated=halving if stride == 2 else None,
+        conv_general_dilated=quick,
         dtype=dtype,
         name=name,
     )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from smae_jax.models.convolution import many_features, padded
+from smae_jax.models.convolution import padded, quick
 
 
 def space_to_depth(x: Array, factor: int = 2) -> Array:
@@ -112,7 +112,7 @@ class UNet(nn.Module):
         last = conv(
             self.outputs * 2 ** len(spatial),
             kernel_init=nn.initializers.zeros,
-            conv_general_dilated=many_features,
+            conv_general_dilated=quick,
             name="out",
         )
         x = last(_around(nn.gelu(x), self.edge))
