@@ -310,6 +310,10 @@ class TrainOptions:
     """Number format of the network's computation; parameters and losses stay float32."""
     resident: Literal["auto", "device", "host"] = "auto"
     """Where the scan stays: on the device, on the host (patches travel), or as memory allows."""
+    polar: bool = False
+    """Frames of photon counts about a beam centre: train a second network after the first, in polar
+    coordinates. Held-out photons then say how much of its answers is taken; rings gain most. Takes twice as
+    long, and applying the run three times."""
     profile: bool = False
     """Write a trace of some steps into the run's folder profile/, for TensorBoard or Perfetto."""
 
@@ -685,6 +689,9 @@ class ApplyOptions:
     combine: bool = True
     """Scans of 8 frames or more of photon counts: answers are weighted means over the frames, which then
     differ in as many ways as held-out photons confirm; takes twice as long."""
+    polar: bool = True
+    """Frames of photon counts: mix in the answers of the run's second network, in polar coordinates, if it
+    was trained with one (--train.polar), as held-out photons say."""
     keep_significant: float = 5.0
     """Frames of photon counts: answer with the counts where 3 x 3 pixels lie further than so many sigma from
     the network's answer, as a lone spot does; 0 = never."""
@@ -895,7 +902,7 @@ class FramesAlone:
         """Return these as options of a run that is applied to a scan, without what needs several frames."""
         names = {field.name for field in dataclasses.fields(FramesAlone)} - {"conserve_totals"}
         given = {name: getattr(self, name) for name in names}
-        return ApplyOptions(**given, combine=False, keep_sums=False)
+        return ApplyOptions(**given, combine=False, keep_sums=False, polar=False)
 
 
 @dataclasses.dataclass(frozen=True)

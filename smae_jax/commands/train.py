@@ -36,6 +36,7 @@ from smae_jax.run.fine_tuning import Base, exposure_note, read_base, refuse_base
 from smae_jax.run.fit import Training, check_memory, check_own, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.lock import held
+from smae_jax.run.polar import bins_of, config_of, folder_of
 from smae_jax.training import mesh_for
 
 FOUND_OUT = (
@@ -118,11 +119,14 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     work = Training(method, net, build_loss(config, noise, scale), placed, base)
     check_own(config, work)
     check_memory(config, work, say)
+    bins = bins_of(data, method) if config.train.polar else None
     if config.resume:
         folder.go_on(config, survey)
     else:
         folder.create(config, survey, data)
     fit_in_folder(config, folder, work, say)
+    if bins is not None:
+        _train_polar(config, folder, bins, say)
     # Matplotlib takes as long to start as JAX: the first step does not wait for it.
     from smae_jax.figures import save
     from smae_jax.figures.losses import loss_figure
@@ -132,6 +136,26 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
     )
     return folder.path
+
+
+def _train_polar(config: TrainConfig, run: RunFolder, bins: Measurements, say: Say) -> None:
+    """Train the second network of a run, or go on with it."""
+    folder = folder_of(run)
+    config = config_of(config, folder)
+    method = build_method(config).settled(bins)
+    noise = noise_of(config, method, bins)
+    placed = place(bins, method, how=_placing(config, method))
+    scale = float(np.mean(placed.scale))
+    net = build_network(config, method, axes=2, centred=True, scale=scale, noise=noise)
+    height, width = bins.spatial
+    say(f"second network, in polar coordinates: {height} azimuths of a half turn, {width} radii")
+    survey = _survey(config, bins, scale, noise, None, None)
+    if config.resume:
+        folder.go_on(config, survey)
+    else:
+        folder.create(config, survey, None)
+    work = Training(method, net, build_loss(config, noise, scale), placed)
+    fit_in_folder(config, folder, work, say)
 
 
 def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:

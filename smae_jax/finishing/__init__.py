@@ -29,6 +29,7 @@ from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.halves import split_photons, with_halves
 from smae_jax.finishing.measured import keep_measured
 from smae_jax.finishing.outliers import put_back
+from smae_jax.finishing.polar import Beside
 from smae_jax.finishing.replicas import check_replicas, replicas, with_replicas
 from smae_jax.finishing.shadows import keep_shadows
 from smae_jax.finishing.spots import keep_spots
@@ -92,6 +93,7 @@ def finish(
     *,
     stages: Sequence[Stage] = STAGES,
     key: Array | None = None,
+    polar: Beside | None = None,
 ) -> Answers:
     """Take answers through the stages.
 
@@ -103,6 +105,7 @@ def finish(
         stays None, and `done` says so.
       key: typed random key that splits the photons; None = key 0, so that the same counts have the same
         answers.
+      polar: a second network, whose answers to photon counts about a centre are mixed in before the stages.
 
     Returns:
       The answers; `done` says which stages did what.
@@ -111,12 +114,14 @@ def finish(
         data = take_out(data)
     passed_over = UNCOUNTED if data.are_counts else COUNTED
     stages = [stage for stage in stages if bare(stage) not in passed_over]
-    wanted = _halves_wanted(answers, data, stages)
+    wanted = _halves_wanted(answers, data, stages, at_least=int(polar is not None))
     bars = any(bare(stage) is error_bars for stage in stages)
     evidence = Evidence(data)
     if wanted and answers.again is not None:
         key = jax.random.key(0) if key is None else key
-        answers, evidence = with_halves(key, answers, data, wanted=wanted, variance=bars)
+        answers, evidence = with_halves(
+            key, answers, data, wanted=wanted, variance=bars, polar=polar
+        )
     elif bars and answers.again is not None and len(answers.counts) != data.frames:
         again = answers.again
         answers = dataclasses.replace(again(data, leave_out=True), again=again)
@@ -142,14 +147,16 @@ def name_of(stage: Stage) -> str:
     return bare(stage).__name__
 
 
-def _halves_wanted(answers: Answers, data: Measurements, stages: Sequence[Stage]) -> int:
+def _halves_wanted(
+    answers: Answers, data: Measurements, stages: Sequence[Stage], *, at_least: int
+) -> int:
     """Return how many halves of the photons are to be answered: for error bars both, to combine one."""
     if data.center is None or len(answers.counts) != data.frames or not data.are_counts:
         return 0
     asked = {bare(stage) for stage in stages}
     if error_bars in asked:
         return 2
-    return int(combine in asked and data.frames >= FEWEST_FRAMES)
+    return max(at_least, int(combine in asked and data.frames >= FEWEST_FRAMES))
 
 
 def _on_the_host(answers: Answers) -> Answers:

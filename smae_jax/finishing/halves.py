@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from smae_jax.finishing.evidence import Evidence, Half
+from smae_jax.finishing.polar import Beside, with_polar
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers
 from smae_jax.methods.thinning import largest_count
@@ -26,7 +27,13 @@ AT_ONCE = 2**20
 
 
 def with_halves(
-    key: Array, answers: Answers, data: Measurements, *, wanted: int, variance: bool
+    key: Array,
+    answers: Answers,
+    data: Measurements,
+    *,
+    wanted: int,
+    variance: bool,
+    polar: Beside | None = None,
 ) -> tuple[Answers, Evidence]:
     """Answer one half of the photons, or both, and say what their difference tells.
 
@@ -36,6 +43,7 @@ def with_halves(
       data: what was answered.
       wanted: halves to be answered, 1 or 2.
       variance: whether that of the answers is wanted; it takes two.
+      polar: a second network, whose answers are mixed in; see `with_polar`.
 
     Returns:
       The answers, with their variance, and the evidence.
@@ -45,6 +53,9 @@ def with_halves(
     split = split_photons(key, data)
     parts = [half_of(data, counts) for counts in split[:wanted]]
     asked = [answers.again(part) for part in parts]
+    if polar is not None:
+        pairs = list(zip(parts, asked, strict=True))
+        answers, asked = with_polar(answers, pairs, data, split[1], polar)
     if variance:
         of_whole = piecewise(_variance, *(one.counts for one in asked), answers.known)
         answers = dataclasses.replace(answers, variance=of_whole)

@@ -40,11 +40,13 @@ from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
+from smae_jax.polar import polar_of
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
+from smae_jax.run.polar import Beside, folder_of, scale_of
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
@@ -69,6 +71,7 @@ class Opened:
       step: of the checkpoint.
       scale: counts per unit of rate, of every frame.
       stages: that answers go through, without error bars.
+      polar: the run's second network; None where it has none, or none is asked for.
       large: reads the frames of a scan that does not fit into memory; `data` are some of them then.
       block: most frames that are denoised together.
       seed: of the halves of the photons that stages judge by.
@@ -83,6 +86,7 @@ class Opened:
     step: int
     scale: np.ndarray
     stages: tuple[Stage, ...]
+    polar: Beside | None = None
     large: Large | None = None
     block: int = blocks.FRAMES
     seed: int = 0
@@ -117,7 +121,10 @@ class Opened:
             data = take_out(data)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
-        return finishing.finish(found, data, stages=stages, key=jax.random.key(self.seed))
+        polar = self.polar and dataclasses.replace(self.polar, progress=progress)
+        return finishing.finish(
+            found, data, stages=stages, key=jax.random.key(self.seed), polar=polar
+        )
 
     def with_replicas(
         self,
@@ -170,9 +177,10 @@ class Opened:
 
     def depends_on(self) -> dict[str, str]:
         """Tell what answers depend on, whatever the frames: the parameters, and how frames are settled."""
+        parameters = self.parameters, None if self.polar is None else self.polar.parameters
         return {
             "version": version(),
-            "parameters": f"{checksum(*jax.tree.leaves(self.parameters)):08x}",
+            "parameters": f"{checksum(*jax.tree.leaves(parameters)):08x}",
             "training": f"{zlib.crc32(dump(self.config).encode()):08x}",
             **how_settled(self.data),
         }
@@ -274,10 +282,28 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             conserve_totals=config.predict.conserve_totals,
             outliers=config.data.outliers == "put_back",
         ),
+        polar=_polar(options, folder, predictor, data) if options.polar else None,
         large=large,
         block=block,
         seed=options.seed,
     )
+
+
+def _polar(
+    options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements
+) -> Beside | None:
+    """Return a run's second network; None where it has none, or the frames are not what it is for."""
+    folder, layout = folder_of(run), polar_of(data)
+    if layout is None or not folder.has_steps():
+        return None
+    config, survey = folder.config(), folder.survey()
+    method = build_method(config).settled(layout.frames_of(data.take([0])))
+    net = build_network(
+        config, method, axes=2, centred=True, scale=survey.scale or 1.0, noise=survey.noise
+    )
+    parameters, _ = read_parameters(folder, "best", like=parameters_like(net, method, axes=2))
+    predictor = dataclasses.replace(first, net=net, method=method)
+    return Beside(layout, predictor, parameters, scale_of(config, survey.scale))
 
 
 def stages_of(
