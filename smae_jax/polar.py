@@ -2,8 +2,9 @@
 
 Scattering is long along the azimuth: there it is long along straight lines. Photons are put together, not
 interpolated, so that a bin holds a count again, behind an exposure of so many pixels. Rows are azimuths of a
-half turn, columns radii of both sides: a bin's partner lies where that of a pixel lies, turned about the
-middle. Networks and methods take such frames for frames of a detector.
+half turn, columns radii: outwards to the right, and those of the other half turn to the left, upside down. So
+a bin's partner lies where that of a pixel lies, turned about the middle: networks and methods take such
+frames for frames of a detector.
 """
 
 from __future__ import annotations
@@ -95,15 +96,19 @@ class Polar:
             integrated=data.integrated,
         )
 
-    def _binned(self, image: np.ndarray) -> np.ndarray:
-        """Add up the pixels of each bin, and lay the bins out: (*spatial), float64."""
+    @functools.cached_property
+    def _bins(self) -> np.ndarray:
+        """The bin of every pixel, azimuth by azimuth, (pixels,)."""
         radius, azimuth = self._places
         k = (radius / ACROSS).astype(np.int64)
         m = (azimuth * self.azimuths).astype(np.int64) % self.azimuths
+        return (m * self.radii + k).ravel()
+
+    def _binned(self, image: np.ndarray) -> np.ndarray:
+        """Add up the pixels of each bin, and lay the bins out: (*spatial), float64."""
         size = self.azimuths * self.radii
-        bins = np.bincount(
-            (m * self.radii + k).ravel(), weights=image.ravel(), minlength=size
-        ).reshape(self.azimuths, self.radii)
+        bins = np.bincount(self._bins, weights=image.ravel(), minlength=size)
+        bins = bins.reshape(self.azimuths, self.radii)
         half = self.azimuths // 2
         rows = np.arange(-BESIDE, half + BESIDE)
         right, left = (bins[(rows + turn) % self.azimuths] for turn in (0, half))

@@ -27,7 +27,7 @@ LAYERS = (
         *("patterns", "tilt", "neighbours", "errors", "named", "removed", "version", "progress"),
         *("stopping", "compilation", "one_heap", "blocks", "memory", "overlap", "piecewise"),
         *("likeness", "stacks", "form_factors", "glass", "truths", "encodable", "made_once"),
-        *("muon", "standing_out", "plausible", "own_loss"),
+        *("muon", "standing_out", "plausible", "own_loss", "polar"),
     ),
 )
 LEVEL = {name: len(LAYERS) - depth for depth, names in enumerate(LAYERS) for name in names}

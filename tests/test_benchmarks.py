@@ -14,7 +14,7 @@ from smae_jax.geometry import turn
 NAMES = (
     *("quality", "p40", "real_scan", "spectra", "select_spectra", "finetune", "methods"),
     *("checks", "choices", "speed", "before_after", "scale", "real", "physics", "plan", "replicas"),
-    *("ghosts", "gallery"),
+    *("ghosts", "gallery", "polar"),
 )
 
 

@@ -90,8 +90,8 @@ def shares_of_octaves(
 ) -> np.ndarray:
     """Choose by held-out photons how much of a second answer is taken, octave by octave of the rate.
 
-    Least squares of the photons, weighted by one over the rate. Shares may only fall from dark to bright
-    (isotonic regression, weighted by what each can tell): few bright pixels tell little.
+    Least squares of the photons, weighted by one over the mean of both. Shares may only fall from dark to
+    bright (isotonic regression, weighted by what each can tell): few bright pixels tell little.
 
     Args:
       first: answers made without the photons, counts per full frame, (frames, height, width); NaN where
@@ -111,7 +111,7 @@ def shares_of_octaves(
         use = (light > 0) & np.isfinite(own)
         own, other, light = (a[use].astype(np.float64) for a in (own, other, light))
         rate, apart = photons[use] / light, other - own
-        weight = light / np.maximum(own, DARK * mean)
+        weight = light / np.maximum((own + other) / 2, DARK * mean)
         octave = np.asarray(_octave(jnp.asarray(own), jnp.asarray(other), mean))
         for total, values in (
             (change, weight * apart * (rate - own)),

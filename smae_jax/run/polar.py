@@ -57,11 +57,12 @@ def folder_of(run: RunFolder) -> RunFolder:
 
 def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     """Return the options that a run's second network is trained with; goes on where steps are kept."""
+    begun = folder.has_steps()
     return dataclasses.replace(
         config,
         run=str(folder.path),
-        resume=folder.has_steps(),
-        overwrite=True,
+        resume=begun,
+        overwrite=not begun,
         init_from="",
         data=dataclasses.replace(config.data, augment="flips", crop=0),
         train=dataclasses.replace(config.train, polar=False),

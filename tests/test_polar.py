@@ -1,0 +1,206 @@
+"""A second network in polar coordinates: bins keep photons, and held-out photons choose its share."""
+
+import dataclasses
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import smae_jax
+from smae_jax.finishing.polar import MIDDLE, OCTAVES, shares_of_octaves
+from smae_jax.geometry import turn
+from smae_jax.polar import BESIDE, FLOOR, Polar, polar_of
+from smae_jax.simulate import simulate
+
+OFF_CENTER = Polar((40, 50), (17.5, 26.0))
+
+
+def scan(center=(17.5, 26.0), frames=3):
+    rng = np.random.default_rng(0)
+    valid = np.ones((40, 50), bool)
+    valid[12:14] = False
+    return smae_jax.from_arrays(rng.poisson(2.0, (frames, 40, 50)), valid=valid, center=center)
+
+
+def once(bins):
+    """Of frames of bins the part that is shown once, as a half turn on both sides."""
+    return bins[..., BESIDE:-BESIDE, :]
+
+
+def test_bins_hold_every_photon_once_and_the_pixels_behind_them():
+    data = scan()
+    bins = OFF_CENTER.frames_of(data)
+    assert bins.counts.dtype == data.counts.dtype
+    np.testing.assert_array_equal(once(bins.counts).sum((1, 2)), data.counts.sum((1, 2)))
+    assert once(bins.exposure).sum() == data.exposure.sum()
+    assert not bins.counts[:, bins.exposure[0] == 0].any()
+
+
+def test_a_frame_that_is_turned_has_its_bins_turned():
+    data = scan()
+    turned = turn(data.counts, OFF_CENTER.center, 0)
+    seen = turn(turned, OFF_CENTER.center, 0)  # without what has no partner on the frame
+    frames = [
+        OFF_CENTER.frames_of(smae_jax.from_arrays(counts, center=OFF_CENTER.center))
+        for counts in (seen, turned)
+    ]
+    np.testing.assert_array_equal(frames[0].counts, frames[1].counts[:, ::-1, ::-1])
+    middle = frames[0].center.half_pixel
+    np.testing.assert_array_equal(turn(frames[0].counts, middle, 0), frames[1].counts)
+
+
+def test_rows_beyond_the_half_turn_are_those_of_the_other_side():
+    bins = OFF_CENTER.frames_of(scan()).counts
+    radii = bins.shape[-1] // 2
+    beyond, other_side = bins[:, -BESIDE, radii:], bins[:, -BESIDE - 1, :radii]
+    np.testing.assert_array_equal(beyond, other_side[:, ::-1])
+
+
+def test_rings_are_read_back_where_they_were():
+    y, x = np.mgrid[:40, :50]
+    radius = np.hypot(y - 17.5, x - 26.0)
+    rate = (3 + np.sin(radius / 3))[None].astype(np.float32)
+    data = smae_jax.from_arrays(np.zeros((1, 40, 50), int), center=OFF_CENTER.center)
+    bins = OFF_CENTER.frames_of(dataclasses.replace(data, counts=rate))
+    there = bins.exposure > 0
+    columns = (bins.counts.sum(1) / np.maximum(bins.exposure.sum(1), 1))[:, None]
+    filled = np.where(there, bins.counts / np.where(there, bins.exposure, 1), columns)
+    found = np.asarray(OFF_CENTER.read(jnp.asarray(filled)))
+    inside = OFF_CENTER.told & (radius < 20)
+    np.testing.assert_allclose(found[0][inside], rate[0][inside], rtol=0.06)
+    assert np.abs(found[0][inside] / rate[0][inside] - 1).mean() < 0.01
+
+
+def test_bins_of_no_pixel_have_no_exposure_unless_they_are_to_be_answered():
+    data = scan()
+    assert (OFF_CENTER.frames_of(data).exposure == 0).any()
+    assert OFF_CENTER.frames_of(data, floor=FLOOR).exposure.min() == np.float32(FLOOR)
+
+
+def test_spectra_channels_guesses_and_other_values_have_no_bins():
+    data = scan()
+    assert polar_of(data) == OFF_CENTER
+    charge = dataclasses.replace(data, counts=data.counts.astype(np.float32) + 0.5)
+    guess = dataclasses.replace(data, center=data.center.doubted("a guess"))
+    for other in (charge, guess, dataclasses.replace(data, center=None)):
+        assert polar_of(other) is None
+
+
+def answers_and_photons(*, error_of_second, seed=0):
+    """First answers 30 % off in a random pattern, second by another; photons of half of an exposure."""
+    rng = np.random.default_rng(seed)
+    truth = np.broadcast_to(2.0 ** np.linspace(-4, 4, 64)[:, None], (20, 64, 64))
+    first, second = (
+        jnp.asarray(truth * (1 + error * rng.standard_normal(truth.shape)), jnp.float32)
+        for error in (0.3, error_of_second)
+    )
+    exposure = np.full(truth.shape, 0.5, np.float32)
+    photons = rng.poisson(truth * exposure)
+    return shares_of_octaves(first, second, photons, exposure, mean=float(truth.mean()))
+
+
+@pytest.mark.parametrize(("error", "share"), [(0.0, 1.0), (0.3, 0.5), (3.0, 0.01)])
+def test_the_better_answer_is_taken_as_far_as_it_is_better(error, share):
+    shares = answers_and_photons(error_of_second=error)
+    assert shares[MIDDLE] == pytest.approx(share, abs=0.06)
+    assert (np.diff(shares) <= 0).all()
+
+
+def test_photons_that_tell_nothing_leave_the_first_answer():
+    same = jnp.ones((2, 8, 8))
+    nothing = np.zeros((2, 8, 8)), np.ones((2, 8, 8), np.float32)
+    assert not shares_of_octaves(same, same, *nothing, mean=1.0).any()
+    dark = np.ones((2, 8, 8)), np.zeros((2, 8, 8), np.float32)
+    assert not shares_of_octaves(same, 2 * same, *dark, mean=1.0).any()
+    assert len(shares_of_octaves(same, 2 * same, *nothing, mean=1.0)) == OCTAVES
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, small_scan, small):
+    """A run with a second network."""
+    from smae_jax import cli
+
+    folder = tmp_path_factory.mktemp("polar") / "run"
+    data = ("--data.path", f"{small_scan}::counts", "--data.mask", f"{small_scan}::mask")
+    asked = ("train", "--run", folder, *data, "--data.center", "17.5,14", *small, "--train.polar")
+    assert cli.main([str(argument) for argument in asked]) == 0
+    return folder
+
+
+def test_a_run_with_two_networks_mixes_their_answers_and_says_so(smae, run, small_scan):
+    asked = ("infer", "--run", run, "--input", f"{small_scan}::counts")
+    for name, more in (("two", ()), ("one", ("--no-polar",)), ("bars", ("--sigma",))):
+        done = smae(*asked, "--output", f"{name}.npy", *more)
+        assert done.status == 0, done.err
+        assert ("second network" in done.out) == (name != "one")
+    two, one, bars = (np.load(f"{name}.npy") for name in ("two", "one", "bars"))
+    np.testing.assert_array_equal(two, bars)
+    np.testing.assert_array_equal(np.isfinite(two), np.isfinite(one))
+    assert (two[np.isfinite(two)] >= 0).all()
+    assert np.nanmax(np.abs(two - one)) > 1e-3
+    assert np.isfinite(np.load("bars_sigma.npy")).any()
+
+
+def test_mixed_answers_do_not_depend_on_batches(smae, run, small_scan):
+    for size in (1, 4):
+        asked = ("infer", "--run", run, "--input", f"{small_scan}::counts", "--batch-size", size)
+        assert smae(*asked, "--output", f"{size}.npy").status == 0
+    np.testing.assert_allclose(np.load("1.npy"), np.load("4.npy"), rtol=1e-4)
+
+
+def test_one_frame_is_answered_by_both(smae, run, small_scan):
+    np.save("one.npy", np.load(small_scan)["counts"][:1])
+    done = smae("infer", "--run", run, "--input", "one.npy", "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert "second network" in done.out
+
+
+def test_a_finished_run_goes_on_with_both_networks(smae, run, tmp_path, small):
+    shutil.copytree(run, tmp_path / "r")
+    assert smae("train", "--run", "r", "--resume", "--train.steps", 6).status == 0
+    whole = smae("train", "--run", "w", *_options(run), *small, "--train.steps", 6, "--train.polar")
+    assert whole.status == 0, whole.err
+    for name in (".", "polar"):
+        found, wanted = (_parameters(tmp_path / folder / name) for folder in ("r", "w"))
+        np.testing.assert_array_equal(found, wanted)
+
+
+def _options(run):
+    """Return how a run's data were given."""
+    from smae_jax.run.folder import RunFolder
+
+    data = RunFolder(run).config().data
+    return ("--data.path", data.path, "--data.mask", *data.mask, "--data.center", data.center)
+
+
+def _parameters(folder):
+    import jax
+
+    from smae_jax.run.folder import RunFolder
+    from smae_jax.run.restore import read_parameters
+
+    found, _ = read_parameters(RunFolder(folder), "last")
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(found)])
+
+
+def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
+    np.save("charge.npy", np.random.default_rng(0).normal(20, 2, (3, 32, 32)).astype(np.float32))
+    asked = ("--data.path", "charge.npy", "--data.center", "15.5,15.5", "--thinning.gain", 2.5)
+    refused = smae("train", "--run", "r", *asked, *small, "--train.polar")
+    assert refused.status == 2
+    assert "--train.polar: expected frames of photon counts" in refused.err
+    assert len(refused.err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_rings_of_a_dark_scan_are_answered_better_by_two(tmp_path):
+    made = simulate("waxd", frames=32, size=96, photons=0.1, seed=1)
+    data = smae_jax.from_arrays(made.counts, valid=made.valid, center=made.center)
+    options = {"train.steps": 150, "train.polar": True, "train.checkpoint_every": 0}
+    denoiser = smae_jax.train(data, run=str(tmp_path / "r"), options=options, verbose=False)
+    two, one = (
+        np.asarray(denoiser.denoise(data, **asked).counts) for asked in ({}, {"polar": False})
+    )
+    errors = [np.mean((found - made.truth)[:, made.valid] ** 2) for found in (two, one)]
+    assert errors[0] < 0.8 * errors[1]
