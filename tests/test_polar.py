@@ -149,6 +149,29 @@ def test_mixed_answers_do_not_depend_on_batches(smae, run, small_scan):
     np.testing.assert_allclose(np.load("1.npy"), np.load("4.npy"), rtol=1e-4)
 
 
+def test_answering_again_compiles_nothing(run, small_scan, compiled):
+    from smae_jax.config import InferConfig
+    from smae_jax.run.restore import open_run
+
+    options = InferConfig(run=str(run), input=f"{small_scan}::counts")
+    opened = open_run(options, lambda line: None)
+    counts = opened.answers().counts
+    compiled.clear()
+    np.testing.assert_array_equal(opened.answers().counts, counts)
+    assert not compiled
+
+
+def test_a_frame_of_nothing_is_answered_with_nothing(smae, run, small_scan):
+    counts = np.load(small_scan)["counts"]
+    counts[2] = 0
+    np.save("dark.npy", counts)
+    done = smae("infer", "--run", run, "--input", "dark.npy", "--output", "out.npy")
+    assert done.status == 0, done.err
+    found = np.nan_to_num(np.load("out.npy"))
+    assert not found[2].any()
+    assert found[1].any()
+
+
 def test_one_frame_is_answered_by_both(smae, run, small_scan):
     np.save("one.npy", np.load(small_scan)["counts"][:1])
     done = smae("infer", "--run", run, "--input", "one.npy", "--output", "out.npy")

@@ -119,7 +119,7 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     work = Training(method, net, build_loss(config, noise, scale), placed, base)
     check_own(config, work)
     check_memory(config, work, say)
-    bins = bins_of(data, method) if config.train.polar else None
+    bins = bins_of(config, data, method) if config.train.polar else None
     if config.resume:
         folder.go_on(config, survey)
     else:

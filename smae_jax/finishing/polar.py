@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from scipy.optimize import isotonic_regression
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.finishing.sums import keep_sums
 from smae_jax.finishing.totals import conserve_totals
-from smae_jax.measurements import Measurements
+from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.methods.protocol import Answers
 from smae_jax.piecewise import piecewise
 
@@ -56,9 +57,11 @@ def with_polar(
     Returns:
       The mixed answers: to all photons, and to each of the parts.
     """
+    mean = mean_rate(data.channels_first, data.exposure)
+    if not mean > 0:
+        return answers, [one for _, one in parts]
     pairs = [_both(one, part, polar) for part, one in ((data, answers), *parts)]
     exposure = np.broadcast_to(parts[0][0].exposure, held_out.shape)
-    mean = float(np.nanmean(np.asarray(answers.counts), dtype=np.float64))
     shares = shares_of_octaves(*pairs[1], held_out, exposure, mean=mean)
     mix = functools.partial(_mixed, jnp.asarray(shares, jnp.float32), jnp.float32(mean))
     counts, taken = zip(*(piecewise(mix, *pair) for pair in pairs), strict=True)
@@ -112,7 +115,7 @@ def shares_of_octaves(
         own, other, light = (a[use].astype(np.float64) for a in (own, other, light))
         rate, apart = photons[use] / light, other - own
         weight = light / np.maximum((own + other) / 2, DARK * mean)
-        octave = np.asarray(_octave(jnp.asarray(own), jnp.asarray(other), mean))
+        octave = _octave(own, other, mean)
         for total, values in (
             (change, weight * apart * (rate - own)),
             (precision, weight * apart**2),
@@ -127,10 +130,11 @@ def shares_of_octaves(
     return np.interp(np.arange(OCTAVES), told, np.clip(falling, 0.0, 1.0))
 
 
-def _octave(first: Array, second: Array, mean: Array | float) -> Array:
-    """Return the octave of the larger of two rates."""
-    rate = jnp.maximum(jnp.maximum(first, second), 1e-9) / mean
-    return jnp.clip(jnp.round(jnp.log2(rate)).astype(jnp.int32) + MIDDLE, 0, OCTAVES - 1)
+def _octave(first: Any, second: Any, mean: Any) -> Any:
+    """Return the octave of the larger of two rates, of NumPy or JAX."""
+    array: Any = np if isinstance(first, np.ndarray) else jnp
+    rate = array.maximum(array.maximum(first, second) / mean, 1e-9)
+    return array.clip(array.round(array.log2(rate)).astype(np.int32) + MIDDLE, 0, OCTAVES - 1)
 
 
 @jax.jit

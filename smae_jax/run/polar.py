@@ -19,8 +19,8 @@ from smae_jax.polar import FLOOR, Polar, polar_of
 from smae_jax.run.folder import RunFolder
 
 NEEDS = (
-    "frames of photon counts, a beam centre that may be trusted, and a method that varies the exposure, as "
-    "thinning does"
+    "frames of photon counts, a beam centre that may be trusted, a method that varies the exposure, as "
+    "thinning does, and totals that are conserved"
 )
 """What a second network asks for."""
 
@@ -69,17 +69,17 @@ def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     )
 
 
-def bins_of(data: Measurements, method: Method) -> Measurements:
+def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurements:
     """Return frames of bins to train on.
 
     Raises:
       UserError: if a second network cannot be had of these frames by this method.
     """
     layout = polar_of(data)
-    if layout is None or not method.sees_exposure or method.whole:
-        raise UserError(
-            f"--train.polar: expected {NEEDS}; {data.origin.source} or the method is none such: leave it out"
-        )
+    able = method.sees_exposure and not method.whole and config.predict.conserve_totals
+    if layout is None or not able:
+        what = f"--method {config.method}" if layout is not None else data.origin.source
+        raise UserError(f"--train.polar: expected {NEEDS}; {what} is none such: leave it out")
     return layout.frames_of(data)
 
 
