@@ -216,6 +216,63 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
     assert len(refused.err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("counts", "center", "more", "why"),
+    [
+        (2, "0,0", (), "no pixel has a partner"),
+        (2, "15.5,15.5", ("--method", "smae"), "got smae"),
+        (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),
+        (2**23 + 1, "15.5,15.5", ("--data.noise", "photons"), "a bin of"),
+    ],
+)
+def test_what_speaks_against_a_second_network_is_said_before_the_first(
+    smae, small, tmp_path, counts, center, more, why
+):
+    rng = np.random.default_rng(0)
+    np.save("scan.npy", rng.poisson(float(counts), (4, 32, 32)).astype(np.int32))
+    asked = ("--data.path", "scan.npy", "--data.center", center, *small, *more)
+    refused = smae("train", "--run", "r", *asked, "--train.polar")
+    assert refused.status == 2
+    assert why in refused.err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_second_network_that_is_lost_is_missed_and_trained_again(smae, run, small_scan, tmp_path):
+    shutil.copytree(run, tmp_path / "r")
+    shutil.rmtree(tmp_path / "r" / "polar")
+    asked = ("infer", "--run", "r", "--input", f"{small_scan}::counts")
+    done = smae(*asked, "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert "the second network is not there" in done.out
+    assert smae("train", "--run", "r", "--resume").status == 0
+    np.testing.assert_array_equal(_parameters(tmp_path / "r" / "polar"), _parameters(run / "polar"))
+
+
+def test_a_run_is_replaced_with_both_networks(smae, run, small, tmp_path):
+    shutil.copytree(run, tmp_path / "r")
+    more = ("--seed", 1, "--train.polar", "--overwrite")
+    assert smae("train", "--run", "r", *_options(run), *small, *more).status == 0
+    for name in (".", "polar"):
+        assert (_parameters(tmp_path / "r" / name) != _parameters(run / name)).any()
+
+
+@pytest.mark.parametrize("rule", ["frame", "scan"])
+def test_a_second_networks_unit_of_rate_is_that_of_its_training(smae, small, rule):
+    from smae_jax.config import InferConfig
+    from smae_jax.run.restore import open_run
+
+    rng = np.random.default_rng(0)
+    np.save("scan.npy", rng.poisson(5.0, (4, 32, 32)).astype(np.int32))
+    asked = ("--data.path", "scan.npy", "--data.center", "15.5,15.5", "--data.scale", rule)
+    assert smae("train", "--run", "r", *asked, *small, "--train.polar").status == 0
+    data = open_run(InferConfig(run="r", input="scan.npy"), lambda line: None).data
+    dark = dataclasses.replace(data, counts=data.counts // np.array([5, 1, 1, 1])[:, None, None])
+    opened = open_run(InferConfig(run="r", input="scan.npy"), lambda line: None, data=dark)
+    alone = opened.polar(dark.take([0]))
+    together = opened.polar(dark)[:1]
+    np.testing.assert_allclose(together, alone, rtol=1e-4)
+
+
 @pytest.mark.slow
 def test_rings_of_a_dark_scan_are_answered_better_by_two(tmp_path):
     made = simulate("waxd", frames=32, size=96, photons=0.1, seed=1)

@@ -119,14 +119,14 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     work = Training(method, net, build_loss(config, noise, scale), placed, base)
     check_own(config, work)
     check_memory(config, work, say)
-    bins = bins_of(config, data, method) if config.train.polar else None
+    second = _second(config, folder, data, method, say) if config.train.polar else None
     if config.resume:
         folder.go_on(config, survey)
     else:
         folder.create(config, survey, data)
     fit_in_folder(config, folder, work, say)
-    if bins is not None:
-        _train_polar(config, folder, bins, say)
+    if second is not None:
+        second.train(say)
     # Matplotlib takes as long to start as JAX: the first step does not wait for it.
     from smae_jax.figures import save
     from smae_jax.figures.losses import loss_figure
@@ -138,24 +138,43 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     return folder.path
 
 
-def _train_polar(config: TrainConfig, run: RunFolder, bins: Measurements, say: Say) -> None:
-    """Train the second network of a run, or go on with it."""
-    folder = folder_of(run)
+@dataclasses.dataclass(frozen=True)
+class _Second:
+    """The second network of a run, ready to be trained."""
+
+    config: TrainConfig
+    folder: RunFolder
+    work: Training
+    survey: Survey
+
+    def train(self, say: Say) -> None:
+        """Train it, or go on with it."""
+        height, width = self.survey.frame_shape or (0, 0)
+        say(
+            f"second network, in polar coordinates: {width} radii, {height} azimuths of a half turn"
+        )
+        if self.config.resume:
+            self.folder.go_on(self.config, self.survey)
+        else:
+            self.folder.create(self.config, self.survey, None)
+        fit_in_folder(self.config, self.folder, self.work, say)
+
+
+def _second(
+    config: TrainConfig, run: RunFolder, data: Measurements, method: Method, say: Say
+) -> _Second:
+    """Make a run's second network ready; what speaks against it is found before the first is trained."""
+    bins, folder = bins_of(config, data, method), folder_of(run)
     config = config_of(config, folder)
     method = build_method(config).settled(bins)
     noise = noise_of(config, method, bins)
     placed = place(bins, method, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
     net = build_network(config, method, axes=2, centred=True, scale=scale, noise=noise)
-    height, width = bins.spatial
-    say(f"second network, in polar coordinates: {height} azimuths of a half turn, {width} radii")
-    survey = _survey(config, bins, scale, noise, None, None)
-    if config.resume:
-        folder.go_on(config, survey)
-    else:
-        folder.create(config, survey, None)
     work = Training(method, net, build_loss(config, noise, scale), placed)
-    fit_in_folder(config, folder, work, say)
+    check_own(config, work)
+    check_memory(config, work, say)
+    return _Second(config, folder, work, _survey(config, bins, scale, noise, None, None))
 
 
 def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:

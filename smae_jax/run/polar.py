@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from smae_jax.config import TrainConfig
@@ -17,12 +16,8 @@ from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method
 from smae_jax.polar import FLOOR, Polar, polar_of
 from smae_jax.run.folder import RunFolder
-
-NEEDS = (
-    "frames of photon counts, a beam centre that may be trusted, a method that varies the exposure, as "
-    "thinning does, and totals that are conserved"
-)
-"""What a second network asks for."""
+from smae_jax.splitting import LARGEST
+from smae_jax.survey import ScaleRule, frame_scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +28,9 @@ class Beside:
       layout: of the bins.
       predictor: network and method, settled on frames of bins.
       parameters: of the network.
-      scale: counts per unit of rate; None = the mean of what is answered.
+      scale: counts per unit of rate; None = as `rule` finds it on what is answered.
+      rule: of the training.
+      folder: of the network.
       progress: wraps the starts of batches.
     """
 
@@ -41,12 +38,15 @@ class Beside:
     predictor: Predictor
     parameters: Any
     scale: float | None
+    rule: ScaleRule
+    folder: RunFolder
     progress: Callable[..., Any] = iter
 
     def __call__(self, data: Measurements) -> Array:
         """Answer frames, or a part of their photons, see `finishing.polar.Beside`."""
         bins = self.layout.frames_of(data, floor=FLOOR)
-        found = self.predictor(self.parameters, bins, scale=self.scale, progress=self.progress)
+        scale = frame_scales(bins, rule=self.rule) if self.scale is None else self.scale
+        found = self.predictor(self.parameters, bins, scale=scale, progress=self.progress)
         return jnp.where(jnp.asarray(self.layout.told), self.layout.read(found.counts), jnp.nan)
 
 
@@ -56,11 +56,15 @@ def folder_of(run: RunFolder) -> RunFolder:
 
 
 def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
-    """Return the options that a run's second network is trained with; goes on where steps are kept."""
-    begun = folder.has_steps()
+    """Return the options that a run's second network is trained with; goes on where steps are kept.
+
+    Args:
+      config: of the run, whose name it keeps: that is what a user goes on with.
+      folder: of the second network.
+    """
+    begun = config.resume and folder.has_steps()
     return dataclasses.replace(
         config,
-        run=str(folder.path),
         resume=begun,
         overwrite=not begun,
         init_from="",
@@ -73,20 +77,32 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
     """Return frames of bins to train on.
 
     Raises:
-      UserError: if a second network cannot be had of these frames by this method.
+      UserError: if a second network cannot be had of these frames, or by this method.
     """
-    layout = polar_of(data)
-    able = method.sees_exposure and not method.whole and config.predict.conserve_totals
-    if layout is None or not able:
-        what = f"--method {config.method}" if layout is not None else data.origin.source
-        raise UserError(f"--train.polar: expected {NEEDS}; {what} is none such: leave it out")
-    return layout.frames_of(data)
-
-
-def scale_of(config: TrainConfig, scale: float | None) -> float | None:
-    """Return the unit of rate of a second network whose training had `scale`."""
-    return (
-        None
-        if scale is None or not config.data.scale.startswith("scan")
-        else float(np.float32(scale))
-    )
+    source, layout = data.origin.source, polar_of(data)
+    if layout is None:
+        why = f"{source} holds other measurements"
+        if data.center is not None and not data.center.trusted:
+            why = f"of {source} {data.center.reason}"
+        elif data.center is not None and not data.are_counts:
+            why = f"{source} holds other values"
+        raise UserError(
+            "--train.polar: expected frames of photon counts about a beam centre, with partners about it; "
+            f"{why}: leave the option out"
+        )
+    if not method.sees_exposure or method.whole:
+        raise UserError(
+            "--train.polar: expected a method that varies the exposure, as thinning does, got "
+            f"{config.method}; leave the option out"
+        )
+    if not config.predict.conserve_totals:
+        raise UserError(
+            "--train.polar: expected answers that keep totals; leave --predict.no-conserve-totals out"
+        )
+    bins = layout.frames_of(data)
+    if (most := int(bins.counts.max(initial=0))) > LARGEST:
+        raise UserError(
+            f"--train.polar: a bin of {source} holds {most:,} counts, and more than {LARGEST:,} cannot be "
+            "split; leave the option out"
+        )
+    return bins

@@ -46,7 +46,7 @@ from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
-from smae_jax.run.polar import Beside, folder_of, scale_of
+from smae_jax.run.polar import Beside, folder_of
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
@@ -173,7 +173,11 @@ class Opened:
         """Return the same with another checkpoint's parameters."""
         like = parameters_like(self.predictor.net, self.method, axes=len(self.data.spatial))
         parameters, step = read_parameters(self.folder, wanted, like=like)
-        return dataclasses.replace(self, parameters=parameters, step=step)
+        polar = self.polar
+        if polar is not None:
+            of_second = _of_second(polar.folder, wanted, polar.predictor)
+            polar = dataclasses.replace(polar, parameters=of_second)
+        return dataclasses.replace(self, parameters=parameters, step=step, polar=polar)
 
     def depends_on(self) -> dict[str, str]:
         """Tell what answers depend on, whatever the frames: the parameters, and how frames are settled."""
@@ -282,7 +286,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             conserve_totals=config.predict.conserve_totals,
             outliers=config.data.outliers == "put_back",
         ),
-        polar=_polar(options, folder, predictor, data) if options.polar else None,
+        polar=_polar(options, folder, predictor, data, say),
         large=large,
         block=block,
         seed=options.seed,
@@ -290,20 +294,40 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
 
 
 def _polar(
-    options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements
+    options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements, say: Say
 ) -> Beside | None:
     """Return a run's second network; None where it has none, or the frames are not what it is for."""
     folder, layout = folder_of(run), polar_of(data)
-    if layout is None or not folder.has_steps():
+    if layout is None or not options.polar:
+        return None
+    if not folder.has_steps():
+        if run.config().train.polar:
+            say(
+                f"WARNING: {folder.path}: the second network is not there, and the first answers alone; go "
+                f"on with 'smae-jax train --resume --run {run.path}'"
+            )
         return None
     config, survey = folder.config(), folder.survey()
     method = build_method(config).settled(layout.frames_of(data.take([0])))
     net = build_network(
         config, method, axes=2, centred=True, scale=survey.scale or 1.0, noise=survey.noise
     )
-    parameters, _ = read_parameters(folder, "best", like=parameters_like(net, method, axes=2))
-    predictor = dataclasses.replace(first, net=net, method=method)
-    return Beside(layout, predictor, parameters, scale_of(config, survey.scale))
+    rule = config.data.scale
+    fixed = options.scale == "run" and rule.startswith("scan")
+    predictor = dataclasses.replace(
+        first, net=net, method=method, group="flips" if first.group == "d4" else first.group
+    )
+    parameters = _of_second(folder, options.checkpoint, predictor)
+    return Beside(layout, predictor, parameters, survey.scale if fixed else None, rule, folder)
+
+
+def _of_second(folder: RunFolder, wanted: str, predictor: Predictor) -> Any:
+    """Return a second network's parameters: of the checkpoint wanted, else the best ones."""
+    kept = Checkpoints(folder.checkpoints)
+    there = wanted == "last" or (wanted.isdigit() and int(wanted) in kept.steps())
+    kept.close()
+    like = parameters_like(predictor.net, predictor.method, axes=2)
+    return read_parameters(folder, wanted if there else "best", like=like)[0]
 
 
 def stages_of(
