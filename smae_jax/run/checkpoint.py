@@ -150,14 +150,21 @@ class Checkpoints:
     def _readable(self, step: int) -> Iterator[None]:
         try:
             yield
+            return
         except UserError:
             raise
-        except (OSError, ValueError, KeyError) as error:  # ValueError: what tensorstore cannot read
-            said = " ".join(str(error).split())[:150]
-            raise CheckpointDamagedError(
-                f"{self.folder / str(step)}: this checkpoint cannot be read ({said}); take another one, or "
-                "train again"
-            ) from error
+        except Exception as error:
+            # ValueError: what tensorstore cannot read; Orbax wraps some of these in a plain Exception.
+            what = (error.__cause__ or error) if type(error) is Exception else error
+            if not isinstance(what, OSError | ValueError | KeyError):
+                raise
+            said = " ".join(str(what).split())[:150]
+            del what
+        gc.collect()  # what Orbax had begun complains when it goes, while nobody listens
+        raise CheckpointDamagedError(
+            f"{self.folder / str(step)}: this checkpoint cannot be read ({said}); take another one, or "
+            "train again"
+        )
 
     def _as_saved(self, step: int, item: str) -> Any:
         """Return the shapes that a checkpoint has, on the first device."""
