@@ -18,7 +18,8 @@ import numpy as np
 from jax import Array
 from scipy.optimize import isotonic_regression
 
-from smae_jax.finishing.evidence import Evidence
+from smae_jax.finishing.combine import combine
+from smae_jax.finishing.evidence import Evidence, Half
 from smae_jax.finishing.sums import keep_sums
 from smae_jax.finishing.totals import conserve_totals
 from smae_jax.measurements import Measurements, mean_rate
@@ -27,6 +28,8 @@ from smae_jax.piecewise import piecewise
 
 OCTAVES, MIDDLE = 16, 8
 """Octaves of the rate that have a share each, and that of the mean rate among them."""
+CAUTION = 1.0
+"""Standard errors by which a share is less than what held-out photons show: few bright pixels tell little."""
 DARK = 1e-3
 """Rates below this multiple of the mean weigh no more than that."""
 
@@ -44,8 +47,8 @@ def with_polar(
 ) -> tuple[Answers, list[Answers]]:
     """Mix the answers of two networks.
 
-    Each adds up to the counts of the scan first (`keep_sums`): what a network gets wrong in all frames alike
-    is mended later anyway, and must not count against it here.
+    Each adds up to the counts of the scan first (`keep_sums`), and is combined before it is judged: what is
+    mended later anyway must not count for or against a network here.
 
     Args:
       answers: of the first network to all photons, (frames, height, width).
@@ -62,7 +65,13 @@ def with_polar(
         return answers, [one for _, one in parts]
     pairs = [_both(one, part, polar) for part, one in ((data, answers), *parts)]
     exposure = np.broadcast_to(parts[0][0].exposure, held_out.shape)
-    shares = shares_of_octaves(*pairs[1], held_out, exposure, mean=mean)
+    part, half = parts[0]
+    judged = []
+    for one in pairs[1]:
+        told = dataclasses.replace(half, counts=one)
+        evidence = Evidence(data, (Half(part, told),), (part.counts, held_out))
+        judged.append(combine(told, evidence).counts)
+    shares = shares_of_octaves(*judged, held_out, exposure, mean=mean)
     mix = functools.partial(_mixed, jnp.asarray(shares, jnp.float32), jnp.float32(mean))
     counts, taken = zip(*(piecewise(mix, *pair) for pair in pairs), strict=True)
     mixed = [
@@ -93,8 +102,8 @@ def shares_of_octaves(
 ) -> np.ndarray:
     """Choose by held-out photons how much of a second answer is taken, octave by octave of the rate.
 
-    Least squares of the photons, weighted by one over the mean of both. Shares may only fall from dark to
-    bright (isotonic regression, weighted by what each can tell): few bright pixels tell little.
+    Least squares of the photons, weighted by one over the mean of both, less `CAUTION` standard errors.
+    Shares may only fall from dark to bright (isotonic regression, weighted by what each can tell).
 
     Args:
       first: answers made without the photons, counts per full frame, (frames, height, width); NaN where
@@ -126,7 +135,8 @@ def shares_of_octaves(
     if not len(told):
         return np.zeros(OCTAVES)
     slopes, weights = change[told] / precision[told], precision[told] ** 2 / noise[told]
-    falling = isotonic_regression(slopes, weights=weights, increasing=False).x
+    sure = slopes - CAUTION / np.sqrt(weights)
+    falling = isotonic_regression(sure, weights=weights, increasing=False).x
     return np.interp(np.arange(OCTAVES), told, np.clip(falling, 0.0, 1.0))
 
 
