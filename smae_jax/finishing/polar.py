@@ -66,12 +66,14 @@ def with_polar(
     pairs = [_both(one, part, polar) for part, one in ((data, answers), *parts)]
     exposure = np.broadcast_to(parts[0][0].exposure, held_out.shape)
     part, half = parts[0]
-    judged = []
-    for one in pairs[1]:
+
+    def judged(one: Array) -> Array:
         told = dataclasses.replace(half, counts=one)
         evidence = Evidence(data, (Half(part, told),), (part.counts, held_out))
-        judged.append(combine(told, evidence).counts)
-    shares = shares_of_octaves(*judged, held_out, exposure, mean=mean)
+        return combine(told, evidence).counts
+
+    first, second = map(judged, pairs[1])
+    shares = shares_of_octaves(first, second, held_out, exposure, mean=mean)
     mix = functools.partial(_mixed, jnp.asarray(shares, jnp.float32), jnp.float32(mean))
     counts, taken = zip(*(piecewise(mix, *pair) for pair in pairs), strict=True)
     mixed = [
