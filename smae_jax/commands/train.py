@@ -108,23 +108,9 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
             say(note)
     for line in _in_words(config, method, data, placed, noise):
         say(line)
-    net = build_network(
-        config,
-        method,
-        axes=len(data.spatial),
-        centred=data.center is not None,
-        scale=scale,
-        noise=noise,
-    )
-    work = Training(method, net, build_loss(config, noise, scale), placed, base)
-    check_own(config, work)
-    check_memory(config, work, say)
+    work = _work(config, method, data, placed, noise, say, base=base)
     second = _second(config, folder, data, method, say) if config.train.polar else None
-    if config.resume:
-        folder.go_on(config, survey)
-    else:
-        folder.create(config, survey, data)
-    fit_in_folder(config, folder, work, say)
+    _fit(config, folder, work, survey, say, data=data)
     if second is not None:
         second.train(say)
     # Matplotlib takes as long to start as JAX: the first step does not wait for it.
@@ -136,6 +122,49 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
         f"{folder.path}: trained; denoise with 'smae-jax infer --run {folder.path} --input ... --output ...'"
     )
     return folder.path
+
+
+def _work(
+    config: TrainConfig,
+    method: Method,
+    data: Measurements,
+    placed: Placed,
+    noise: Noise,
+    say: Say,
+    *,
+    base: Base | None = None,
+) -> Training:
+    """Put a training together; what speaks against it is found before any work."""
+    scale = float(np.mean(placed.scale))
+    net = build_network(
+        config,
+        method,
+        axes=len(data.spatial),
+        centred=data.center is not None,
+        scale=scale,
+        noise=noise,
+    )
+    work = Training(method, net, build_loss(config, noise, scale), placed, base)
+    check_own(config, work)
+    check_memory(config, work, say)
+    return work
+
+
+def _fit(
+    config: TrainConfig,
+    folder: RunFolder,
+    work: Training,
+    survey: Survey,
+    say: Say,
+    *,
+    data: Measurements | None = None,
+) -> None:
+    """Train in a folder that is made for it, with the mask of `data`, or go on there."""
+    if config.resume:
+        folder.go_on(config, survey)
+    else:
+        folder.create(config, survey, data)
+    fit_in_folder(config, folder, work, say)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,11 +182,7 @@ class _Second:
         say(
             f"second network, in polar coordinates: {width} radii, {height} azimuths of a half turn"
         )
-        if self.config.resume:
-            self.folder.go_on(self.config, self.survey)
-        else:
-            self.folder.create(self.config, self.survey, None)
-        fit_in_folder(self.config, self.folder, self.work, say)
+        _fit(self.config, self.folder, self.work, self.survey, say)
 
 
 def _second(
@@ -170,10 +195,7 @@ def _second(
     noise = noise_of(config, method, bins)
     placed = place(bins, method, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
-    net = build_network(config, method, axes=2, centred=True, scale=scale, noise=noise)
-    work = Training(method, net, build_loss(config, noise, scale), placed)
-    check_own(config, work)
-    check_memory(config, work, say)
+    work = _work(config, method, bins, placed, noise, say)
     return _Second(config, folder, work, _survey(config, bins, scale, noise, None, None))
 
 

@@ -21,7 +21,7 @@ from smae_jax.survey import ScaleRule, frame_scales
 
 
 @dataclasses.dataclass(frozen=True)
-class Beside:
+class SecondNetwork:
     """The second network, ready to answer frames.
 
     Attributes:

@@ -46,7 +46,7 @@ from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
-from smae_jax.run.polar import Beside, folder_of
+from smae_jax.run.polar import SecondNetwork, folder_of
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
@@ -86,7 +86,7 @@ class Opened:
     step: int
     scale: np.ndarray
     stages: tuple[Stage, ...]
-    polar: Beside | None = None
+    polar: SecondNetwork | None = None
     large: Large | None = None
     block: int = blocks.FRAMES
     seed: int = 0
@@ -295,11 +295,12 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
 
 def _polar(
     options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements, say: Say
-) -> Beside | None:
+) -> SecondNetwork | None:
     """Return a run's second network; None where it has none, or the frames are not what it is for."""
-    folder, layout = folder_of(run), polar_of(data)
-    if layout is None or not options.polar:
+    layout = polar_of(data) if options.polar else None
+    if layout is None:
         return None
+    folder = folder_of(run)
     if not folder.has_steps():
         if run.config().train.polar:
             say(
@@ -318,16 +319,19 @@ def _polar(
         first, net=net, method=method, group="flips" if first.group == "d4" else first.group
     )
     parameters = _of_second(folder, options.checkpoint, predictor)
-    return Beside(layout, predictor, parameters, survey.scale if fixed else None, rule, folder)
+    return SecondNetwork(
+        layout, predictor, parameters, survey.scale if fixed else None, rule, folder
+    )
 
 
 def _of_second(folder: RunFolder, wanted: str, predictor: Predictor) -> Any:
     """Return a second network's parameters: of the checkpoint wanted, else the best ones."""
-    kept = Checkpoints(folder.checkpoints)
-    there = wanted == "last" or (wanted.isdigit() and int(wanted) in kept.steps())
-    kept.close()
+    if wanted.isdigit():
+        kept = Checkpoints(folder.checkpoints)
+        wanted = wanted if int(wanted) in kept.steps() else "best"
+        kept.close()
     like = parameters_like(predictor.net, predictor.method, axes=2)
-    return read_parameters(folder, wanted if there else "best", like=like)[0]
+    return read_parameters(folder, wanted, like=like)[0]
 
 
 def stages_of(
