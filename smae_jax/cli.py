@@ -320,7 +320,7 @@ def _one_line(message: str) -> str:
     said = re.sub(r"^Error parsing (?:[\w.-]+: (?=--)|(?=--))", "", said)
     shown = next((line for line in lines[2:] if line.startswith("--")), "")
     if "Perhaps you meant" in message:
-        said = f"{said}; did you mean {shown.split()[0]}?"
+        said = f"{said}; did you mean {shown.split()[0].rstrip(',')}?"
     elif "Argument helptext" in message and shown:
         said = f"{said} (expected {shown})"
     elif said.startswith("Unrecognized options") and "--" not in said:

@@ -500,6 +500,7 @@ def test_output_that_nobody_reads_ends_without_a_word(arguments):
     [
         (("--shard", "0/3"), "--shard: expected a part of all such as 3/16, got '0/3'; see --help"),
         (("--shart", "1/3"), "Unrecognized options: --shart, 1/3; did you mean --shard?"),
+        (("--combin",), "Unrecognized options: --combin; did you mean --combine?"),
         (("--replicas", "many"), "--replicas: invalid literal for int() with base 10: 'many'"),
     ],
 )

@@ -221,6 +221,7 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
     [
         (2, "0,0", (), "no pixel has a partner"),
         (2, "15.5,15.5", ("--method", "smae"), "got smae"),
+        (2, "auto", ("--method", "noise2noise"), "got noise2noise"),
         (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),
         (2**23 + 1, "15.5,15.5", ("--data.noise", "photons"), "a bin of"),
     ],

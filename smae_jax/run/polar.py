@@ -79,6 +79,11 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
     Raises:
       UserError: if a second network cannot be had of these frames, or by this method.
     """
+    if not method.sees_exposure or method.whole:
+        raise UserError(
+            "--train.polar: expected a method that varies the exposure, as thinning does, got "
+            f"{config.method}; leave the option out"
+        )
     source, layout = data.origin.source, polar_of(data)
     if layout is None:
         why = f"{source} holds other measurements"
@@ -89,11 +94,6 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
         raise UserError(
             "--train.polar: expected frames of photon counts about a beam centre, with partners about it; "
             f"{why}: leave the option out"
-        )
-    if not method.sees_exposure or method.whole:
-        raise UserError(
-            "--train.polar: expected a method that varies the exposure, as thinning does, got "
-            f"{config.method}; leave the option out"
         )
     if not config.predict.conserve_totals:
         raise UserError(
