@@ -152,6 +152,8 @@ def _read(places: Array, weights: Array, answers: Array) -> Array:
 
 def polar_of(data: Measurements) -> Polar | None:
     """Return bins about the centre of frames of photon counts; None for others, and about a guess."""
-    if data.symmetry is None or data.channels or len(data.spatial) != 2 or not data.are_counts:
+    if data.center is None or not data.center.known:
         return None
-    return Polar(data.spatial, data.symmetry.subpixel)  # pyright: ignore[reportArgumentType]
+    if data.channels or len(data.spatial) != 2 or not data.are_counts:
+        return None
+    return Polar(data.spatial, data.center.subpixel)  # pyright: ignore[reportArgumentType]

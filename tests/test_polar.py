@@ -11,7 +11,9 @@ import smae_jax
 from smae_jax.finishing.polar import MIDDLE, OCTAVES, shares_of_octaves
 from smae_jax.geometry import turn
 from smae_jax.polar import BESIDE, FLOOR, Polar, polar_of
+from smae_jax.run.folder import Survey
 from smae_jax.simulate import simulate
+from smae_jax.survey import given
 
 OFF_CENTER = Polar((40, 50), (17.5, 26.0))
 
@@ -85,6 +87,30 @@ def test_spectra_channels_guesses_and_other_values_have_no_bins():
     guess = dataclasses.replace(data, center=data.center.doubted("a guess"))
     for other in (charge, guess, dataclasses.replace(data, center=None)):
         assert polar_of(other) is None
+
+
+def test_a_beam_in_a_corner_has_bins_that_hold_every_photon():
+    rng = np.random.default_rng(0)
+    data = smae_jax.from_arrays(rng.poisson(2.0, (2, 40, 50)), center=(0.5, 1.5))
+    corner = given(data, (0.5, 1.5))
+    assert not corner.trusted  # no pixel has a partner
+    assert Survey.from_record(Survey(center=corner).record()).center.known
+    layout = polar_of(dataclasses.replace(data, center=corner))
+    bins = layout.frames_of(data)
+    np.testing.assert_array_equal(once(bins.counts).sum((1, 2)), data.counts.sum((1, 2)))
+    assert not corner.doubted("another reason").known
+
+
+def test_a_beam_in_a_corner_is_answered_by_two_networks(smae, small):
+    rng = np.random.default_rng(0)
+    np.save("scan.npy", rng.poisson(2.0, (4, 32, 40)).astype(np.uint16))
+    asked = ("--data.path", "scan.npy", "--data.center", "0,0", *small, "--train.polar")
+    done = smae("train", "--run", "r", *asked)
+    assert done.status == 0, done.err
+    done = smae("infer", "--run", "r", "--input", "scan.npy", "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert "in polar coordinates" in done.out
+    assert np.isfinite(np.load("out.npy")).all()
 
 
 def answers_and_photons(*, error_of_second, seed=0):
@@ -219,7 +245,7 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
 @pytest.mark.parametrize(
     ("counts", "center", "more", "why"),
     [
-        (2, "0,0", (), "no pixel has a partner"),
+        (2, "auto", (), "a guess"),
         (2, "15.5,15.5", ("--method", "smae"), "got smae"),
         (2, "auto", ("--method", "noise2noise"), "got noise2noise"),
         (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),

@@ -182,7 +182,8 @@ def _warn_of_memory(config: InferConfig, opened: Opened, say: Say) -> None:
     """Say so where the smallest block takes more than was allowed."""
     if opened.large is None:
         return
-    least = blocks.FEWEST * blocks.TO_DENOISE * opened.large.pixels
+    each = blocks.TO_DENOISE if opened.polar is None else blocks.TO_DENOISE_BY_TWO
+    least = blocks.FEWEST * each * opened.large.pixels
     if least > parse_memory(config.memory):
         say(
             f"WARNING: {blocks.FEWEST} frames are the fewest that are denoised together, and take about "

@@ -87,12 +87,12 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
     source, layout = data.origin.source, polar_of(data)
     if layout is None:
         why = f"{source} holds other measurements"
-        if data.center is not None and not data.center.trusted:
+        if data.center is not None and not data.center.known:
             why = f"of {source} {data.center.reason}"
         elif data.center is not None and not data.are_counts:
             why = f"{source} holds other values"
         raise UserError(
-            "--train.polar: expected frames of photon counts about a beam centre, with partners about it; "
+            "--train.polar: expected frames of photon counts about a beam centre that is known; "
             f"{why}: leave the option out"
         )
     if not config.predict.conserve_totals:

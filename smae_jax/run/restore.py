@@ -236,7 +236,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
         if large is None:
             data = read_input(options, config)
         else:
-            block = block_of(options)(large.pixels)
+            block = block_of(options, config)(large.pixels)
             some = isinstance(options, SomeFrames)
             count = block if some else min(block, TELLING)
             data = large.some(count, "are judged" if some else "tell mask and scale of all")
@@ -360,12 +360,13 @@ def stages_of(
     return tuple(stage for stage in chosen if stage is not None)
 
 
-def block_of(options: ApplyOptions) -> Callable[[int], int]:
-    """Return how many frames are denoised together, given the pixels of one."""
-    memory = parse_memory(options.memory)
+def block_of(options: ApplyOptions, config: TrainConfig) -> Callable[[int], int]:
+    """Return how many frames are denoised together by a run, given the pixels of one."""
+    memory, two = parse_memory(options.memory), config.train.polar and options.polar
+    each = blocks.TO_DENOISE_BY_TWO if two else blocks.TO_DENOISE
 
     def frames(pixels: int) -> int:
-        return min(blocks.FRAMES, blocks.frames_that_fit(pixels, memory, each=blocks.TO_DENOISE))
+        return min(blocks.FRAMES, blocks.frames_that_fit(pixels, memory, each=each))
 
     return frames
 
@@ -382,7 +383,7 @@ def open_input(options: ApplyOptions, config: TrainConfig, survey: Survey) -> La
         frames="" if chosen == "all" else chosen,
         monitor=options.monitor,
         left_out=(*options.mask, reference, *files_of(options.dark, options.flat)),
-        most=block_of(options),
+        most=block_of(options, config),
         choice="--repeats",
     )
 
