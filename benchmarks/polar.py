@@ -37,14 +37,19 @@ def all_cases(bench: Bench) -> Iterator[Case]:
         yield cases.real_scan(0.02)
 
 
-def of_case(bench: Bench, case: Case) -> tuple[Rows, list[str]]:
-    """Score both ways on a case; and tell of weak features and of error bars, where the truth is known."""
-    found = bench.train(case.name, case.data, {"train.polar": True}, asked=WAYS)
+def of_case(bench: Bench, case: Case) -> tuple[Rows, list[str], list[str]]:
+    """Score both ways on a case; and tell of weak features and of error bars, where the truth is known.
+
+    Returns:
+      Scores, slopes and coverage of both ways, and the seconds that the steps of both networks took.
+    """
+    found = bench.train(case.name, case.data, {"train.polar": True}, asked=WAYS, keep=True)
     assert found is not None
+    second = runner.steps_seconds(found.run / "polar" / "metrics.jsonl")
     rows, cells = dict[str, dict](), []
     for way, answer in found.answers.items():
         own = answer[case.frames]
-        rows[way] = runner.score(case, own) | {"seconds": found.seconds}
+        rows[way] = runner.score(case, own)
         bench.say(case, way, rows[way])
         if "psnr_db" not in rows[way]:
             continue
@@ -53,15 +58,16 @@ def of_case(bench: Bench, case: Case) -> tuple[Rows, list[str]]:
         slopes = [one.slope(own, one.where) if one.where.any() else np.nan for one in some]
         inside = np.abs(own - truth) <= found.sigma[way][case.frames]
         cells += [*(f"{slope:.2f}" for slope in slopes), f"{100 * inside[:, case.mask].mean():.0f}"]
-    return rows, cells
+    return rows, cells, [case.name, f"{found.steps_seconds:.0f}", f"{second:.0f}"]
 
 
 def main(given: list[str] | None = None) -> int:
     """Train on all cases, score, and write the page."""
-    with runner.bench(runner.arguments(__doc__ or "", "polar", steps=600), given) as bench:
-        results, features = [], []
+    with runner.bench(runner.arguments(__doc__ or "", "polar"), given) as bench:
+        results, features, seconds = [], [], []
         for case in all_cases(bench):
-            rows, cells = of_case(bench, case)
+            rows, cells, took = of_case(bench, case)
+            seconds.append(took)
             scored = runner.filter_rows(bench, case) | rows
             results.append(Result(case.name, case.group, case.photons, scored))
             features += [[case.name, *cells]] if cells else []
@@ -72,8 +78,9 @@ def main(given: list[str] | None = None) -> int:
             psnr=markdown.compared(results, "psnr_db"),
             weighted=markdown.compared(results, "weighted"),
             features=markdown.table(["scan", *head], features),
-            seconds=markdown.compared(results, "seconds"),
+            seconds=markdown.table(["scan", "first", "second"], seconds),
             steps=bench.options.steps,
+            half=-(-bench.options.steps // 2),
         )
     return 0
 

@@ -1,7 +1,8 @@
 """What answers must not do on real frames, one row each: seams, shadows, ghosts, halos, lost features.
 
 Each row trains on a scan in which one thing is as it is on a detector, and measures that thing alone. Small
-crops and few steps, so that all of it runs on two cores; `--only seams shadows` runs some.
+crops and few steps, so that all of it runs on two cores; `--only seams shadows` runs some, `--polar` with a
+second network.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ HOT = 2759
 """Counts of the hot pixel."""
 CONTRASTS = ((0.03, 0.1), (0.1, 0.3))
 """Of weak features: their fine part over the smooth one."""
+TWO = " Each has a second network in polar coordinates (`--train.polar`)."
+"""Said where it is so."""
 Line = tuple[str, str, str]
 """What was measured, what was found, and what it should be."""
 
@@ -38,6 +41,7 @@ class Real:
         """Remember where."""
         self.bench, self.panels = bench, dict[str, dict[str, np.ndarray]]()
         self.quick = bench.options.quick
+        self.options: Options = {"train.polar": True} if bench.options.polar else {}
 
     def size(self, usual: int, quick: int = 64) -> int:
         """Return a side in pixels, or a number."""
@@ -53,7 +57,7 @@ class Real:
         self, name: str, case: Case, options: Options | None = None, **asked: Options
     ) -> runner.Trained:
         """Train on a case and answer it in the ways that are asked for."""
-        found = self.bench.train(name, case.data, options or {}, asked=asked)
+        found = self.bench.train(name, case.data, self.options | (options or {}), asked=asked)
         assert found is not None
         print(f"{name}: {found.seconds:.0f} s", flush=True)
         return found
@@ -218,7 +222,7 @@ def hot(real: Real) -> Iterator[Line]:
     with_hot[place] = HOT
     data = smae_jax.from_arrays(with_hot, valid=case.valid, center=case.center)
     asked = {"hot pixel": data, "hot pixel, without": case.data}  # one training twice, two answers
-    answers = [real.bench.train(name, data, {}, answered=what) for name, what in asked.items()]
+    answers = [real.bench.train(name, data, real.options, answered=what) for name, what in asked.items()]
     changed, without = (found.answers[""] for found in answers if found is not None)
     sigma = float(np.sqrt(np.nanmedian(without)))
     for where, change in artefacts.influence(changed, without, place, case.center).items():
@@ -414,20 +418,24 @@ def main(given: list[str] | None = None) -> int:
     """Measure the rows and write the page."""
     parser = runner.arguments(__doc__ or "", "real", steps=300)
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="these rows")
+    parser.add_argument("--polar", action="store_true", help="with a second network")
     with runner.bench(parser, given) as bench:
         real, lines = Real(bench), list[Line]()
+        page = "real_frames_polar" if bench.options.polar else "real_frames"
         for name in bench.options.only:  # half an hour: the page grows with every row
             for line in ROWS[name](real):
                 print(" | ".join(line), flush=True)
                 lines.append(line)
             if real.panels:
                 pictures.images(
-                    bench.images / "real_frames.png", list(real.panels.values()), list(real.panels)
+                    bench.images / f"{page}.png", list(real.panels.values()), list(real.panels)
                 )
             table = markdown.table(["", "measured", "target"], [list(line) for line in lines])
-            image = "![Counts, answers and truth](../images/real_frames.png)"
+            image = f"![Counts, answers and truth](../images/{page}.png)"
             bench.write(
-                "real_frames",
+                page,
+                template="real_frames",
+                networks=TWO if bench.options.polar else "",
                 table=table,
                 image=image if real.panels else "",
                 steps=bench.options.steps,

@@ -312,8 +312,8 @@ class TrainOptions:
     """Where the scan stays: on the device, on the host (patches travel), or as memory allows."""
     polar: bool = False
     """Frames of photon counts about a beam centre: train a second network after the first, in polar
-    coordinates. Held-out photons then say how much of its answers is taken; rings gain most. Takes twice as
-    long, and applying the run three times."""
+    coordinates, in half as many steps. Held-out photons then say how much of its answers is taken; rings gain
+    most. Takes half as long again, and applying the run two to three times as long."""
     profile: bool = False
     """Write a trace of some steps into the run's folder profile/, for TensorBoard or Perfetto."""
 

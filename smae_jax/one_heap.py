@@ -1,4 +1,4 @@
-"""One heap for all threads, so that a process which answers block after block stays as large as it is."""
+"""One heap for all threads, emptied between blocks: a process that answers many stays as large as it is."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def use_one_heap() -> None:
         return
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+
+
+def hand_back() -> None:
+    """Give the system what is free in the heap, between two blocks; nothing where the C library is another one.
+
+    Arrays of one block lie in the gaps of another's, and not all fit: 0.5 GiB of 1.2 stayed unused.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

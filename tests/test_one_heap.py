@@ -41,3 +41,27 @@ def test_threads_share_one_heap_unless_the_user_says_otherwise(tmp_path, own, he
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert int(done.stdout) in heaps
+
+
+FREED = """
+import numpy as np
+from smae_jax.one_heap import hand_back, use_one_heap
+use_one_heap()
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 / 2**20
+held = [bytes(100_000) for _ in range(1000)]
+kept = held[-1:]
+del held
+before = resident()
+hand_back()
+print(before - resident())
+"""
+
+
+def test_what_is_free_goes_back_to_the_system(tmp_path):
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    command = [sys.executable, "-c", FREED]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 50  # of 95 MiB, which lie below what is kept

@@ -23,6 +23,7 @@ from smae_jax.io.parts import Parts, checksum
 from smae_jax.io.writing import write_joined
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Answers, Say
+from smae_jax.one_heap import hand_back
 from smae_jax.overlap import Behind, ahead
 from smae_jax.progress import Bar
 from smae_jax.run.large import Large
@@ -264,6 +265,7 @@ def _answer_blocks(work: Work[Read], parts: Parts, blocks: Sequence[int], say: S
             before = len(left)
             for (block, claim), frames in ahead(read, _taken(parts, left, claims)):
                 behind(write, block, claim, work.answer(frames))
+                hand_back()
                 left.remove(block)
                 bar.to(len(blocks) - len(left))
             behind.wait()  # a claim that is kept while waiting would be waited for
