@@ -382,7 +382,7 @@ def integrating(real: Real) -> Iterator[Line]:
         yield f"{name}, is noticed", "yes" if said else "no", "yes"
         shown = Case(case.name, case.group, case.photons, data, truth, case.valid)
         asked: dict[str, Options] = {"": {}, "network alone": {"keep_measured": False}}
-        found = real.answer(name, shown, **asked)
+        found = real.answer(name, shown, {"train.polar": False}, **asked)  # photons only
         bright = truth > np.quantile(truth[:, case.valid], 0.9)
         for place, where in (("below", ~bright), ("above", bright)):
             use = where & case.valid
