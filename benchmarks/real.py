@@ -222,7 +222,9 @@ def hot(real: Real) -> Iterator[Line]:
     with_hot[place] = HOT
     data = smae_jax.from_arrays(with_hot, valid=case.valid, center=case.center)
     asked = {"hot pixel": data, "hot pixel, without": case.data}  # one training twice, two answers
-    answers = [real.bench.train(name, data, real.options, answered=what) for name, what in asked.items()]
+    answers = [
+        real.bench.train(name, data, real.options, answered=what) for name, what in asked.items()
+    ]
     changed, without = (found.answers[""] for found in answers if found is not None)
     sigma = float(np.sqrt(np.nanmedian(without)))
     for where, change in artefacts.influence(changed, without, place, case.center).items():

@@ -27,7 +27,7 @@ def use_one_heap() -> None:
 
 
 def hand_back() -> None:
-    """Give the system what is free in the heap, between two blocks; nothing where the C library is another one.
+    """Give the system what is free in the heap, between two blocks; nothing where it is not glibc.
 
     Arrays of one block lie in the gaps of another's, and not all fit: 0.5 GiB of 1.2 stayed unused.
     """

@@ -331,3 +331,20 @@ def test_the_commands_do_as_the_option_says(smae, tmp_path, choice):
         assert answer[PLACE] < 100
         assert np.isfinite(answer[PLACE])  # from its partner
     assert ("put back: 1 counts" in denoised.out) == (choice == "put_back")
+
+
+def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path):
+    data = with_count(scan_of(valid=None), PLACE, 10**9)
+    np.savez("scan.npz", counts=data.counts.astype(np.uint32))
+    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
+    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--train.validation-batches", 1)
+    trained = smae("train", "--data.path", "scan.npz::counts", "--run", "run", *options, *small)
+    assert trained.status == 0, trained.err
+    denoised = smae("infer", "--run", "run", "--input", "scan.npz::counts", "--output", "out.npy")
+    assert denoised.status == 0, denoised.err
+    assert "in training" not in denoised.out  # but for that count the exposure is the training's
+    answer = np.load("out.npy")
+    assert answer[PLACE] == 10**9
+    resident = smae_jax.Denoiser("run")(data.counts)
+    np.testing.assert_array_less(np.delete(answer.ravel(), np.argmax(answer)), 1000)
+    np.testing.assert_array_less(np.sort(resident.ravel())[:-1], 1000)

@@ -58,7 +58,7 @@ def folder_of(run: RunFolder) -> RunFolder:
 def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     """Return the options that a run's second network is trained with; goes on where steps are kept.
 
-    It takes half of the steps: all of them gain 0.02 to 0.12 dB more on simulated scans of 1 photon per pixel.
+    It takes half of the steps: all of them gain 0.02 to 0.12 dB more (simulated, 1 photon per pixel).
 
     Args:
       config: of the run, whose name it keeps: that is what a user goes on with.

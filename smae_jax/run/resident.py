@@ -205,6 +205,8 @@ def _refuse_uncountable(values: np.ndarray, data: Measurements) -> None:
     """Refuse what `infer` refuses: too many counts for a pixel, and nothing but numbers that are marks."""
     most = data.counts.max(initial=0)
     if most > LARGEST:
+        most = take_out(data, alone=True).counts.max(initial=0)
+    if most > LARGEST:
         raise UserError(
             f"frames: hold {most:,} counts in a pixel, and more than {LARGEST:,} are no counts of photons; "
             "is it a mark? put not-a-number there, or divide what was multiplied"

@@ -518,7 +518,7 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
 def _as_counts(data: Measurements) -> Measurements:
     """Return measurements that every method settles on: predicting splits no photons, training does."""
     if data.are_counts:
-        return data
+        return data if data.counts.max(initial=0) <= LARGEST else take_out(data)
     whole = np.clip(np.rint(data.counts), 0, LARGEST).astype(np.int32)
     return dataclasses.replace(data, counts=whole)
 
@@ -551,16 +551,22 @@ def _scale(
     options: ApplyOptions, config: TrainConfig, survey: Survey, data: Measurements, say: Say
 ) -> np.ndarray:
     """Return the unit of rate of every frame; say so where the exposure is not the training's."""
-    mean, there = mean_rate(data.channels_first, data.exposure), survey.mean_counts
-    if there is not None and not 0.5 < mean / there < 2:
+    rule = config.data.scale
+    own = options.scale == "run" and rule.startswith("scan") and survey.scale is not None
+    there, mean = survey.mean_counts, mean_rate(data.channels_first, data.exposure)
+    if config.data.outliers != "keep" and not (own and _alike(mean, there)):
+        data = take_out(data)  # as in training
+        mean = mean_rate(data.channels_first, data.exposure)
+    if there is not None and not _alike(mean, there):
         say(
             f"note: {mean:.3g} counts per pixel here, {there:.3g} in training; a network trained at this "
             "exposure would do better" + ("; try --scale input" if options.scale == "run" else "")
         )
-    rule = config.data.scale
-    if options.scale == "run" and rule.startswith("scan") and survey.scale is not None:
-        return np.full(data.frames, survey.scale, np.float32)
-    return frame_scales(data, rule=rule)
+    return np.full(data.frames, survey.scale, np.float32) if own else frame_scales(data, rule=rule)
+
+
+def _alike(mean: float, there: float | None) -> bool:
+    return there is None or 0.5 < mean / there < 2
 
 
 def parameters_like(net: models.Network, method: Method, *, axes: int) -> Any:
