@@ -27,6 +27,8 @@ BESIDE = 16
 """Rows that are shown again beyond the first and the last, and columns beyond the largest radius."""
 SPARSE = 1 / 3
 """Pixels of a bin below which most bins about the beam are empty: answers are not read there."""
+MOST = 10
+"""Bins for a pixel, at most: about the middle there is one, about a corner 5, about a beam far off many."""
 FLOOR = 1e-6
 """Exposure behind bins of no pixel, where they are to be answered."""
 
@@ -151,9 +153,13 @@ def _read(places: Array, weights: Array, answers: Array) -> Array:
 
 
 def polar_of(data: Measurements) -> Polar | None:
-    """Return bins about the centre of frames of photon counts; None for others, and about a guess."""
+    """Return bins about the centre of frames of photon counts; None for others, and about a guess.
+
+    None as well where the beam is so far off the frame that most bins would be empty.
+    """
     if data.center is None or not data.center.known:
         return None
     if data.channels or len(data.spatial) != 2 or not data.are_counts:
         return None
-    return Polar(data.spatial, data.center.subpixel)  # pyright: ignore[reportArgumentType]
+    bins = Polar(data.spatial, data.center.subpixel)  # pyright: ignore[reportArgumentType]
+    return bins if bins.azimuths * bins.radii <= MOST * np.prod(bins.shape) else None

@@ -101,6 +101,15 @@ def test_a_beam_in_a_corner_has_bins_that_hold_every_photon():
     assert not corner.doubted("another reason").known
 
 
+def test_a_beam_far_off_the_frame_has_no_bins():
+    data = smae_jax.from_arrays(np.ones((1, 40, 50), int), center=(3.0, 4.0))
+    there = [
+        polar_of(dataclasses.replace(data, center=given(data, at))) for at in ((-9, 0), (-300, 0))
+    ]
+    assert there[0] is not None
+    assert there[1] is None
+
+
 def test_a_beam_in_a_corner_is_answered_by_two_networks(smae, small):
     rng = np.random.default_rng(0)
     np.save("scan.npy", rng.poisson(2.0, (4, 32, 40)).astype(np.uint16))
@@ -166,6 +175,16 @@ def test_a_run_with_two_networks_mixes_their_answers_and_says_so(smae, run, smal
     assert (two[np.isfinite(two)] >= 0).all()
     assert np.nanmax(np.abs(two - one)) > 1e-3
     assert np.isfinite(np.load("bars_sigma.npy")).any()
+
+
+def test_frames_that_come_one_by_one_are_answered_by_the_first_network_and_that_is_said(run):
+    from smae_jax.config import FramesAlone
+    from smae_jax.run.resident import Resident
+
+    said = []
+    resident = Resident(FramesAlone(run=str(run)), say=said.append)
+    assert [line for line in said if "first network alone" in line]
+    assert resident.opened.polar is None
 
 
 def test_mixed_answers_do_not_depend_on_batches(smae, run, small_scan):
@@ -246,6 +265,7 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
     ("counts", "center", "more", "why"),
     [
         (2, "auto", (), "a guess"),
+        (2, "-300,0", (), "far off the frame"),
         (2, "15.5,15.5", ("--method", "smae"), "got smae"),
         (2, "auto", ("--method", "noise2noise"), "got noise2noise"),
         (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),

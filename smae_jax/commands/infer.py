@@ -29,7 +29,7 @@ from smae_jax.progress import each
 from smae_jax.run.background import read_background
 from smae_jax.run.blockwise import form_asked, infer_large
 from smae_jax.run.folder import files_of_run
-from smae_jax.run.restore import Opened, files_of, open_run
+from smae_jax.run.restore import Opened, bytes_of_pixel, files_of, open_run
 from smae_jax.run.scratch import room_beside
 
 
@@ -182,7 +182,7 @@ def _warn_of_memory(config: InferConfig, opened: Opened, say: Say) -> None:
     """Say so where the smallest block takes more than was allowed."""
     if opened.large is None:
         return
-    each = blocks.TO_DENOISE if opened.polar is None else blocks.TO_DENOISE_BY_TWO
+    each = bytes_of_pixel(config, opened.config, opened.survey)
     least = blocks.FEWEST * each * opened.large.pixels
     if least > parse_memory(config.memory):
         say(

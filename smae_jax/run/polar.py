@@ -94,6 +94,8 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
             why = f"of {source} {data.center.reason}"
         elif data.center is not None and not data.are_counts:
             why = f"{source} holds other values"
+        elif data.center is not None and len(data.spatial) == 2:
+            why = f"the beam of {source} is far off the frame, and most bins would hold no pixel"
         raise UserError(
             "--train.polar: expected frames of photon counts about a beam centre that is known; "
             f"{why}: leave the option out"

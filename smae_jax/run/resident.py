@@ -66,6 +66,11 @@ class Resident:
         center = self.opened.data.center
         for line in () if center is None else center.warnings():
             say(line)
+        if self.opened.config.train.polar:
+            say(
+                "note: frames that come one by one are answered by the run's first network alone; 'smae-jax "
+                "infer' answers a scan with both"
+            )
         if options.marks == "run":
             self.marks = self.opened.config.data.marks
         self.nothing = self.answers(_blank(self.shape, np.int32))  # compiles

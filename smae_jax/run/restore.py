@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
-from smae_jax.polar import polar_of
+from smae_jax.polar import Polar, polar_of
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
@@ -236,7 +237,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
         if large is None:
             data = read_input(options, config)
         else:
-            block = block_of(options, config)(large.pixels)
+            block = block_of(options, config, survey)(large.pixels)
             some = isinstance(options, SomeFrames)
             count = block if some else min(block, TELLING)
             data = large.some(count, "are judged" if some else "tell mask and scale of all")
@@ -360,15 +361,23 @@ def stages_of(
     return tuple(stage for stage in chosen if stage is not None)
 
 
-def block_of(options: ApplyOptions, config: TrainConfig) -> Callable[[int], int]:
+def block_of(options: ApplyOptions, config: TrainConfig, survey: Survey) -> Callable[[int], int]:
     """Return how many frames are denoised together by a run, given the pixels of one."""
-    memory, two = parse_memory(options.memory), config.train.polar and options.polar
-    each = blocks.TO_DENOISE_BY_TWO if two else blocks.TO_DENOISE
+    memory, each = parse_memory(options.memory), bytes_of_pixel(options, config, survey)
 
     def frames(pixels: int) -> int:
         return min(blocks.FRAMES, blocks.frames_that_fit(pixels, memory, each=each))
 
     return frames
+
+
+def bytes_of_pixel(options: ApplyOptions, config: TrainConfig, survey: Survey) -> int:
+    """Return the memory that a pixel takes while a block is denoised, by one network or by two."""
+    if not (config.train.polar and options.polar and survey.center and survey.frame_shape):
+        return blocks.TO_DENOISE
+    height, width = survey.frame_shape
+    bins = math.prod(Polar((height, width), survey.center.subpixel).spatial) / (height * width)
+    return blocks.TO_DENOISE + round(blocks.TO_DENOISE_BINS * bins)
 
 
 def open_input(options: ApplyOptions, config: TrainConfig, survey: Survey) -> Large | None:
@@ -383,7 +392,7 @@ def open_input(options: ApplyOptions, config: TrainConfig, survey: Survey) -> La
         frames="" if chosen == "all" else chosen,
         monitor=options.monitor,
         left_out=(*options.mask, reference, *files_of(options.dark, options.flat)),
-        most=block_of(options, config),
+        most=block_of(options, config, survey),
         choice="--repeats",
     )
 
