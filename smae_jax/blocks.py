@@ -16,8 +16,8 @@ FEWEST = 8
 """Fewest frames of a block, however small the budget: frames that are combined judge each other."""
 TO_DENOISE, TO_DENOISE_BINS, TO_TRAIN = 140, 60, 40
 """Bytes that a pixel of a frame takes while a block is denoised, that a bin of a second network takes beside
-it, and that a pixel takes while frames are trained on. Error bars ask for so many; blocks are as large without
-them, so that answers are the same."""
+it, and that a pixel takes while frames are trained on. Error bars ask for so many; blocks are as large
+without them, so that answers are the same."""
 
 
 def frames_that_fit(pixels: int, memory: int, *, each: int) -> int:
