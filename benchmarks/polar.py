@@ -1,4 +1,4 @@
-"""One network or two: what the second, in polar coordinates, adds on rings, on muscle and on a real scan.
+"""One network or two: what the second, in polar coordinates, adds on rings, on muscle and on real frames.
 
 Every training has both; `infer` answers with the first alone (`--no-polar`), and with both.
 """
@@ -35,6 +35,8 @@ def all_cases(bench: Bench) -> Iterator[Case]:
         yield cases.muscle(0.1, repeats=8, size=256)
     if cases.there("scan_mn23_12x1s.npz"):
         yield cases.real_scan(0.02)
+    if cases.there("muscle_p40_mask.npz"):
+        yield cases.p40()
 
 
 def of_case(bench: Bench, case: Case) -> tuple[Rows, list[str], list[str]]:
@@ -77,6 +79,7 @@ def main(given: list[str] | None = None) -> int:
             "polar",
             psnr=markdown.compared(results, "psnr_db"),
             weighted=markdown.compared(results, "weighted"),
+            plain=markdown.compared(results, "plain"),
             features=markdown.table(["scan", *head], features),
             seconds=markdown.table(["scan", "first", "second"], seconds),
             steps=bench.options.steps,
