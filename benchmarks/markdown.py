@@ -26,7 +26,7 @@ FORMS = {
     **{"psnr_db": "{:.2f}", "either_db": "{:.2f}", "rmse": "{:.4f}", "weighted": "{:.4f}"},
     **{
         "ssim": "{:.4f}",
-        "plain": "{:.3f}",
+        "plain": "{:.4f}",
         "asymmetry": "{:.2f}",
         "seconds": "{:.0f}",
         "steps_seconds": "{:.0f}",
