@@ -313,7 +313,8 @@ class TrainOptions:
     polar: bool = False
     """Frames of photon counts about a beam centre: train a second network after the first, in polar
     coordinates, in half as many steps. Held-out photons then say how much of its answers is taken; rings gain
-    most. Takes half as long again, and applying the run two to three times as long."""
+    most. Takes half as long again, and applying the run two to three times as long, more for a beam in a
+    corner."""
     profile: bool = False
     """Write a trace of some steps into the run's folder profile/, for TensorBoard or Perfetto."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from scipy.special import pdtrc
 
-from smae_jax.measurements import Measurements, Outliers
+from smae_jax.measurements import Measurements, Outliers, whole_numbers
 from smae_jax.piecewise import piecewise
 from smae_jax.stacks import over_windows
 from smae_jax.standing_out import CHANCE, CONTRAST, Pixels, standing_out, usual_about
@@ -52,7 +52,7 @@ def take_out(data: Measurements, *, alone: bool = False) -> Measurements:
     looked_at = data.taken_out is not None
     if looked_at or len(data.spatial) != 2 or data.channels or not data.are_counts:
         return data
-    packed = np.asarray(piecewise(_candidates, data.counts, data.exposure))
+    packed = np.asarray(piecewise(_candidates, _in_32_bits(data.counts), data.exposure))
     pixels = Pixels(data, *_places(packed))
     pixels = pixels.take(standing_out(pixels, alone=alone))
     outliers = Outliers(np.column_stack([pixels.frame, pixels.y, pixels.x]), pixels.counts)
@@ -60,6 +60,7 @@ def take_out(data: Measurements, *, alone: bool = False) -> Measurements:
     if len(outliers.counts):
         counts = counts.copy()
         counts[pixels.frame, pixels.y, pixels.x] = usual_about(pixels)
+        counts = whole_numbers(counts)
     return dataclasses.replace(data, counts=counts, taken_out=outliers)
 
 
@@ -85,6 +86,13 @@ def mask_outliers(data: Measurements) -> Measurements:
     return dataclasses.replace(
         data, counts=counts, exposure=exposure, origin=origin, taken_out=None
     )
+
+
+def _in_32_bits(counts: np.ndarray) -> np.ndarray:
+    """Return counts as a device holds them; what is larger stands out as well as the largest of these."""
+    if counts.dtype != np.int64:
+        return counts
+    return np.minimum(counts, np.iinfo(np.int32).max).astype(np.int32)
 
 
 def _places(packed: np.ndarray) -> tuple[np.ndarray, ...]:

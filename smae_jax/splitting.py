@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from scipy import special
 
+from smae_jax.errors import UserError
 from smae_jax.smoothing import smooth
 
 LARGEST = 2**24
@@ -26,6 +27,24 @@ WORD = 32
 """Bits of a random number: so many photons are dealt by one."""
 TAIL = 1e-9
 """Probability on either side of a table that is left out; a float32 uniform number does not reach it."""
+
+
+def check_splittable(counts: np.ndarray, source: str) -> None:
+    """Refuse counts that are too large for float32 to hold exactly.
+
+    Args:
+      counts: of any shape.
+      source: what holds them, for the message.
+
+    Raises:
+      UserError: if one of them is larger than `LARGEST`.
+    """
+    most = counts.max(initial=0)
+    if most > LARGEST:
+        raise UserError(
+            f"{source}: holds {most:,} counts in a pixel, and more than {LARGEST:,} cannot be "
+            "split exactly; is it a mark? mask it, or train with --data.saturation"
+        )
 
 
 @functools.lru_cache(maxsize=64)

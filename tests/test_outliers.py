@@ -333,18 +333,39 @@ def test_the_commands_do_as_the_option_says(smae, tmp_path, choice):
     assert ("put back: 1 counts" in denoised.out) == (choice == "put_back")
 
 
-def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path):
-    data = with_count(scan_of(valid=None), PLACE, 10**9)
-    np.savez("scan.npz", counts=data.counts.astype(np.uint32))
+@pytest.mark.parametrize(
+    ("count", "kind"), [(10**9, np.uint32), (4 * 10**9, np.uint32), (2**32 + 5, np.float64)]
+)
+def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path, count, kind):
+    data = scan_of(valid=None)
+    counts = data.counts.astype(kind)
+    counts[PLACE] = count
+    np.savez("scan.npz", counts=counts)
     small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
     options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--train.validation-batches", 1)
     trained = smae("train", "--data.path", "scan.npz::counts", "--run", "run", *options, *small)
     assert trained.status == 0, trained.err
+    assert "1 counts in 1 frames stand out" in trained.out
     denoised = smae("infer", "--run", "run", "--input", "scan.npz::counts", "--output", "out.npy")
     assert denoised.status == 0, denoised.err
     assert "in training" not in denoised.out  # but for that count the exposure is the training's
     answer = np.load("out.npy")
-    assert answer[PLACE] == 10**9
-    resident = smae_jax.Denoiser("run")(data.counts)
+    assert answer[PLACE] == np.float32(count)
+    resident = smae_jax.Denoiser("run")(counts)
     np.testing.assert_array_less(np.delete(answer.ravel(), np.argmax(answer)), 1000)
     np.testing.assert_array_less(np.sort(resident.ravel())[:-1], 1000)
+    judged = smae("evaluate", "--run", "run", "--input", "scan.npz::counts", "--output", "scores")
+    assert judged.status == 0, judged.err
+    assert "not judged: 1 count " in judged.out
+
+
+def test_runs_that_keep_what_stands_out_refuse_what_cannot_be_split(smae, tmp_path):
+    data = scan_of(valid=None)
+    np.save("scan.npy", data.counts)
+    np.save("bright.npy", with_count(data, PLACE, 10**8).counts)
+    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
+    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--data.outliers", "keep")
+    assert smae("train", "--data.path", "scan.npy", "--run", "r", *options, *small).status == 0
+    refused = smae("infer", "--run", "r", "--input", "bright.npy", "--output", "out.npy")
+    assert refused.status == 2
+    assert "cannot be split exactly" in refused.err

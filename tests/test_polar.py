@@ -265,7 +265,7 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
     ("counts", "center", "more", "why"),
     [
         (2, "auto", (), "a guess"),
-        (2, "-300,0", (), "far off the frame"),
+        (2, "-300,0", (), "would hold no pixel"),
         (2, "15.5,15.5", ("--method", "smae"), "got smae"),
         (2, "auto", ("--method", "noise2noise"), "got noise2noise"),
         (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),
@@ -293,6 +293,41 @@ def test_a_second_network_that_is_lost_is_missed_and_trained_again(smae, run, sm
     assert "the second network is not there" in done.out
     assert smae("train", "--run", "r", "--resume").status == 0
     np.testing.assert_array_equal(_parameters(tmp_path / "r" / "polar"), _parameters(run / "polar"))
+
+
+def test_a_second_network_that_was_killed_at_its_first_checkpoint_begins_anew(smae, run, tmp_path):
+    shutil.copytree(run, tmp_path / "r")
+    for step in (tmp_path / "r" / "polar" / "checkpoints").iterdir():
+        shutil.rmtree(step)
+    assert any((tmp_path / "r" / "polar" / "best").iterdir())
+    assert smae("train", "--run", "r", "--resume").status == 0
+    np.testing.assert_array_equal(_parameters(tmp_path / "r" / "polar"), _parameters(run / "polar"))
+
+
+def test_a_second_network_that_was_stopped_is_told(smae, run, small_scan, tmp_path):
+    shutil.copytree(run, tmp_path / "r")
+    config = tmp_path / "r" / "polar" / "config.toml"
+    config.write_text(config.read_text().replace("steps = 2\n", "steps = 9\n", 1))
+    asked = ("infer", "--run", "r", "--input", f"{small_scan}::counts", "--output", "out.npy")
+    assert "was stopped at step 2 of 9" in smae(*asked).out
+
+
+def test_frames_without_bins_are_answered_by_the_first_network_and_that_is_said(
+    smae, run, small_scan
+):
+    asked = ("infer", "--run", run, "--input", f"{small_scan}::counts", "--noise", "integrated")
+    done = smae(*asked, "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert "the first network answers alone, because" in done.out
+
+
+def test_a_rule_is_that_of_both_networks(run, small_scan):
+    from smae_jax.config import InferConfig
+    from smae_jax.run.restore import open_run
+
+    options = InferConfig(run=str(run), input=f"{small_scan}::counts", rule="direct")
+    opened = open_run(options, lambda line: None)
+    assert opened.method.rule == opened.polar.predictor.method.rule == "direct"
 
 
 def test_a_run_is_replaced_with_both_networks(smae, run, small, tmp_path):

@@ -19,6 +19,7 @@ from smae_jax.methods.protocol import KINDS, Method, Say
 from smae_jax.noise import Noise
 from smae_jax.outliers import take_out
 from smae_jax.placing import Placed, Placing, place
+from smae_jax.polar import BESIDE
 from smae_jax.run.build import (
     build_loss,
     build_method,
@@ -179,8 +180,9 @@ class _Second:
     def train(self, say: Say) -> None:
         """Train it, or go on with it."""
         height, width = self.survey.frame_shape or (0, 0)
+        radii, azimuths = width // 2 - BESIDE, height - 2 * BESIDE
         say(
-            f"second network, in polar coordinates: {width} radii, {height} azimuths of a half turn"
+            f"second network, in polar coordinates: {radii} radii, {azimuths} azimuths of a half turn"
         )
         _fit(self.config, self.folder, self.work, self.survey, say)
 

@@ -15,6 +15,7 @@ from smae_jax.evaluation.judging import refuse_same
 from smae_jax.evaluation.with_reference import Reference, make_reference
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Say
+from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.run.restore import Opened, calibrated_as_run, open_run, read_input
 
 
@@ -40,12 +41,24 @@ def open_judged(options: SomeFrames, say: Say) -> tuple[Opened, int]:
         opened = dataclasses.replace(
             opened, data=opened.data.take(chosen), scale=opened.scale[chosen]
         )
+    opened = _without_outliers(opened, say)
     if not opened.data.counts.any():
         raise UserError(
             f"--input {options.input}: nothing was counted in the {counted(opened.data.frames, 'frame')} to "
             "look at, outside mask and hot pixels; was the shutter closed? Choose others with --repeats"
         )
     return opened, whole
+
+
+def _without_outliers(opened: Opened, say: Say) -> Opened:
+    """Leave counts that stand out unjudged: one of them would outweigh all others."""
+    if opened.config.data.outliers != "put_back":
+        return opened
+    calm = take_out(opened.data)
+    if calm.outliers is None:
+        return opened
+    say(f"not judged: {counted(len(calm.outliers.counts), 'count')} far above all about them")
+    return dataclasses.replace(opened, data=mask_outliers(calm))
 
 
 def how_answered(frames: int, whole: int) -> str:

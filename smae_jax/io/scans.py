@@ -304,7 +304,8 @@ class Assembly:
             empty = np.empty((more, *self.counts.shape[1:]), self.counts.dtype)
             self.counts = np.concatenate([self.counts, empty])
         kind = type_of_all((self.counts[: self.filled], counts))
-        self.counts = self.counts.astype(kind, copy=False)
+        with np.errstate(invalid="ignore"):  # the part that is not filled yet holds anything
+            self.counts = self.counts.astype(kind, copy=False)
         self.counts[self.filled : end] = counts
         self.filled, self.causes = end, self.causes + causes
         common = self.blocks[0][1][:1] if self.blocks else valid[:1].copy()

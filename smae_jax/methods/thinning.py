@@ -36,7 +36,7 @@ from smae_jax.methods.protocol import Answers, Batch, Method, Pair, Predict, Reg
 from smae_jax.methods.smae import assemble
 from smae_jax.methods.views import bordered, like, moved_with, rate_of, stacked, view_shift
 from smae_jax.registration import displace
-from smae_jax.splitting import LARGEST, fission, local_variance, thin_counts
+from smae_jax.splitting import LARGEST, check_splittable, fission, local_variance, thin_counts
 
 Partner = Literal["auto", "channel", "none"]
 Rule = Literal["direct", "average", "symmetric"]
@@ -403,9 +403,4 @@ def check_countable(data: Measurements) -> None:
             "and --thinning.readout-noise of an integrating detector, or use --method smae, noise2noise or "
             "noise2void"
         )
-    most = data.counts.max(initial=0)
-    if most > LARGEST:
-        raise UserError(
-            f"{data.origin.source}: holds {most:,} counts in a pixel, and more than {LARGEST:,} cannot be "
-            "split exactly; is it a mark? mask it, or train with --data.saturation"
-        )
+    check_splittable(data.counts, data.origin.source)

@@ -15,6 +15,7 @@ from smae_jax.inference import Predictor
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method
 from smae_jax.polar import FLOOR, Polar, polar_of
+from smae_jax.run.checkpoint import Checkpoints
 from smae_jax.run.folder import RunFolder
 from smae_jax.splitting import LARGEST
 from smae_jax.survey import ScaleRule, frame_scales
@@ -64,7 +65,7 @@ def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
       config: of the run, whose name it keeps: that is what a user goes on with.
       folder: of the second network.
     """
-    begun = config.resume and folder.has_steps()
+    begun = config.resume and bool(Checkpoints(folder.checkpoints).steps())
     steps = max(-(-config.train.steps // 2), folder.config().train.steps if begun else 0)
     return dataclasses.replace(
         config,
@@ -83,22 +84,18 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
       UserError: if a second network cannot be had of these frames, or by this method.
     """
     if not method.sees_exposure or method.whole:
+        got = config.method
+        if got == "thinning":
+            got = f"--thinning.shares {','.join(f'{share:g}' for share in config.thinning.shares)}"
         raise UserError(
-            "--train.polar: expected a method that varies the exposure, as thinning does, got "
-            f"{config.method}; leave the option out"
+            "--train.polar: expected a method that varies the exposure, as thinning does by its usual "
+            f"shares, got {got}; leave the option out"
         )
-    source, layout = data.origin.source, polar_of(data)
+    layout = polar_of(data)
     if layout is None:
-        why = f"{source} holds other measurements"
-        if data.center is not None and not data.center.known:
-            why = f"of {source} {data.center.reason}"
-        elif data.center is not None and not data.are_counts:
-            why = f"{source} holds other values"
-        elif data.center is not None and len(data.spatial) == 2:
-            why = f"the beam of {source} is far off the frame, and most bins would hold no pixel"
         raise UserError(
-            "--train.polar: expected frames of photon counts about a beam centre that is known; "
-            f"{why}: leave the option out"
+            "--train.polar: expected frames of photon counts about a beam centre that is known, but "
+            f"{why_no_bins(data)}; leave the option out"
         )
     if not config.predict.conserve_totals:
         raise UserError(
@@ -107,7 +104,19 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
     bins = layout.frames_of(data)
     if (most := int(bins.counts.max(initial=0))) > LARGEST:
         raise UserError(
-            f"--train.polar: a bin of {source} holds {most:,} counts, and more than {LARGEST:,} cannot be "
-            "split; leave the option out"
+            f"--train.polar: a bin of {data.origin.source} holds {most:,} counts, and more than {LARGEST:,} "
+            "cannot be split; leave the option out"
         )
     return bins
+
+
+def why_no_bins(data: Measurements) -> str:
+    """Say why frames have no bins, see `polar_of`."""
+    source = data.origin.source
+    if data.center is None or len(data.spatial) != 2 or data.channels:
+        return f"{source} holds other measurements"
+    if not data.center.known:
+        return f"of {source} {data.center.reason}"
+    if not data.are_counts:
+        return f"{source} holds other values"
+    return f"most bins of radius and azimuth about the beam of {source} would hold no pixel"

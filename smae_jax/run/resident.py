@@ -116,7 +116,7 @@ class Resident:
             marks=self.marks,
             saturation=self.saturation,
         )
-        _refuse_uncountable(values, data)
+        _refuse_uncountable(values, data, outliers=self.opened.config.data.outliers)
         answers = self.answers(data).counts
         return answers[0] if values.ndim == 2 else answers
 
@@ -206,10 +206,10 @@ def _shape(options: FramesAlone, given: tuple[int, int] | None) -> tuple[int, in
     return int(shape[0]), int(shape[1])
 
 
-def _refuse_uncountable(values: np.ndarray, data: Measurements) -> None:
+def _refuse_uncountable(values: np.ndarray, data: Measurements, *, outliers: str) -> None:
     """Refuse what `infer` refuses: too many counts for a pixel, and nothing but numbers that are marks."""
     most = data.counts.max(initial=0)
-    if most > LARGEST:
+    if most > LARGEST and outliers != "keep":
         most = take_out(data, alone=True).counts.max(initial=0)
     if most > LARGEST:
         raise UserError(

@@ -47,8 +47,8 @@ from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.large import TELLING, Large, open_large
-from smae_jax.run.polar import SecondNetwork, folder_of
-from smae_jax.splitting import LARGEST
+from smae_jax.run.polar import SecondNetwork, folder_of, why_no_bins
+from smae_jax.splitting import LARGEST, check_splittable
 from smae_jax.survey import center_of, find_hot_pixels, frame_scales, given
 from smae_jax.version import version
 
@@ -120,6 +120,8 @@ class Opened:
             scale = scale[: data.frames]
         if finishing.put_back in self.stages:
             data = take_out(data)
+        if data.are_counts:
+            check_splittable(data.counts, data.origin.source)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
         polar = self.polar and dataclasses.replace(self.polar, progress=progress)
@@ -252,7 +254,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
     data = judged(data, config.noise if options.noise == "run" else options.noise)
     data = _without_faults(config, data, say)
     method = build_method(config).with_rule(options.rule)
-    method = method.settled(_as_counts(data))
+    method = method.settled(_as_counts(data, config))
     _check_whole(method, survey, data)
     _refuse_idle(options, method, data)
     net = build_network(
@@ -298,19 +300,27 @@ def _polar(
     options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements, say: Say
 ) -> SecondNetwork | None:
     """Return a run's second network; None where it has none, or the frames are not what it is for."""
-    layout = polar_of(data) if options.polar else None
-    if layout is None:
+    if not (options.polar and run.config().train.polar):
         return None
-    folder = folder_of(run)
+    folder, layout = folder_of(run), polar_of(data)
+    if layout is None:
+        say(f"WARNING: the first network answers alone, because {why_no_bins(data)}")
+        return None
+    mend = f"go on with 'smae-jax train --resume --run {run.path}'"
     if not folder.has_steps():
-        if run.config().train.polar:
-            say(
-                f"WARNING: {folder.path}: the second network is not there, and the first answers alone; go "
-                f"on with 'smae-jax train --resume --run {run.path}'"
-            )
+        say(
+            f"WARNING: {folder.path}: the second network is not there, and the first answers alone; {mend}"
+        )
         return None
     config, survey = folder.config(), folder.survey()
-    method = build_method(config).settled(layout.frames_of(data.take([0])))
+    done = max(Checkpoints(folder.checkpoints).steps(), default=0)
+    if done < config.train.steps:
+        say(
+            f"WARNING: {folder.path}: the second network was stopped at step {done} of {config.train.steps}; "
+            f"{mend}"
+        )
+    method = build_method(config).with_rule(options.rule)
+    method = method.settled(layout.frames_of(data.take([0])))
     net = build_network(
         config, method, axes=2, centred=True, scale=survey.scale or 1.0, noise=survey.noise
     )
@@ -524,10 +534,11 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
     return mask_outliers(take_out(data)) if config.data.outliers == "mask" else data
 
 
-def _as_counts(data: Measurements) -> Measurements:
+def _as_counts(data: Measurements, config: TrainConfig) -> Measurements:
     """Return measurements that every method settles on: predicting splits no photons, training does."""
     if data.are_counts:
-        return data if data.counts.max(initial=0) <= LARGEST else take_out(data)
+        splittable = data.counts.max(initial=0) <= LARGEST
+        return data if splittable or config.data.outliers == "keep" else take_out(data)
     whole = np.clip(np.rint(data.counts), 0, LARGEST).astype(np.int32)
     return dataclasses.replace(data, counts=whole)
 
