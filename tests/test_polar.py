@@ -321,6 +321,16 @@ def test_frames_without_bins_are_answered_by_the_first_network_and_that_is_said(
     assert "the first network answers alone, because" in done.out
 
 
+def test_symmetric_answers_of_two_networks_are_symmetric(smae, run, small_scan):
+    asked = ("infer", "--run", run, "--input", f"{small_scan}::counts", "--rule", "symmetric")
+    stages = ("--no-combine", "--no-keep-sums", "--no-keep-shadows", "--keep-significant", 0)
+    assert smae(*asked, *stages, "--output", "out.npy").status == 0
+    answer = np.load("out.npy")
+    turned = turn(answer, (17.5, 14.0), np.nan)
+    both = np.isfinite(answer) & np.isfinite(turned)
+    np.testing.assert_allclose(answer[both], turned[both], rtol=1e-4)
+
+
 def test_a_rule_is_that_of_both_networks(run, small_scan):
     from smae_jax.config import InferConfig
     from smae_jax.run.restore import open_run

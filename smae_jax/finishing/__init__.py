@@ -115,12 +115,12 @@ def finish(
     passed_over = UNCOUNTED if data.are_counts else COUNTED
     stages = [stage for stage in stages if bare(stage) not in passed_over]
     wanted = _halves_wanted(answers, data, stages, at_least=int(polar is not None))
-    bars = any(bare(stage) is error_bars for stage in stages)
+    bars, sums = (any(bare(one) is asked for one in stages) for asked in (error_bars, keep_sums))
     evidence = Evidence(data)
     if wanted and answers.again is not None:
         key = jax.random.key(0) if key is None else key
         answers, evidence = with_halves(
-            key, answers, data, wanted=wanted, variance=bars, polar=polar
+            key, answers, data, wanted=wanted, variance=bars, polar=polar, sums=sums
         )
     elif bars and answers.again is not None and len(answers.counts) != data.frames:
         again = answers.again

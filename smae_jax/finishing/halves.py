@@ -34,6 +34,7 @@ def with_halves(
     wanted: int,
     variance: bool,
     polar: Beside | None = None,
+    sums: bool = True,
 ) -> tuple[Answers, Evidence]:
     """Answer one half of the photons, or both, and say what their difference tells.
 
@@ -44,6 +45,7 @@ def with_halves(
       wanted: halves to be answered, 1 or 2.
       variance: whether that of the answers is wanted; it takes two.
       polar: a second network, whose answers are mixed in; see `with_polar`.
+      sums: whether these shall add up to the counts of the scan.
 
     Returns:
       The answers, with their variance, and the evidence.
@@ -55,7 +57,7 @@ def with_halves(
     asked = [answers.again(part) for part in parts]
     if polar is not None:
         pairs = list(zip(parts, asked, strict=True))
-        answers, asked = with_polar(answers, pairs, data, split[1], polar)
+        answers, asked = with_polar(answers, pairs, data, split[1], polar, sums=sums)
     if variance:
         of_whole = piecewise(_variance, *(one.counts for one in asked), answers.known)
         answers = dataclasses.replace(answers, variance=of_whole)

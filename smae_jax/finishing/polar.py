@@ -44,11 +44,13 @@ def with_polar(
     data: Measurements,
     held_out: np.ndarray,
     polar: Beside,
+    *,
+    sums: bool = True,
 ) -> tuple[Answers, list[Answers]]:
     """Mix the answers of two networks.
 
-    Each adds up to the counts of the scan first (`keep_sums`), and is combined before it is judged: what is
-    mended later anyway must not count for or against a network here.
+    Each adds up to the counts of the scan first (`keep_sums`, where that is a stage), and is combined before
+    it is judged: what is mended later anyway must not count for or against a network here.
 
     Args:
       answers: of the first network to all photons, (frames, height, width).
@@ -56,6 +58,7 @@ def with_polar(
       data: all photons.
       held_out: photons that the first of `parts` lacks, counts, (frames, height, width).
       polar: the second network.
+      sums: whether answers shall add up to the counts of the scan.
 
     Returns:
       The mixed answers: to all photons, and to each of the parts.
@@ -63,7 +66,7 @@ def with_polar(
     mean = mean_rate(data.channels_first, data.exposure)
     if not mean > 0:
         return answers, [one for _, one in parts]
-    pairs = [_both(one, part, polar) for part, one in ((data, answers), *parts)]
+    pairs = [_both(one, part, polar, sums) for part, one in ((data, answers), *parts)]
     exposure = np.broadcast_to(parts[0][0].exposure, held_out.shape)
     part, half = parts[0]
 
@@ -85,13 +88,17 @@ def with_polar(
     return mixed[0].after("polar", what), mixed[1:]
 
 
-def _both(answers: Answers, data: Measurements, polar: Beside) -> tuple[Array, Array]:
+def _both(answers: Answers, data: Measurements, polar: Beside, sums: bool) -> tuple[Array, Array]:
     """Return what both networks answer to photons; where the second has no answer, that of the first."""
     evidence = Evidence(data)
-    second = _either(polar(data), jnp.asarray(answers.counts))
-    plain = (dataclasses.replace(answers, counts=one) for one in (answers.counts, second))
-    first, second = (conserve_totals(keep_sums(one, evidence), evidence).counts for one in plain)
-    return jnp.asarray(first), jnp.asarray(second)
+
+    def mended(counts: Array) -> Array:
+        told = dataclasses.replace(answers, counts=counts)
+        told = keep_sums(told, evidence) if sums else told
+        return jnp.asarray(conserve_totals(told, evidence).counts)
+
+    first = jnp.asarray(answers.counts)
+    return mended(first), mended(_either(polar(data), first))
 
 
 @jax.jit

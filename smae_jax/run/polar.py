@@ -11,6 +11,7 @@ from jax import Array
 
 from smae_jax.config import TrainConfig
 from smae_jax.errors import UserError
+from smae_jax.geometry import with_partner
 from smae_jax.inference import Predictor
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Method
@@ -48,7 +49,20 @@ class SecondNetwork:
         bins = self.layout.frames_of(data, floor=FLOOR)
         scale = frame_scales(bins, rule=self.rule) if self.scale is None else self.scale
         found = self.predictor(self.parameters, bins, scale=scale, progress=self.progress)
-        return jnp.where(jnp.asarray(self.layout.told), self.layout.read(found.counts), jnp.nan)
+        told = jnp.asarray(self.layout.told)
+        counts = jnp.where(told, self.layout.read(found.counts), jnp.nan)
+        if getattr(self.predictor.method, "rule", "") == "symmetric" and data.center is not None:
+            counts = _evened(counts, data.center.half_pixel)  # bins lie about the sub-pixel centre
+        return counts
+
+
+def _evened(counts: Array, center: tuple[float, float]) -> Array:
+    """Give pixel and partner the mean of both, where both have an answer, (frames, height, width)."""
+    rows, columns = with_partner(counts.shape, center)
+    own = counts[:, rows, columns]
+    partner = own[:, ::-1, ::-1]
+    mean = jnp.where(jnp.isfinite(partner), (own + partner) / 2, own)
+    return counts.at[:, rows, columns].set(mean)
 
 
 def folder_of(run: RunFolder) -> RunFolder:
