@@ -40,7 +40,6 @@ from smae_jax.io.atomic import atomic_path, refuse_unwritable
 from smae_jax.io.writing import refuse_input
 from smae_jax.measurements import Measurements, mean_rate, not_counted
 from smae_jax.methods.protocol import Say
-from smae_jax.outliers import take_out
 from smae_jax.progress import each
 from smae_jax.report import alarms, extra, files, page, pair_section, sections
 from smae_jax.report.collecting import Collected, Wanted, collect
@@ -220,7 +219,7 @@ def _alarms(
         training = likeness.unlike(kept, kept, but_itself=True)
     rings, unit = _rings(found, physics) if data.are_counts else ([], "")
     partner = getattr(opened.method, "partner", "channel")
-    each_frame, calm = found.frames, take_out(data)
+    each_frame = found.frames
     of_pair = []
     if physics is not None and physics.pair is not None:
         of_pair = [alarms.pair_doubtful(physics.pair.below)]
@@ -234,7 +233,7 @@ def _alarms(
         ),
         alarms.does_not_count(scatter_of(data), not_counted(data.counts) is None),
         alarms.outside_training(
-            mean_rate(calm.channels_first, calm.exposure), opened.survey.mean_counts
+            mean_rate(data.channels_first, data.exposure), opened.survey.mean_counts
         ),
         alarms.unlike_training(frames, training, found.names),
         alarms.totals_drift(each_frame.total),
