@@ -161,6 +161,7 @@ def untrained(monkeypatch):
         return runner.Trained(answers, sigma, 2.0, 1.0, self.folder / place)
 
     monkeypatch.setattr(runner.Bench, "train", train)
+    monkeypatch.setattr(runner, "steps_seconds", lambda log: 1.0)
     monkeypatch.setattr(runner, "WIDTHS", (1.0, 2.0))
     monkeypatch.setattr(runner, "SIGMAS", (1.0, 2.0))
     finetune = importlib.import_module("benchmarks.finetune")

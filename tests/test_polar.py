@@ -268,6 +268,7 @@ def test_a_second_network_is_refused_where_there_can_be_none(smae, small):
         (2, "-300,0", (), "would hold no pixel"),
         (2, "15.5,15.5", ("--method", "smae"), "got smae"),
         (2, "auto", ("--method", "noise2noise"), "got noise2noise"),
+        (2, "15.5,15.5", ("--thinning.shares", "1,0"), "thinning with shares 1,0;"),
         (2, "15.5,15.5", ("--predict.no-conserve-totals",), "keep totals"),
         (2**23 + 1, "15.5,15.5", ("--data.noise", "photons"), "a bin of"),
     ],

@@ -98,12 +98,10 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
       UserError: if a second network cannot be had of these frames, or by this method.
     """
     if not method.sees_exposure or method.whole:
-        got = config.method
-        if got == "thinning":
-            got = f"--thinning.shares {','.join(f'{share:g}' for share in config.thinning.shares)}"
+        shares = " ".join(f"{a:g},{b:g}" for a, b in getattr(method, "shares", ()))
         raise UserError(
             "--train.polar: expected a method that varies the exposure, as thinning does by its usual "
-            f"shares, got {got}; leave the option out"
+            f"shares, got {config.method}{f' with shares {shares}' * bool(shares)}; leave the option out"
         )
     layout = polar_of(data)
     if layout is None:
