@@ -366,6 +366,10 @@ def test_runs_that_keep_what_stands_out_refuse_what_cannot_be_split(smae, tmp_pa
     small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
     options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--data.outliers", "keep")
     assert smae("train", "--data.path", "scan.npy", "--run", "r", *options, *small).status == 0
-    refused = smae("infer", "--run", "r", "--input", "bright.npy", "--output", "out.npy")
-    assert refused.status == 2
-    assert "cannot be split exactly" in refused.err
+    asked = ("train", "--data.path", "bright.npy", "--run", "s", "--method", "smae")
+    for refused in (
+        smae("infer", "--run", "r", "--input", "bright.npy", "--output", "out.npy"),
+        smae(*asked, *options, *small),
+    ):
+        assert refused.status == 2
+        assert "cannot be split exactly" in refused.err

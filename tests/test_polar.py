@@ -332,6 +332,15 @@ def test_symmetric_answers_of_two_networks_are_symmetric(smae, run, small_scan):
     np.testing.assert_allclose(answer[both], turned[both], rtol=1e-4)
 
 
+def test_a_count_that_cannot_be_split_is_put_back_with_two_networks(smae, run, small_scan):
+    counts = np.load(small_scan)["counts"].astype(np.uint32)
+    counts[0, 8, 20] = 2**25
+    np.save("bright.npy", counts)
+    done = smae("infer", "--run", run, "--input", "bright.npy", "--output", "out.npy")
+    assert done.status == 0, done.err
+    assert np.load("out.npy")[0, 8, 20] == 2**25
+
+
 def test_a_rule_is_that_of_both_networks(run, small_scan):
     from smae_jax.config import InferConfig
     from smae_jax.run.restore import open_run

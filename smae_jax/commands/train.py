@@ -38,6 +38,7 @@ from smae_jax.run.fit import Training, check_memory, check_own, fit_in_folder
 from smae_jax.run.folder import RunFolder, Survey
 from smae_jax.run.lock import held
 from smae_jax.run.polar import bins_of, config_of, folder_of
+from smae_jax.splitting import check_splittable
 from smae_jax.training import mesh_for
 
 FOUND_OUT = (
@@ -95,6 +96,8 @@ def _train(config: TrainConfig, folder: RunFolder, say: Say, data: Measurements 
     method = build_method(config)
     data, reference = read_reference(config, method, data, say)
     data = _calm(config, data, say)
+    if data.center is not None and data.are_counts:
+        check_splittable(data.counts, data.origin.source)
     method = method.settled(data, say=say)
     config = _settled(config, method, data)
     noise = noise_of(config, method, data)

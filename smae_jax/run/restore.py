@@ -120,7 +120,7 @@ class Opened:
             scale = scale[: data.frames]
         if finishing.put_back in self.stages:
             data = take_out(data)
-        if data.are_counts:
+        if data.center is not None and data.are_counts:
             check_splittable(data.counts, data.origin.source)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
@@ -320,7 +320,7 @@ def _polar(
             f"{mend}"
         )
     method = build_method(config).with_rule(options.rule)
-    method = method.settled(layout.frames_of(data.take([0])))
+    method = method.settled(layout.frames_of(_as_counts(data, config).take([0])))
     net = build_network(
         config, method, axes=2, centred=True, scale=survey.scale or 1.0, noise=survey.noise
     )
