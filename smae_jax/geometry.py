@@ -24,7 +24,7 @@ class Center:
       trusted: whether a pixel's partner about it may be used; else the centre is a guess, or has no partners.
       reason: why it is not trusted, in words; "" where it is.
       remarks: what else speaks against it, one sentence each, for the user.
-      alone: whether it is known, and not trusted only because no pixel has a partner about it.
+      unpaired: whether it is known, and not trusted only because no pixel has a partner about it.
     """
 
     half_pixel: tuple[float, float]
@@ -34,7 +34,7 @@ class Center:
     trusted: bool = True
     reason: str = ""
     remarks: tuple[str, ...] = ()
-    alone: bool = False
+    unpaired: bool = False
 
     def __post_init__(self) -> None:
         """Refuse coordinates that are no pair."""
@@ -53,7 +53,7 @@ class Center:
 
     def doubted(self, reason: str) -> Center:
         """Return the same centre, not trusted."""
-        return dataclasses.replace(self, trusted=False, reason=reason, alone=False)
+        return dataclasses.replace(self, trusted=False, reason=reason, unpaired=False)
 
     def remarked(self, *remarks: str) -> Center:
         """Return the same centre with more to tell of it."""
@@ -71,12 +71,12 @@ class Center:
             "the beam is off the frame" if off else f"{100 * share:.1f} % of the pixels have one"
         )
         doubted = self.doubted(f"no pixel has a partner about y {y:g}, x {x:g} ({where})")
-        return dataclasses.replace(doubted, alone=True)
+        return dataclasses.replace(doubted, unpaired=True)
 
     @property
     def known(self) -> bool:
         """Whether the beam is known to be there, with partners about it or without."""
-        return self.trusted or self.alone
+        return self.trusted or self.unpaired
 
     def in_words(self) -> str:
         """Say where the centre is and where it comes from."""

@@ -152,6 +152,12 @@ def _read(places: Array, weights: Array, answers: Array) -> Array:
     return sum(some)  # pyright: ignore[reportReturnType]
 
 
+@functools.lru_cache(maxsize=1)
+def layout_of(shape: tuple[int, int], center: tuple[float, float]) -> Polar:
+    """Return bins about a centre, see `Polar`; those of the last detector are kept, with their tables."""
+    return Polar(shape, center)
+
+
 def polar_of(data: Measurements) -> Polar | None:
     """Return bins about the centre of frames of photon counts; None for others, and about a guess.
 
@@ -161,5 +167,5 @@ def polar_of(data: Measurements) -> Polar | None:
         return None
     if data.channels or len(data.spatial) != 2 or not data.are_counts:
         return None
-    bins = Polar(data.spatial, data.center.subpixel)  # pyright: ignore[reportArgumentType]
+    bins = layout_of(data.spatial, data.center.subpixel)  # pyright: ignore[reportArgumentType]
     return bins if bins.azimuths * bins.radii <= MOST * np.prod(bins.shape) else None

@@ -44,7 +44,6 @@ def test_threads_share_one_heap_unless_the_user_says_otherwise(tmp_path, own, he
 
 
 FREED = """
-import numpy as np
 from smae_jax.one_heap import hand_back, use_one_heap
 use_one_heap()
 def resident():

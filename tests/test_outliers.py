@@ -373,3 +373,24 @@ def test_runs_that_keep_what_stands_out_refuse_what_cannot_be_split(smae, tmp_pa
     ):
         assert refused.status == 2
         assert "cannot be split exactly" in refused.err
+
+
+def test_the_unit_of_rate_of_a_frame_is_that_without_what_stands_out_in_blocks_too(smae, tmp_path):
+    from smae_jax.config import InferConfig
+    from smae_jax.run.restore import open_run
+
+    data = scan_of(valid=None)
+    np.save("scan.npy", data.counts)
+    np.save("bright.npy", with_count(data, PLACE, 10**6).counts)
+    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
+    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--data.scale", "frame")
+    assert smae("train", "--data.path", "scan.npy", "--run", "r", *options, *small).status == 0
+    plain, bright = (
+        open_run(InferConfig(run="r", input=f"{name}.npy"), lambda line: None)
+        for name in ("scan", "bright")
+    )
+    np.testing.assert_allclose(bright.scale, plain.scale, rtol=0.02)
+    for alone in (False, True):
+        np.testing.assert_array_equal(
+            bright.of_frames(bright.data, alone=alone).scale, bright.scale
+        )

@@ -19,7 +19,7 @@ from smae_jax.methods.protocol import KINDS, Method, Say
 from smae_jax.noise import Noise
 from smae_jax.outliers import take_out
 from smae_jax.placing import Placed, Placing, place
-from smae_jax.polar import BESIDE
+from smae_jax.polar import Polar
 from smae_jax.run.build import (
     build_loss,
     build_method,
@@ -179,11 +179,11 @@ class _Second:
     folder: RunFolder
     work: Training
     survey: Survey
+    layout: Polar
 
     def train(self, say: Say) -> None:
         """Train it, or go on with it."""
-        height, width = self.survey.frame_shape or (0, 0)
-        radii, azimuths = width // 2 - BESIDE, height - 2 * BESIDE
+        radii, azimuths = self.layout.radii, self.layout.azimuths // 2
         say(
             f"second network, in polar coordinates: {radii} radii, {azimuths} azimuths of a half turn"
         )
@@ -194,14 +194,14 @@ def _second(
     config: TrainConfig, run: RunFolder, data: Measurements, method: Method, say: Say
 ) -> _Second:
     """Make a run's second network ready; what speaks against it is found before the first is trained."""
-    bins, folder = bins_of(config, data, method), folder_of(run)
+    (layout, bins), folder = bins_of(config, data, method), folder_of(run)
     config = config_of(config, folder)
     method = build_method(config).settled(bins)
     noise = noise_of(config, method, bins)
     placed = place(bins, method, how=_placing(config, method))
     scale = float(np.mean(placed.scale))
     work = _work(config, method, bins, placed, noise, say)
-    return _Second(config, folder, work, _survey(config, bins, scale, noise, None, None))
+    return _Second(config, folder, work, _survey(config, bins, scale, noise, None, None), layout)
 
 
 def _folder(config: TrainConfig, *, at_hand: bool) -> RunFolder:

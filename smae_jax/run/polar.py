@@ -91,8 +91,8 @@ def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     )
 
 
-def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurements:
-    """Return frames of bins to train on.
+def bins_of(config: TrainConfig, data: Measurements, method: Method) -> tuple[Polar, Measurements]:
+    """Return bins, and frames of them to train on.
 
     Raises:
       UserError: if a second network cannot be had of these frames, or by this method.
@@ -119,7 +119,7 @@ def bins_of(config: TrainConfig, data: Measurements, method: Method) -> Measurem
             f"--train.polar: a bin of {data.origin.source} holds {most:,} counts, and more than {LARGEST:,} "
             "cannot be split; leave the option out"
         )
-    return bins
+    return layout, bins
 
 
 def why_no_bins(data: Measurements) -> str:

@@ -41,7 +41,7 @@ from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
 from smae_jax.outliers import mask_outliers, take_out
-from smae_jax.polar import Polar, polar_of
+from smae_jax.polar import layout_of, polar_of
 from smae_jax.run.build import build_method, build_network
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
 from smae_jax.run.data import FEWEST, as_settled, calibrated, how_settled, read_files
@@ -113,13 +113,13 @@ class Opened:
         """
         whole = data is None
         data = self.data if data is None else data
+        if finishing.put_back in self.stages:
+            data = take_out(data)
         scale = self.scale
         if not whole and not self.config.data.scale.startswith("scan"):
             scale = frame_scales(data, rule=self.config.data.scale)
         elif len(scale) != data.frames:
             scale = scale[: data.frames]
-        if finishing.put_back in self.stages:
-            data = take_out(data)
         if data.center is not None and data.are_counts:
             check_splittable(data.counts, data.origin.source)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
@@ -164,12 +164,12 @@ class Opened:
         if self.config.data.outliers == "mask":
             data = mask_outliers(take_out(data, alone=alone))
         rule = self.config.data.scale
-        same = rule.startswith("scan")
-        if alone and not same:
-            each = [frame_scales(data.take([index]), rule=rule) for index in range(data.frames)]
-            scale = np.concatenate(each)
+        if rule.startswith("scan"):
+            scale = np.full(data.frames, self.scale[0])
         else:
-            scale = np.full(data.frames, self.scale[0]) if same else frame_scales(data, rule=rule)
+            calm = _as_trained(self.config, data, alone=alone)
+            frames = [calm.take([index]) for index in range(data.frames)] if alone else [calm]
+            scale = np.concatenate([frame_scales(some, rule=rule) for some in frames])
         return dataclasses.replace(self, data=data, scale=scale.astype(np.float32))
 
     def with_checkpoint(self, wanted: str) -> Opened:
@@ -289,7 +289,7 @@ def _open_run(options: ApplyOptions, say: Say, data: Measurements | None) -> Ope
             conserve_totals=config.predict.conserve_totals,
             outliers=config.data.outliers == "put_back",
         ),
-        polar=_polar(options, folder, predictor, data, say),
+        polar=_polar(options, folder, predictor, data, say) if config.train.polar else None,
         large=large,
         block=block,
         seed=options.seed,
@@ -300,7 +300,7 @@ def _polar(
     options: ApplyOptions, run: RunFolder, first: Predictor, data: Measurements, say: Say
 ) -> SecondNetwork | None:
     """Return a run's second network; None where it has none, or the frames are not what it is for."""
-    if not (options.polar and run.config().train.polar):
+    if not options.polar:
         return None
     folder, layout = folder_of(run), polar_of(data)
     if layout is None:
@@ -386,7 +386,8 @@ def bytes_of_pixel(options: ApplyOptions, config: TrainConfig, survey: Survey) -
     if not (config.train.polar and options.polar and survey.center and survey.frame_shape):
         return blocks.TO_DENOISE
     height, width = survey.frame_shape
-    bins = math.prod(Polar((height, width), survey.center.subpixel).spatial) / (height * width)
+    layout = layout_of((height, width), survey.center.subpixel)
+    bins = math.prod(layout.spatial) / (height * width)
     return blocks.TO_DENOISE + round(blocks.TO_DENOISE_BINS * bins)
 
 
@@ -537,8 +538,7 @@ def _without_faults(config: TrainConfig, data: Measurements, say: Say) -> Measur
 def _as_counts(data: Measurements, config: TrainConfig) -> Measurements:
     """Return measurements that every method settles on: predicting splits no photons, training does."""
     if data.are_counts:
-        splittable = data.counts.max(initial=0) <= LARGEST
-        return data if splittable or config.data.outliers == "keep" else take_out(data)
+        return data if data.counts.max(initial=0) <= LARGEST else _as_trained(config, data)
     whole = np.clip(np.rint(data.counts), 0, LARGEST).astype(np.int32)
     return dataclasses.replace(data, counts=whole)
 
@@ -574,8 +574,8 @@ def _scale(
     rule = config.data.scale
     own = options.scale == "run" and rule.startswith("scan") and survey.scale is not None
     there, mean = survey.mean_counts, mean_rate(data.channels_first, data.exposure)
-    if config.data.outliers != "keep" and not (own and _alike(mean, there)):
-        data = take_out(data)  # as in training
+    if not (own and _alike(mean, there)):
+        data = _as_trained(config, data)
         mean = mean_rate(data.channels_first, data.exposure)
     if there is not None and not _alike(mean, there):
         say(
@@ -583,6 +583,11 @@ def _scale(
             "exposure would do better" + ("; try --scale input" if options.scale == "run" else "")
         )
     return np.full(data.frames, survey.scale, np.float32) if own else frame_scales(data, rule=rule)
+
+
+def _as_trained(config: TrainConfig, data: Measurements, *, alone: bool = False) -> Measurements:
+    """Take out what stands out, unless the run was trained on it."""
+    return data if config.data.outliers == "keep" else take_out(data, alone=alone)
 
 
 def _alike(mean: float, there: float | None) -> bool:
