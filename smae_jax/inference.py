@@ -22,6 +22,7 @@ from smae_jax.made_once import made_once
 from smae_jax.measurements import Measurements
 from smae_jax.methods.own import OwnMethod, adapted
 from smae_jax.methods.protocol import Answers, Method
+from smae_jax.one_heap import large_in_heap
 from smae_jax.outliers import take_out
 from smae_jax.placing import canvas_of, whole_batch
 from smae_jax.promised import answers_of
@@ -83,7 +84,7 @@ class Predictor:
         """
         everywhere = NamedSharding(self._devices, PartitionSpec())
         canvas = canvas_of(data, extent="all")
-        tiles = _in_tiles(canvas.shape) and self.method.answers != "one"
+        tiles = in_tiles(canvas.shape) and self.method.answers != "one"
         parameters = jax.device_put(parameters, jax.devices()[0] if tiles else everywhere)
         scales = frame_scales(data, rule="scan") if scale is None else np.asarray(scale, np.float32)
         scales = np.broadcast_to(scales, (data.frames,))
@@ -101,7 +102,8 @@ class Predictor:
         how = {"canvas": canvas, "turned": data.symmetry is not None}
         found = []
         for channel in range(work.counts.shape[1]):
-            batches = self._batches(parameters, work, channel, progress, how)
+            with large_in_heap(not tiles):
+                batches = [*self._batches(parameters, work, channel, progress, how)]
             found.append(jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches))
         return _with_channels(found, data)
 
@@ -114,7 +116,7 @@ class Predictor:
         how: dict[str, Any],
     ) -> Iterator[Answers]:
         """Answer batch by batch; every batch has one size, and the next is laid out while one computes."""
-        once = self._tiled if _in_tiles(how["canvas"].shape) else self._once
+        once = self._tiled if in_tiles(how["canvas"].shape) else self._once
         total, waiting = len(work.counts), list[Answers]()
         same = jnp.asarray(work.exposure) if len(work.exposure) == 1 else None
         for start in progress(range(0, total, work.size)):
@@ -147,7 +149,7 @@ class Predictor:
             plain = functools.partial(self._apply, parameters)
             if not reach:
                 reach.append(reach_of(plain, channels=self.method.source_channels))
-            predict = ensemble(cast(Any, tiled(plain, reach=reach[0])), group=self._group)
+            predict = cast(Any, tiled(ensemble(plain, group=self._group), reach=reach[0]))
             arrays = _onto(canvas, *frames)
             return _off(canvas, self._of_batch(predict, *arrays, turned=turned))
 
@@ -246,7 +248,7 @@ class Predictor:
 
     def _frames_per_batch(self, canvas: Canvas, *, frames: int, devices: int) -> int:
         pixels = int(np.prod(canvas.shape))
-        if _in_tiles(canvas.shape):
+        if in_tiles(canvas.shape):
             return 1
         many = PIXELS_PER_BATCH.get(jax.devices()[0].platform, MANY_PIXELS)
         chosen = self.batch_size or _evenly(frames, max(1, many // pixels))
@@ -423,7 +425,7 @@ def _off(canvas: Canvas, result: Answers) -> Answers:
     )
 
 
-def _in_tiles(canvas: tuple[int, ...]) -> bool:
+def in_tiles(canvas: tuple[int, ...]) -> bool:
     """Whether frames of a canvas are too large for a network to answer in one piece."""
     return len(canvas) == 2 and int(np.prod(canvas)) > LARGEST_WHOLE
 

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax import Array
 
+from smae_jax.one_heap import hand_back, large_in_heap
+
 UNIT = 32
 """Tiles begin at multiples of it: networks that shrink an image see the same blocks of pixels in each."""
 CORE = 1024
@@ -42,10 +44,12 @@ def reach_of(predict: Callable[[Array], Array], *, channels: int) -> int:
 def tiled(
     predict: Callable[[Array], Array], *, reach: int, core: int = CORE
 ) -> Callable[[Array], np.ndarray]:
-    """Return a prediction that answers an image tile by tile, of up to four shapes.
+    """Return a prediction that answers an image tile by tile, all of one shape.
+
+    Whatever `predict` does to its image, turn it or mirror it, a tile's blocks of pixels are the image's.
 
     Args:
-      predict: jitted, (batch, height, width, channel) -> (batch, height, width, outputs).
+      predict: (batch, height, width, channel) -> (batch, height, width, outputs).
       reach: pixels that it looks at beside a pixel, a multiple of `UNIT`.
       core: side of what is kept of a tile, at most.
     """
@@ -56,11 +60,15 @@ def tiled(
         found: np.ndarray | None = None
         for top, bottom, here in rows:
             for left, right, there in columns:
-                answer = np.asarray(predict(jax.numpy.asarray(image[:, top:bottom, left:right])))
+                with large_in_heap():
+                    answer = np.asarray(
+                        predict(jax.numpy.asarray(image[:, top:bottom, left:right]))
+                    )
                 if found is None:
                     found = np.empty((*image.shape[:3], answer.shape[-1]), answer.dtype)
                 kept = answer[:, here.start - top : here.stop - top]
                 found[:, here, there] = kept[:, :, there.start - left : there.stop - left]
+        hand_back()
         assert found is not None, "an image has a tile"
         return found
 
@@ -70,18 +78,18 @@ def tiled(
 def _windows(size: int, reach: int, core: int) -> list[tuple[int, int, slice]]:
     """Return (first pixel, last pixel + 1) of every tile along an axis, and what is kept of it.
 
-    Tiles are as large as each other, so that they overlap no more than they must; the last one ends where the
-    image does, and may be a little shorter.
+    Tiles are as large as each other, and overlap no more than they must. From either end of the image they
+    begin at multiples of `UNIT`.
     """
-    inner = max(size - 2 * reach, 1)
+    over = size % UNIT
+    inner = max(size - over - 2 * reach, 1)
     number = -(-inner // core)
-    core = -(-inner // (number * UNIT)) * UNIT
-    side = core + 2 * reach
+    step = -(-inner // (number * UNIT)) * UNIT
+    side = min(step + 2 * reach + over, size)
     windows, done = [], 0
     while done < size:
-        last = -(-max(size - side, 0) // UNIT) * UNIT
-        start = min(max(done - reach, 0), last)
-        stop = min(start + side, size)
+        start = min(len(windows) * step, size - side)
+        stop = start + side
         end = size if stop == size else stop - reach
         windows.append((start, stop, slice(done, end)))
         done = end

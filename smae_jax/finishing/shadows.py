@@ -7,7 +7,10 @@ corner that one frame leaves dark then glow faintly. A pixel alone cannot tell, 
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +23,7 @@ from smae_jax.finishing.evidence import Evidence
 from smae_jax.finishing.spots import deviance
 from smae_jax.finishing.sums import added_up, compared
 from smae_jax.methods.protocol import Answers
+from smae_jax.overlap import in_threads, threads_of
 from smae_jax.piecewise import piecewise
 from smae_jax.smoothing import boxes
 from smae_jax.stacks import over_windows
@@ -41,6 +45,8 @@ FEWEST = 10.0
 """Photons that have to be expected of a window about a pixel for it to tell."""
 AGAIN = ((9, 9), (33, 33))
 """Windows in which all that is dark is compared once more, and nothing beside it."""
+BLOCK = 256
+"""Side, in pixels, of the blocks of a frame that are looked at closely, those of them that may be dark."""
 STAND_IN = 0.5
 """Photons added to what a dark window counted and to what it expects: no answer is exactly nothing."""
 
@@ -146,7 +152,7 @@ def darkening(
         dark[dark] = pdtr(np.round(there[dark]), wanted[dark]) < CHANCE
         if dark.any():
             inside = np.asarray(maximum_filter(dark, window, mode="constant")) & use
-            inside &= _dark_about(remains, photons)
+            inside &= _dark_about(remains, photons, where=inside)
             _compare(factor, inside, expected, photons, window)
             shadow |= inside
     for window in AGAIN:
@@ -154,8 +160,19 @@ def darkening(
     return np.minimum(factor, 1.0)
 
 
-def _dark_about(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
-    """Tell where the smallest square, row or column that expects enough counted too little, or none does."""
+def _dark_about(expected: np.ndarray, photons: np.ndarray, *, where: np.ndarray) -> np.ndarray:
+    """Tell where the smallest square, row or column that expects enough counted too little, or none does.
+
+    It is told `where` that is True, and False elsewhere.
+    """
+
+    def of_part(part: tuple[slice, slice]) -> np.ndarray:
+        return _dark_of_part(expected[part], photons[part])
+
+    return _only_where(where, of_part, reach=max(max(w) for shapes in NEAR for w in shapes) // 2)
+
+
+def _dark_of_part(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
     dark, can_tell = np.zeros((2, *expected.shape), bool)
     for shapes in NEAR:
         told = np.zeros_like(dark)
@@ -177,12 +194,46 @@ def _compare(
     window: tuple[int, int],
 ) -> None:
     """Multiply factors `inside` by counted over expected photons, both added up there over a window."""
-    if inside.any():
-        wanted, there = (
-            _sums(np.where(inside, image, 0.0), window)[inside]
-            for image in (expected * factor, photons)
-        )
-        factor[inside] *= (there + STAND_IN) / (wanted + STAND_IN)
+
+    def of_part(part: tuple[slice, slice]) -> np.ndarray:
+        images = expected[part] * factor[part], photons[part]
+        wanted, there = (_sums(np.where(inside[part], image, 0.0), window) for image in images)
+        return (there + STAND_IN) / (wanted + STAND_IN)
+
+    factor[inside] *= _only_where(inside, of_part, reach=max(window) // 2)[inside]
+
+
+def _only_where(
+    where: np.ndarray, of_part: Callable[[tuple[slice, slice]], np.ndarray], *, reach: int
+) -> np.ndarray:
+    """Work out an image `where` that is True, 0 elsewhere: of blocks of pixels that hold none, nothing.
+
+    Args:
+      where: bool, (height, width).
+      of_part: works out some rows and columns of the image.
+      reach: pixels beside a pixel that it looks at.
+    """
+    height, width = where.shape
+    blocks = [
+        (rows, columns)
+        for rows, columns in itertools.product(_cut(height), _cut(width))
+        if where[rows, columns].any()
+    ]
+    around = [tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in one) for one in blocks]
+    works = [functools.partial(of_part, cast(tuple[slice, slice], one)) for one in around]
+    found: np.ndarray | None = None
+    for (rows, columns), (above, left), part in zip(
+        blocks, around, in_threads(works, threads_of(8 * (BLOCK + 2 * reach) ** 2)), strict=True
+    ):
+        found = np.zeros(where.shape, part.dtype) if found is None else found
+        inner = part[rows.start - above.start :, columns.start - left.start :]
+        inner = inner[: rows.stop - rows.start, : columns.stop - columns.start]
+        found[rows, columns] = np.where(where[rows, columns], inner, 0)
+    return np.zeros(where.shape, bool) if found is None else found
+
+
+def _cut(size: int) -> list[slice]:
+    return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
 
 
 def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,7 @@ from smae_jax.config import TrainConfig
 from smae_jax.errors import UserError
 from smae_jax.memory import in_gib
 from smae_jax.methods.protocol import Method, Say
+from smae_jax.one_heap import large_in_heap
 from smae_jax.placing import Placed
 from smae_jax.run.build import build_optimizer, loop_of
 from smae_jax.run.checkpoint import Checkpoints, on_first_device
@@ -127,16 +128,17 @@ def fit_in_folder(config: TrainConfig, folder: RunFolder, work: Training, say: S
                 hooks.append((loop.validate_every, Judge(saver, logger)))
             hooks.append((options.checkpoint_every or options.steps, saver))
             hooks.append((options.log_every if options.profile else 0, tracer))
-            fitted = training.fit(
-                step,
-                work.placed,
-                key,
-                steps=options.steps,
-                hooks=hooks,
-                state=state,
-                best=so_far,
-                loop=loop,
-            )
+            with large_in_heap():
+                fitted = training.fit(
+                    step,
+                    work.placed,
+                    key,
+                    steps=options.steps,
+                    hooks=hooks,
+                    state=state,
+                    best=so_far,
+                    loop=loop,
+                )
     _close(config, fitted, checkpoints, best, say)
 
 

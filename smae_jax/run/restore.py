@@ -33,13 +33,14 @@ from smae_jax.counting import judged
 from smae_jax.errors import UserError
 from smae_jax.finishing import Stage
 from smae_jax.finishing.replicas import in_memory
-from smae_jax.inference import Predictor, answered
+from smae_jax.inference import Predictor, answered, in_tiles
 from smae_jax.io.monitor import with_monitor
 from smae_jax.io.parts import checksum
 from smae_jax.io.reading import choose_frames, masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
+from smae_jax.one_heap import large_in_heap
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.polar import layout_of, polar_of
 from smae_jax.run.build import build_method, build_network
@@ -123,11 +124,12 @@ class Opened:
         if data.center is not None and data.are_counts:
             check_splittable(data.counts, data.origin.source)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
-        found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
         polar = self.polar and dataclasses.replace(self.polar, progress=progress)
-        return finishing.finish(
-            found, data, stages=stages, key=jax.random.key(self.seed), polar=polar
-        )
+        with large_in_heap(not in_tiles(data.spatial)):
+            found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
+            return finishing.finish(
+                found, data, stages=stages, key=jax.random.key(self.seed), polar=polar
+            )
 
     def with_replicas(
         self,
