@@ -64,3 +64,35 @@ def test_what_is_free_goes_back_to_the_system(tmp_path):
     command = [sys.executable, "-c", FREED]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert float(done.stdout) > 50  # of 95 MiB, which lie below what is kept
+
+
+AGAIN = """
+import contextlib, resource, sys
+from smae_jax.one_heap import large_in_heap, use_one_heap
+use_one_heap()
+def faults(size=2**26):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        b"x" * size
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+apart = faults()
+with large_in_heap():
+    with large_in_heap(False):
+        pass
+    with large_in_heap():
+        pass
+    faults()
+    within = faults()
+print(apart, within, faults(2**28))
+"""
+
+
+def test_large_arrays_lie_where_the_last_ones_did_for_as_long_as_is_asked():
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    command = [sys.executable, "-c", AGAIN]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    apart, within, after = map(int, done.stdout.split())
+    assert within < 0.2 * apart
+    assert after > apart  # there is no room for so large ones in the heap

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from smae_jax.finishing import Evidence, keep_shadows
+from smae_jax.finishing import Evidence, keep_shadows, shadows
 from smae_jax.finishing.shadows import darkening
 from smae_jax.geometry import Center
 from smae_jax.measurements import Measurements
@@ -94,3 +94,16 @@ def test_what_was_not_measured_is_not_looked_at():
     expected, use = np.full((64, 64), 3.0), np.ones((64, 64), bool)
     use[20:40] = False
     assert (darkening(expected, np.where(use, 3, 0), use) == 1).all()
+
+
+@pytest.mark.parametrize("block", [16, 100, 1000])
+def test_factors_do_not_depend_on_the_blocks_that_are_looked_at(monkeypatch, block):
+    rng = np.random.default_rng(0)
+    y, x = np.indices((150, 210))
+    expected = 2.0 * np.exp(-((y - 70) ** 2 + (x - 90) ** 2) / 1e4)
+    truth = np.where((x > 120) | (y == 30), 0.0, expected)
+    counted, use = rng.poisson(truth), rng.random(truth.shape) > 0.02
+    found = darkening(expected, counted, use)
+    assert 0.1 < (found < 1).mean() < 0.9
+    monkeypatch.setattr(shadows, "BLOCK", block)
+    np.testing.assert_array_equal(darkening(expected, counted, use), found)

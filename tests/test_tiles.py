@@ -61,7 +61,8 @@ def test_too_short_a_reach_would_show():
 
 
 @pytest.mark.slow
-def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
+@pytest.mark.parametrize("group", ["none", "flips", "d4"])
+def test_large_frames_are_answered_as_small_ones_are(monkeypatch, group):
     """The default network and method about a centre off the middle, in tiles and in one piece."""
     rng = np.random.default_rng(0)
     counts = rng.poisson(3, (1, 230, 180)).astype(np.int32)
@@ -78,10 +79,10 @@ def test_large_frames_are_answered_as_small_ones_are(monkeypatch):
     noisy = jax.tree.map(  # the last layer begins with zeros, and would hide the others
         lambda p: p + 0.02 * rng.normal(size=p.shape).astype(np.float32), parameters
     )
-    whole = Predictor(net, method)(noisy, data)
+    whole = Predictor(net, method, group=group)(noisy, data)
     monkeypatch.setattr(inference, "LARGEST_WHOLE", 10_000)
     monkeypatch.setattr(inference, "tiled", lambda net, *, reach: tiled(net, reach=reach, core=64))
-    parts = Predictor(net, method)(noisy, data)
+    parts = Predictor(net, method, group=group)(noisy, data)
     np.testing.assert_array_equal(parts.known, whole.known)
     np.testing.assert_array_equal(parts.filled, whole.filled)
     signal = np.nanmax(whole.counts)
