@@ -2,7 +2,8 @@
 
 Every row is a process of its own, in which the things that are compared run in turns: after a warm-up, some
 rounds, of which the median and the spread are given. PyTorch (extra `torch`) runs the published network in
-its best setting: channels last, compiled, bfloat16 on a GPU.
+its best setting: channels last, compiled, bfloat16 on a GPU. Large arrays lie in the heap, as `smae-jax` has
+them, in PyTorch too.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from smae_jax.config import TrainConfig, TrainOptions
 from smae_jax.inference import Predictor
 from smae_jax.measurements import Measurements
 from smae_jax.methods.protocol import Batch, Method, Pair
+from smae_jax.one_heap import large_in_heap, use_one_heap
 from smae_jax.placing import Placing, draw
 from smae_jax.run.build import build_network, build_optimizer
 from smae_jax.run.fit import Training, fit_in_folder
@@ -399,8 +401,10 @@ def main(given: list[str] | None = None) -> int:
     with runner.bench(parser, given) as bench:
         asked = bench.options
         if asked.row:
+            use_one_heap()
             sizes = QUICK if asked.quick else CPU if on_cpu() else ACCELERATOR
-            print(json.dumps(MEASURES[asked.row](sizes, asked.seconds)))
+            with large_in_heap():
+                print(json.dumps(MEASURES[asked.row](sizes, asked.seconds)))
             return 0
         rows, seconds = dict[str, Row](), 0.05 if asked.quick else asked.seconds
         note = "PyTorch is not installed here (`pip install smae_jax[torch]`)."
