@@ -7,6 +7,8 @@ import ctypes
 import os
 from collections.abc import Iterator
 
+LARGE = 2**25
+"""Bytes of an array that would lie apart from the heap: glibc's own largest threshold."""
 _ARENA_MAX, _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -8, -1, -2, -3, -4
 """Numbers of what can be set, from glibc's malloc.h."""
 _SEVERAL = 2**16
@@ -31,8 +33,8 @@ def use_one_heap() -> None:
         allocator = ctypes.CDLL(None)
         settings = (
             (_ARENA_MAX, 1),
-            (_MMAP_THRESHOLD, 2**25),
-            (_TRIM_THRESHOLD, 2**30),
+            (_MMAP_THRESHOLD, LARGE),
+            (_TRIM_THRESHOLD, 2**27),
             (_TOP_PAD, 2**26),
         )
         if all(allocator.mallopt(*setting) for setting in settings):

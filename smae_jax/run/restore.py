@@ -40,7 +40,7 @@ from smae_jax.io.reading import choose_frames, masked, with_masks
 from smae_jax.measurements import Measurements, mean_rate
 from smae_jax.memory import parse_memory
 from smae_jax.methods.protocol import Answers, Method, Say
-from smae_jax.one_heap import large_in_heap
+from smae_jax.one_heap import LARGE, large_in_heap
 from smae_jax.outliers import mask_outliers, take_out
 from smae_jax.polar import layout_of, polar_of
 from smae_jax.run.build import build_method, build_network
@@ -125,7 +125,9 @@ class Opened:
             check_splittable(data.counts, data.origin.source)
         stages = (*self.stages, finishing.error_bars) if sigma else self.stages
         polar = self.polar and dataclasses.replace(self.polar, progress=progress)
-        with large_in_heap(not in_tiles(data.spatial)):
+        # Arrays that are not large lie there anyhow, and those of error bars stay long.
+        often = 4 * data.counts.size >= LARGE and not in_tiles(data.spatial) and not sigma
+        with large_in_heap(often):
             found = answered(self.predictor, self.parameters, data, scale=scale, progress=progress)
             return finishing.finish(
                 found, data, stages=stages, key=jax.random.key(self.seed), polar=polar
