@@ -16,7 +16,7 @@ from smae_jax.one_heap import hand_back, large_in_heap
 UNIT = 32
 """Tiles begin at multiples of it: networks that shrink an image see the same blocks of pixels in each."""
 CORE = 1024
-"""Side of what is kept of a tile, at most."""
+"""Side of what is kept of a tile amid an image, at most; at its ends as far as the network looks more."""
 _SIDE = 512  # of the image that is looked at for how far a network looks
 
 
@@ -51,7 +51,7 @@ def tiled(
     Args:
       predict: (batch, height, width, channel) -> (batch, height, width, outputs).
       reach: pixels that it looks at beside a pixel, a multiple of `UNIT`.
-      core: side of what is kept of a tile, at most.
+      core: side of what is kept of a tile amid the image, at most.
     """
 
     def over(source: Array) -> np.ndarray:
