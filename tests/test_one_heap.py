@@ -67,7 +67,7 @@ def test_what_is_free_goes_back_to_the_system(tmp_path):
 
 
 AGAIN = """
-import contextlib, resource, sys
+import resource
 from smae_jax.one_heap import large_in_heap, use_one_heap
 use_one_heap()
 def faults(size=2**26):

@@ -16,6 +16,7 @@ from smae_jax.simulate import simulate
 
 PLACE = (2, 20, 9)
 PARTNER = (2, 45 - 20, 39 - 9)
+SMALL = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
 
 
 def scan_of(rate=1.4, *, frames=9, size=(46, 40), seed=0, valid=None):
@@ -315,10 +316,9 @@ def test_outliers_are_not_trained_on_unless_asked():
 def test_the_commands_do_as_the_option_says(smae, tmp_path, choice):
     data = with_count(scan_of(valid=None), PLACE, 2759)
     np.savez("scan.npz", counts=data.counts.astype(np.uint16))
-    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
     options = ("--data.outliers", choice, "--data.center", "22.5,19.5", "--unet.blocks", 0)
     given = ("--data.path", "scan.npz::counts", "--run", "run", "--thinning.partner", "channel")
-    trained = smae("train", *given, *options, *small, "--train.validation-batches", 1)
+    trained = smae("train", *given, *options, *SMALL, "--train.validation-batches", 1)
     assert trained.status == 0, trained.err
     said = "1 counts in 1 frames stand out, up to 2759: not trained on" in trained.out
     assert said == (choice == "put_back")
@@ -341,9 +341,8 @@ def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path,
     counts = data.counts.astype(kind)
     counts[PLACE] = count
     np.savez("scan.npz", counts=counts)
-    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
     options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--train.validation-batches", 1)
-    trained = smae("train", "--data.path", "scan.npz::counts", "--run", "run", *options, *small)
+    trained = smae("train", "--data.path", "scan.npz::counts", "--run", "run", *options, *SMALL)
     assert trained.status == 0, trained.err
     assert "1 counts in 1 frames stand out" in trained.out
     denoised = smae("infer", "--run", "run", "--input", "scan.npz::counts", "--output", "out.npy")
@@ -359,17 +358,22 @@ def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path,
     assert "not judged: 1 count " in judged.out
 
 
-def test_runs_that_keep_what_stands_out_refuse_what_cannot_be_split(smae, tmp_path):
+def trained_without(smae, count, *options):
+    """Train run `r` shortly on `scan.npy`, and write the same scan with one count that stands out."""
     data = scan_of(valid=None)
     np.save("scan.npy", data.counts)
-    np.save("bright.npy", with_count(data, PLACE, 10**8).counts)
-    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
-    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--data.outliers", "keep")
-    assert smae("train", "--data.path", "scan.npy", "--run", "r", *options, *small).status == 0
+    np.save("bright.npy", with_count(data, PLACE, count).counts)
+    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, *options, *SMALL)
+    assert smae("train", "--data.path", "scan.npy", "--run", "r", *options).status == 0
+    return options
+
+
+def test_runs_that_keep_what_stands_out_refuse_what_cannot_be_split(smae, tmp_path):
+    options = trained_without(smae, 10**8, "--data.outliers", "keep")
     asked = ("train", "--data.path", "bright.npy", "--run", "s", "--method", "smae")
     for refused in (
         smae("infer", "--run", "r", "--input", "bright.npy", "--output", "out.npy"),
-        smae(*asked, *options, *small),
+        smae(*asked, *options),
     ):
         assert refused.status == 2
         assert "cannot be split exactly" in refused.err
@@ -379,12 +383,7 @@ def test_the_unit_of_rate_of_a_frame_is_that_without_what_stands_out_in_blocks_t
     from smae_jax.config import InferConfig
     from smae_jax.run.restore import open_run
 
-    data = scan_of(valid=None)
-    np.save("scan.npy", data.counts)
-    np.save("bright.npy", with_count(data, PLACE, 10**6).counts)
-    small = ("--train.steps", 2, "--train.batch-size", 2, "--train.patch", 16, "--unet.widths", 8)
-    options = ("--data.center", "22.5,19.5", "--unet.blocks", 0, "--data.scale", "frame")
-    assert smae("train", "--data.path", "scan.npy", "--run", "r", *options, *small).status == 0
+    trained_without(smae, 10**6, "--data.scale", "frame")
     plain, bright = (
         open_run(InferConfig(run="r", input=f"{name}.npy"), lambda line: None)
         for name in ("scan", "bright")

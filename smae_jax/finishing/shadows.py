@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax import Array
 from scipy.ndimage import maximum_filter
 from scipy.special import pdtr
 
+from smae_jax.blocks import borders
 from smae_jax.finishing.evidence import Evidence
 from smae_jax.finishing.spots import deviance
 from smae_jax.finishing.sums import added_up, compared
@@ -47,6 +48,8 @@ AGAIN = ((9, 9), (33, 33))
 """Windows in which all that is dark is compared once more, and nothing beside it."""
 BLOCK = 256
 """Side, in pixels, of the blocks of a frame that are looked at closely, those of them that may be dark."""
+Part = tuple[slice, slice]
+"""Some rows and columns of an image."""
 STAND_IN = 0.5
 """Photons added to what a dark window counted and to what it expects: no answer is exactly nothing."""
 
@@ -166,10 +169,11 @@ def _dark_about(expected: np.ndarray, photons: np.ndarray, *, where: np.ndarray)
     It is told `where` that is True, and False elsewhere.
     """
 
-    def of_part(part: tuple[slice, slice]) -> np.ndarray:
+    def of_part(part: Part) -> np.ndarray:
         return _dark_of_part(expected[part], photons[part])
 
-    return _only_where(where, of_part, reach=max(max(w) for shapes in NEAR for w in shapes) // 2)
+    reach = max(max(window) for shapes in NEAR for window in shapes) // 2
+    return _only_where(where, of_part, reach=reach, dtype=bool)
 
 
 def _dark_of_part(expected: np.ndarray, photons: np.ndarray) -> np.ndarray:
@@ -195,16 +199,17 @@ def _compare(
 ) -> None:
     """Multiply factors `inside` by counted over expected photons, both added up there over a window."""
 
-    def of_part(part: tuple[slice, slice]) -> np.ndarray:
+    def of_part(part: Part) -> np.ndarray:
         images = expected[part] * factor[part], photons[part]
         wanted, there = (_sums(np.where(inside[part], image, 0.0), window) for image in images)
         return (there + STAND_IN) / (wanted + STAND_IN)
 
-    factor[inside] *= _only_where(inside, of_part, reach=max(window) // 2)[inside]
+    changed = _only_where(inside, of_part, reach=max(window) // 2, dtype=np.float32)
+    factor[inside] *= changed[inside]
 
 
 def _only_where(
-    where: np.ndarray, of_part: Callable[[tuple[slice, slice]], np.ndarray], *, reach: int
+    where: np.ndarray, of_part: Callable[[Part], np.ndarray], *, reach: int, dtype: type
 ) -> np.ndarray:
     """Work out an image `where` that is True, 0 elsewhere: of blocks of pixels that hold none, nothing.
 
@@ -212,28 +217,23 @@ def _only_where(
       where: bool, (height, width).
       of_part: works out some rows and columns of the image.
       reach: pixels beside a pixel that it looks at.
+      dtype: of the image.
     """
+    found = np.zeros(where.shape, dtype)
+
+    def fill(block: Part) -> None:
+        top, left = (max(s.start - reach, 0) for s in block)
+        rows, columns = block
+        part = of_part((slice(top, rows.stop + reach), slice(left, columns.stop + reach)))
+        inner = part[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        found[block] = np.where(where[block], inner, 0)
+
     height, width = where.shape
-    blocks = [
-        (rows, columns)
-        for rows, columns in itertools.product(_cut(height), _cut(width))
-        if where[rows, columns].any()
-    ]
-    around = [tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in one) for one in blocks]
-    works = [functools.partial(of_part, cast(tuple[slice, slice], one)) for one in around]
-    found: np.ndarray | None = None
-    for (rows, columns), (above, left), part in zip(
-        blocks, around, in_threads(works, threads_of(8 * (BLOCK + 2 * reach) ** 2)), strict=True
-    ):
-        found = np.zeros(where.shape, part.dtype) if found is None else found
-        inner = part[rows.start - above.start :, columns.start - left.start :]
-        inner = inner[: rows.stop - rows.start, : columns.stop - columns.start]
-        found[rows, columns] = np.where(where[rows, columns], inner, 0)
-    return np.zeros(where.shape, bool) if found is None else found
-
-
-def _cut(size: int) -> list[slice]:
-    return [slice(start, min(start + BLOCK, size)) for start in range(0, size, BLOCK)]
+    blocks = itertools.product(borders(height, BLOCK), borders(width, BLOCK))
+    works = [functools.partial(fill, block) for block in blocks if where[block].any()]
+    for _ in in_threads(works, threads_of(8 * (BLOCK + 2 * reach) ** 2)):
+        pass
+    return found
 
 
 def _sums(image: np.ndarray, window: tuple[int, int]) -> np.ndarray:
