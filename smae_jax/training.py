@@ -265,49 +265,61 @@ def make_resident_run(
       data: pytree that `draw` reads; kept on every device.
       mesh: from `make_mesh`.
       looped: run the steps in a loop on the device. On a CPU keep this off and give count 1: XLA's
-        convolutions inside a loop are many times slower there (`python -m benchmarks.speed` shows it).
+        convolutions inside a loop are many times slower there (`python -m benchmarks.speed` shows it), and
+        what it fuses with the draw it computes more than once: there the draw is a program of its own.
 
     Returns:
       (state, count) -> (state, mean metrics of these steps). The state given is donated.
     """
     data = jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
-    compiled = _compiled_run(step, draw, mesh, looped)
     if looped:
+        compiled = _compiled_loop(step, draw, mesh)
         return lambda state, count: compiled(state, key, data, np.int32(count))
+    drawn, compiled_step = _compiled_draw(draw, mesh), _compiled_step(step, mesh)
 
     def run(state: TrainState, count: int) -> tuple[TrainState, Metrics]:
         del count  # one: several steps per dispatch need looped=True
-        return compiled(state, key, data)
+        return compiled_step(state, *drawn(key, state.step, data))
 
     return run
 
 
 @made_once
-def _compiled_run(
+def _compiled_draw(
+    draw: Callable[[Array, Any], Any], mesh: Mesh
+) -> Callable[[Array, Array, Any], tuple[Array, Any]]:
+    """Return the jitted function that gives a step the key of its pairs and its batch."""
+
+    def drawn(key: Array, step: Array, data: Any) -> tuple[Array, Any]:
+        draw_key, pair_key = step_keys(key, step)
+        return pair_key, draw(draw_key, data)
+
+    everywhere, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
+    return jax.jit(drawn, out_shardings=(everywhere, split))
+
+
+@made_once
+def _compiled_loop(
     step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]],
     draw: Callable[[Array, Any], Any],
     mesh: Mesh,
-    looped: bool,
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-    """Return the jitted function of `make_resident_run`: one step, or several."""
+    """Return the jitted function that does several steps on a device."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     split = NamedSharding(mesh, PartitionSpec("data"))
 
-    def one(state: TrainState, key: Array, data: Any) -> tuple[TrainState, Metrics]:
-        draw_key, pair_key = step_keys(key, state.step)
-        batch = jax.lax.with_sharding_constraint(draw(draw_key, data), split)
-        return step(state, pair_key, batch)
-
     def many(state: TrainState, key: Array, data: Any, count: Array) -> tuple[TrainState, Metrics]:
         def body(_: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, metrics = one(carry[0], key, data)
+            draw_key, pair_key = step_keys(key, carry[0].step)
+            batch = jax.lax.with_sharding_constraint(draw(draw_key, data), split)
+            state, metrics = step(carry[0], pair_key, batch)
             return state, jax.tree.map(jnp.add, carry[1], metrics)
 
         start = (state, {name: jnp.zeros((), jnp.float32) for name in METRICS})
         state, total = jax.lax.fori_loop(0, count, body, start)
         return state, jax.tree.map(lambda value: value / count, total)
 
-    return jax.jit(many if looped else one, donate_argnums=0, out_shardings=everywhere)
+    return jax.jit(many, donate_argnums=0, out_shardings=everywhere)
 
 
 def make_streamed_run(
@@ -351,8 +363,11 @@ def make_streamed_run(
 def _compiled_step(
     step: Callable[[TrainState, Array, Any], tuple[TrainState, Metrics]], mesh: Mesh
 ) -> Callable[..., tuple[TrainState, Metrics]]:
+    def one(state: TrainState, key: Array, batch: Any) -> tuple[TrainState, Metrics]:
+        return step(state, key, batch)
+
     everywhere = NamedSharding(mesh, PartitionSpec())
-    return jax.jit(step, donate_argnums=0, out_shardings=everywhere)
+    return jax.jit(one, donate_argnums=0, out_shardings=everywhere)
 
 
 @dataclasses.dataclass(frozen=True)
