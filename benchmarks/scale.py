@@ -164,8 +164,9 @@ class Scale:
     def memory(self) -> markdown.Rows:
         """Peak memory of training and inference against the number of frames."""
         side, few = (48, 96) if self.quick else (512, self.bench.options.frames)
+        many = 3 * few if self.quick else self.bench.options.most
         rows, peaks = {}, list[float]()
-        for frames in (few, 3 * few):
+        for frames in (few, many):
             scan = scan_of(self.folder / f"scan{frames}.h5", frames, (side, side))
             memory = "16MiB" if self.quick else "1GiB"
             steps = 2 if self.quick else 200
@@ -179,7 +180,7 @@ class Scale:
             (self.folder / "o.h5").unlink()
             if frames > few:
                 scan.unlink()
-        slope = (peaks[1] / peaks[0] - 1) / 2  # for as many frames again
+        slope = (peaks[1] / peaks[0] - 1) / (many / few - 1)  # for as many frames again
         rows["the same: more memory for as many frames again"] = {
             "value": f"{100 * slope:.1f} %",
             "target": "< 1 %",
@@ -320,6 +321,7 @@ def main(given: list[str] | None = None) -> int:
     parser = runner.arguments(__doc__, "scale")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), help="rows")
     parser.add_argument("--frames", type=int, default=640, help="of the smaller of the scans")
+    parser.add_argument("--most", type=int, default=10_000, help="frames of the larger one")
     parser.add_argument("--kills", type=int, default=20, help="random moments")
     with runner.bench(parser, given) as bench:
         scale, rows = Scale(bench), markdown.Rows()

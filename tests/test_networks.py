@@ -1,11 +1,13 @@
 """The small networks and the mixture of smoothings, in one, two and three dimensions."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from smae_jax import models
+from smae_jax.models import rate
 from smae_jax.models.convolution import convolve, convolve_shifted
 from smae_jax.models.scales import bank, rates_at_levels, smoothings
 from smae_jax.models.unet import UNet
@@ -175,3 +177,20 @@ def test_edges_of_a_unet_go_on_with_their_own_values(axes):
         spread[edge] = np.ptp(blocks) / np.abs(answer).max()
     assert spread[True] < 1e-5
     assert spread[False] > 1e-2
+
+
+def test_the_mean_of_views_has_the_gradient_of_its_formula():
+    rng = np.random.default_rng(0)
+    views, logits = (list(jnp.asarray(rng.normal(size=(3, 2, 4, 5)))) for _ in range(2))
+    wanted = jnp.asarray(rng.normal(size=(2, 4, 5)))
+
+    def formula(views, logits):
+        return jnp.sum(jax.nn.softmax(jnp.stack(logits), axis=0) * jnp.stack(views), axis=0)
+
+    def slopes(mean):
+        return jax.grad(lambda *given: jnp.sum(mean(*given) * wanted), argnums=(0, 1))(
+            views, logits
+        )
+
+    chex.assert_trees_all_close(rate._mean(views, logits), formula(views, logits), rtol=1e-5)
+    chex.assert_trees_all_close(slopes(rate._mean), slopes(formula), rtol=1e-4, atol=1e-6)

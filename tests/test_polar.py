@@ -305,6 +305,17 @@ def test_a_second_network_that_was_killed_at_its_first_checkpoint_begins_anew(sm
     np.testing.assert_array_equal(_parameters(tmp_path / "r" / "polar"), _parameters(run / "polar"))
 
 
+@pytest.mark.parametrize("name", ["config.toml", "survey.json"])
+def test_a_second_network_that_is_damaged_is_said_with_what_to_do(smae, run, tmp_path, name):
+    shutil.copytree(run, tmp_path / "r")
+    (tmp_path / "r" / "polar" / name).write_text("{")
+    done = smae("train", "--run", "r", "--resume", "--train.steps", 6)
+    assert done.status == 2
+    assert "remove this folder" in done.err
+    shutil.rmtree(tmp_path / "r" / "polar")
+    assert smae("train", "--run", "r", "--resume", "--train.steps", 6).status == 0
+
+
 def test_a_second_network_that_was_stopped_is_told(smae, run, small_scan, tmp_path):
     shutil.copytree(run, tmp_path / "r")
     config = tmp_path / "r" / "polar" / "config.toml"

@@ -78,9 +78,12 @@ def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
     Args:
       config: of the run, whose name it keeps: that is what a user goes on with.
       folder: of the second network.
+
+    Raises:
+      UserError: if steps are kept there, and what they were trained with cannot be read.
     """
     begun = config.resume and bool(Checkpoints(folder.checkpoints).steps())
-    steps = max(-(-config.train.steps // 2), folder.config().train.steps if begun else 0)
+    steps = max(-(-config.train.steps // 2), _begun_with(folder) if begun else 0)
     return dataclasses.replace(
         config,
         resume=begun,
@@ -89,6 +92,19 @@ def config_of(config: TrainConfig, folder: RunFolder) -> TrainConfig:
         data=dataclasses.replace(config.data, augment="flips", crop=0),
         train=dataclasses.replace(config.train, polar=False, steps=steps),
     )
+
+
+def _begun_with(folder: RunFolder) -> int:
+    """Return how many steps a second network was to take, whose files can all be read."""
+    try:
+        folder.survey()
+        steps = folder.config().train.steps
+    except UserError as error:
+        raise UserError(
+            f"{folder.path}: the second network cannot go on: {error}; remove this folder, and --resume trains "
+            "the second network anew"
+        ) from error
+    return steps
 
 
 def bins_of(config: TrainConfig, data: Measurements, method: Method) -> tuple[Polar, Measurements]:
