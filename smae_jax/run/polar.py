@@ -101,8 +101,8 @@ def _begun_with(folder: RunFolder) -> int:
         steps = folder.config().train.steps
     except UserError as error:
         raise UserError(
-            f"{folder.path}: the second network cannot go on: {error}; remove this folder, and --resume trains "
-            "the second network anew"
+            f"{folder.path}: the second network cannot go on: {error}; remove this folder, and --resume "
+            "trains the second network anew"
         ) from error
     return steps
 
