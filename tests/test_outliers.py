@@ -334,7 +334,14 @@ def test_the_commands_do_as_the_option_says(smae, tmp_path, choice):
 
 
 @pytest.mark.parametrize(
-    ("count", "kind"), [(10**9, np.uint32), (4 * 10**9, np.uint32), (2**32 + 5, np.float64)]
+    ("count", "kind"),
+    [
+        (4 * 10**9, np.uint32),
+        *(
+            pytest.param(*c, marks=pytest.mark.slow)
+            for c in ((10**9, np.uint32), (2**32 + 5, float))
+        ),
+    ],
 )
 def test_a_count_that_cannot_be_split_is_put_back_like_any_other(smae, tmp_path, count, kind):
     data = scan_of(valid=None)

@@ -110,6 +110,7 @@ def test_a_beam_far_off_the_frame_has_no_bins():
     assert there[1] is None
 
 
+@pytest.mark.slow
 def test_a_beam_in_a_corner_is_answered_by_two_networks(smae, small):
     rng = np.random.default_rng(0)
     np.save("scan.npy", rng.poisson(2.0, (4, 32, 40)).astype(np.uint16))
@@ -369,6 +370,7 @@ def test_a_run_is_replaced_with_both_networks(smae, run, small, tmp_path):
         assert (_parameters(tmp_path / "r" / name) != _parameters(run / name)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["frame", "scan"])
 def test_a_second_networks_unit_of_rate_is_that_of_its_training(smae, small, rule):
     from smae_jax.config import InferConfig
