@@ -194,3 +194,14 @@ def test_the_mean_of_views_has_the_gradient_of_its_formula():
 
     chex.assert_trees_all_close(rate._mean(views, logits), formula(views, logits), rtol=1e-5)
     chex.assert_trees_all_close(slopes(rate._mean), slopes(formula), rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_of_views_of_another_precision_has_a_gradient():
+    with jax.enable_x64(True):
+        views = [jnp.ones((1, 2), jnp.float64), jnp.zeros((1, 2), jnp.float64)]
+        logits = [jnp.zeros((1, 2), jnp.float32)] * 2
+        total = jax.checkpoint(lambda logits: jnp.sum(rate._mean(views, logits)))
+        own, other = jax.vmap(jax.grad(total))([logit[None] for logit in logits])
+        assert own.dtype == jnp.float32
+        np.testing.assert_allclose(own, 0.25)
+        np.testing.assert_allclose(other, -0.25)

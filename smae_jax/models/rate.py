@@ -154,7 +154,9 @@ def _gradients(arguments: Any, change: Array) -> tuple[list[Array], list[Array]]
     views, logits = arguments
     mean, weights, total = _weighted(views, logits)
     of_views = [change / total * weight for weight in weights]
-    return of_views, [of * (view - mean) for of, view in zip(of_views, views, strict=True)]
+    of_logits = [of * (view - mean) for of, view in zip(of_views, views, strict=True)]
+    found = (of_views, of_logits)
+    return jax.tree.map(lambda gradient, of: gradient.astype(of.dtype), found, arguments)
 
 
 _mean.defvjp(_mean_and_arguments, _gradients)
